@@ -1,0 +1,35 @@
+"""unipet_3d: universal denoising of low-dose whole-body PET that keeps SUV right."""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.inference.denoiser import Denoiser
+    from pipeline.pet import PETError, PETHeader, PETSeries, read_pet
+
+__all__ = ["Denoiser", "PETError", "PETHeader", "PETSeries", "__version__", "read_pet"]
+
+try:
+    __version__ = version("unipet_3d")
+except PackageNotFoundError:  # a checkout that was never installed
+    __version__ = "0+unknown"
+
+# Imported on first use: `import pipeline` must stay instant, so no torch here.
+_LAZY = {
+    "Denoiser": "pipeline.inference",
+    "PETError": "pipeline.pet",
+    "PETHeader": "pipeline.pet",
+    "PETSeries": "pipeline.pet",
+    "read_pet": "pipeline.pet",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,6 @@
+"""Data for training and evaluation."""
+
+from pipeline.data.cohort import cohort_items, dose_keys
+from pipeline.data.scans import find_scans
+
+__all__ = ["cohort_items", "dose_keys", "find_scans"]

@@ -1,0 +1,60 @@
+"""Items of a simulated cohort, as MONAI datasets want them."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.pet import PETError
+
+__all__ = ["cohort_items", "dose_keys"]
+
+_LOW_DOSE = re.compile(r"_rec-(drf(\d+))_pet\.nii\.gz$")
+
+
+def cohort_items(subject_folders: Iterable[str | Path]) -> list[dict[str, str]]:
+    """One item per simulated subject: paths of its images.
+
+    Returns
+    -------
+    list of dict
+        Keys ``label`` (full dose), ``full_repeat`` (an independent full-dose draw), ``noise_free``, ``lesions``
+        (labels of the lesions), ``subject`` (its name) and ``drfNNN`` for each dose reduction factor.
+
+    Raises
+    ------
+    PETError
+        If a folder lacks an image, or holds other dose reduction factors than the first one.
+    """
+    items = []
+    for folder in sorted(Path(f) for f in subject_folders):
+        name = folder.name
+        pet = folder / "pet"
+        item = {
+            "subject": name,
+            "label": pet / f"{name}_rec-full_pet.nii.gz",
+            "full_repeat": pet / f"{name}_rec-fullrepeat_pet.nii.gz",
+            "noise_free": pet / f"{name}_rec-noisefree_pet.nii.gz",
+            "lesions": pet / f"{name}_desc-lesions_mask.nii.gz",
+        }
+        for path in sorted(pet.glob(f"{name}_rec-drf*_pet.nii.gz")):
+            if match := _LOW_DOSE.search(path.name):
+                item[match[1]] = path
+        for key, path in item.items():
+            if key != "subject" and not Path(path).is_file():
+                raise PETError(f"{folder}: image {Path(path).name} is missing, expected a simulated subject")
+        items.append({key: str(value) for key, value in item.items()})
+    if not items:
+        raise PETError("no simulated subjects were given, expected folders named sub-*")
+    for item in items[1:]:
+        if dose_keys(item) != dose_keys(items[0]):
+            raise PETError(
+                f"{item['subject']}: has {', '.join(dose_keys(item))}, expected {', '.join(dose_keys(items[0]))}"
+                f" as in {items[0]['subject']}"
+            )
+    return items
+
+
+def dose_keys(item: Iterable[str]) -> dict[str, float]:
+    """Keys of an item's low-dose images -> dose reduction factor, in rising order."""
+    factors = {key: float(key[3:]) for key in item if re.fullmatch(r"drf\d+", key)}
+    return dict(sorted(factors.items(), key=lambda pair: pair[1]))

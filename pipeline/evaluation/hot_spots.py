@@ -1,0 +1,153 @@
+"""What denoising may do to lesions where the truth is known, as in simulation: invent them or bias them."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+from scipy.spatial import KDTree
+
+from pipeline.evaluation.gaussian import gaussian_filter_mm
+from pipeline.evaluation.quantification import each_region, measure_region
+
+__all__ = ["bias_by_diameter", "false_hot_spots", "lesion_bias"]
+
+DIAMETER_EDGES = (0.0, 10.0, 15.0, 25.0, np.inf)  # [mm]
+
+
+def false_hot_spots(
+    denoised: ArrayLike,
+    noise_free: ArrayLike,
+    *,
+    voxel_size: Sequence[float],
+    mask: NDArray[np.bool_] | None = None,
+    background_fwhm: float = 30.0,
+    tolerance: float = 10.0,
+) -> NDArray[np.intp]:
+    """Hot spots of the denoised image that the noise-free image lacks.
+
+    A hot spot is a local maximum among its 26 neighbours above 1.5 x background + 0.3 SUV, the background
+    being the noise-free image after a Gaussian of `background_fwhm`. It is false if no voxel of the
+    noise-free image within `tolerance` is above that same limit at its own place. An organ's edge passes the
+    limit in both images and is not counted.
+
+    Parameters
+    ----------
+    denoised, noise_free
+        SUV images on one grid, shape (X, Y, Z) [g/mL].
+    voxel_size
+        Spacing along X, Y, Z [mm].
+    mask
+        Where to look, shape (X, Y, Z), such as the body; everywhere if absent.
+    background_fwhm
+        Width of the Gaussian [mm].
+    tolerance
+        Distance within which a noise-free hot voxel explains a spot [mm].
+
+    Returns
+    -------
+    numpy.ndarray
+        Voxel indices, shape (n, 3), in array order. Their number is the score.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ.
+    """
+    image, truth = np.asarray(denoised), np.asarray(noise_free)
+    if image.shape != truth.shape or (mask is not None and mask.shape != image.shape):
+        raise ValueError("false_hot_spots: images and mask must have one shape")
+    limit = 1.5 * gaussian_filter_mm(truth, fwhm=background_fwhm, voxel_size=voxel_size) + 0.3
+    spots = (image > limit) & (image == ndimage.maximum_filter(image, size=3, mode="nearest"))
+    if mask is not None:
+        spots &= mask
+    # Equal neighbours on a plateau are one spot: keep the first voxel of each connected group.
+    labels, _ = ndimage.label(spots, np.ones((3, 3, 3)))
+    _, first = np.unique(labels[spots], return_index=True)
+    found = np.argwhere(spots)[np.sort(first)]
+    truly_hot = np.argwhere(truth > limit)
+    if len(found) == 0 or len(truly_hot) == 0:
+        return found
+    distance, _ = KDTree(truly_hot * np.asarray(voxel_size)).query(found * np.asarray(voxel_size))
+    return found[distance > tolerance]
+
+
+def lesion_bias(
+    pred: ArrayLike,
+    reference: ArrayLike,
+    lesion_labels: NDArray[np.integer],
+    *,
+    voxel_size: Sequence[float],
+) -> pd.DataFrame:
+    """Error of SUVmax, SUVpeak and SUVmean of known lesions against a reference image [%].
+
+    Parameters
+    ----------
+    pred, reference
+        SUV images on one grid, shape (X, Y, Z) [g/mL]. Choose the noise-free reconstruction as reference:
+        against a noisy full-dose image SUVmax is biased by the reference's own noise.
+    lesion_labels
+        True lesions on that grid, 0 outside.
+    voxel_size
+        Spacing along X, Y, Z [mm].
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per lesion: region, diameter_mm (of the sphere of equal volume), and for suv_max, suv_peak and
+        suv_mean the columns *_pred, *_reference and *_error_percent.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ.
+    """
+    image, truth = np.asarray(pred), np.asarray(reference)
+    if not image.shape == truth.shape == lesion_labels.shape:
+        raise ValueError(f"lesion_bias: shapes {image.shape}, {truth.shape}, {lesion_labels.shape} differ")
+    quantities = ("suv_max", "suv_peak", "suv_mean")
+    rows = []
+    for number, box, inside in each_region(lesion_labels):
+        volume_mm3 = np.count_nonzero(inside) * float(np.prod(voxel_size))
+        row: dict[str, float] = {"region": number, "diameter_mm": float(np.cbrt(6 * volume_mm3 / np.pi))}
+        found, true = (measure_region(a, box, inside, voxel_size=voxel_size) for a in (image, truth))
+        for quantity in quantities:
+            row[f"{quantity}_pred"] = found[quantity]
+            row[f"{quantity}_reference"] = true[quantity]
+            row[f"{quantity}_error_percent"] = (
+                100 * (found[quantity] / true[quantity] - 1) if true[quantity] else np.nan
+            )
+        rows.append(row)
+    endings = ("pred", "reference", "error_percent")
+    columns = ["region", "diameter_mm", *(f"{quantity}_{end}" for quantity in quantities for end in endings)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def bias_by_diameter(table: pd.DataFrame, *, edges: Sequence[float] = DIAMETER_EDGES) -> pd.DataFrame:
+    """Mean error and root mean square error of `lesion_bias` by lesion diameter [%].
+
+    Parameters
+    ----------
+    table
+        Rows of `lesion_bias`, of as many subjects as you like.
+    edges
+        Limits of the groups [mm]; a group holds its lower limit and not its upper.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per group, empty groups included: diameter_from_mm, diameter_to_mm, n_lesions, and for each
+        SUV *_bias_percent and *_rmse_percent.
+    """
+    rows = []
+    for low, high in pairwise(edges):
+        group = table[(table["diameter_mm"] >= low) & (table["diameter_mm"] < high)]
+        row: dict[str, float] = {"diameter_from_mm": low, "diameter_to_mm": high, "n_lesions": len(group)}
+        for quantity in ("suv_max", "suv_peak", "suv_mean"):
+            error = group[f"{quantity}_error_percent"]
+            row[f"{quantity}_bias_percent"] = error.mean()
+            row[f"{quantity}_rmse_percent"] = float(np.sqrt((error**2).mean()))
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -1,0 +1,30 @@
+"""Inferer that runs a network at a lower precision inside, on data that stays float32 outside."""
+
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from torch import Tensor, nn
+
+__all__ = ["AutocastInferer"]
+
+
+class AutocastInferer(Inferer):
+    """Pass the whole input through the network under autocast.
+
+    Parameters
+    ----------
+    dtype
+        Precision inside the network, such as ``torch.bfloat16``; None is float32.
+    """
+
+    def __init__(self, dtype: torch.dtype | None = torch.bfloat16) -> None:
+        self.dtype = dtype
+
+    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+        """network(inputs) for inputs (B, 1, X, Y, Z), as a plain float32 tensor."""
+        x = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        x = x.contiguous(memory_format=torch.channels_last_3d)
+        with torch.autocast(x.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+            return network(x, *args, **kwargs).float()

@@ -1,0 +1,62 @@
+"""The bundle on disk: where it lies, what its weights are, and the network that its configuration describes."""
+
+import hashlib
+import re
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pipeline.pet import PETError
+
+__all__ = ["find_bundle", "load_weights", "sha256_of"]
+
+_CONFIG_PATH = re.compile(r"[^\s,'\"\[\]=]+\.(?:ya?ml|json)")
+
+
+def find_bundle() -> str:
+    """Folder of the bundle that is being run, as an absolute path.
+
+    MONAI does not tell a configuration where it was read from. This looks, in order, at the configuration files named
+    on the command line, at the working directory, and at the checkout that this package is installed from, and
+    takes the first that is a bundle. Give ``--bundle_root`` to say it yourself.
+
+    Raises
+    ------
+    PETError
+        If none of them is a bundle.
+    """
+    named = (Path(path).resolve().parent.parent for arg in sys.argv[1:] for path in _CONFIG_PATH.findall(arg))
+    checkout = Path(__file__).resolve().parents[2] / "bundles" / "unipet_3d"
+    for folder in (*named, Path.cwd(), checkout):
+        if (folder / "configs" / "metadata.json").is_file():
+            return str(folder)
+    raise PETError("no bundle found (a folder with configs/metadata.json); name one with --bundle or --bundle_root")
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
+    """Load a state dict saved by training into the network, in place, and return it for inference.
+
+    Tensors only: the file cannot run code.
+
+    Raises
+    ------
+    PETError
+        If the file is missing, damaged, or of another network.
+    """
+    try:
+        state_dict = torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict(state_dict)
+    except FileNotFoundError:
+        raise PETError(f"{path}: the weights do not exist") from None
+    except Exception as error:  # torch raises half a dozen types for a file that is not what it should be
+        reason = str(error).strip().splitlines()[0]
+        raise PETError(f"{path}: not weights of this network ({reason})") from error
+    return network.eval()

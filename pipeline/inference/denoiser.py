@@ -1,0 +1,103 @@
+"""Denoiser: a method of the bundle applied to a PET series."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from monai.bundle import ConfigParser
+from torch import Tensor, nn
+
+from pipeline.inference.bundle import find_bundle, sha256_of
+from pipeline.pet import PETError, PETSeries
+from pipeline.transforms import pet_to_tensor, scale_suv, tensor_to_pet
+
+__all__ = ["Denoiser", "method_names"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Denoiser:
+    """A network, how it is run, and the scale it works in.
+
+    Examples
+    --------
+    >>> denoise = Denoiser.from_bundle()
+    >>> denoised = denoise(read_pet("scan/"))
+    """
+
+    network: nn.Module
+    """Maps scaled SUV (B, 1, X, Y, Z) to the same."""
+
+    inferer: Callable[[Tensor, nn.Module], Tensor]
+    """MONAI inferer."""
+
+    suv_scale: float
+    """SUV [g/mL] per network unit."""
+
+    method: str
+    """Name of the method, for provenance."""
+
+    device: torch.device
+    """Where the network lies."""
+
+    weights_sha256: str | None = None
+    """SHA-256 of the file of the weights; None for a method without."""
+
+    @classmethod
+    def from_bundle(
+        cls, bundle: str | Path | None = None, *, method: str = "unipet", device: str | torch.device | None = None
+    ) -> "Denoiser":
+        """Denoiser of a bundle: ``configs/inference.yaml`` and, on top, ``configs/methods/METHOD.yaml``.
+
+        Parameters
+        ----------
+        bundle
+            Folder of the bundle; by default the one that comes with this package. Its configuration is code:
+            use bundles that you trust.
+        method
+            ``unipet``, or the name of an overlay in ``configs/methods``.
+        device
+            By default a GPU when there is one.
+
+        Raises
+        ------
+        PETError
+            If the bundle, the method or the weights are missing, or the weights do not fit the network.
+        """
+        bundle = Path(find_bundle() if bundle is None else bundle)
+        if not (bundle / "configs" / "inference.yaml").is_file():
+            raise PETError(f"{bundle}: not a bundle, configs/inference.yaml is missing")
+        names = method_names(bundle)
+        if method not in names:
+            raise PETError(f"unknown method {method!r}, expected one of {', '.join(names)}")
+        parser = ConfigParser()
+        parser.read_config([str(path) for path in _config_files(bundle, method)])
+        parser["bundle_root"] = str(bundle.resolve())
+        if device is not None:
+            parser["device"] = f"$torch.device({str(device)!r})"
+        weights = parser.get_parsed_content("weights")
+        return cls(
+            network=parser.get_parsed_content("network"),
+            inferer=parser.get_parsed_content("inferer"),
+            suv_scale=parser.get_parsed_content("suv_scale"),
+            method=method,
+            device=parser.get_parsed_content("device"),
+            weights_sha256=sha256_of(weights) if weights else None,
+        )
+
+    def __call__(self, series: PETSeries) -> PETSeries:
+        """Denoised series on the grid of the given one."""
+        image = scale_suv(pet_to_tensor(series).as_tensor(), suv_scale=self.suv_scale)
+        with torch.inference_mode():
+            pred = self.inferer(image[None].to(self.device), self.network)[0]
+        return tensor_to_pet(pred, series, suv_scale=self.suv_scale, note=f"Denoised by {self.method}.")
+
+
+def method_names(bundle: str | Path) -> list[str]:
+    """Methods of a bundle: ``unipet`` and the overlays in ``configs/methods``."""
+    return ["unipet", *sorted(path.stem for path in (Path(bundle) / "configs" / "methods").glob("*.yaml"))]
+
+
+def _config_files(bundle: Path, method: str) -> list[Path]:
+    overlay = bundle / "configs" / "methods" / f"{method}.yaml"
+    return [bundle / "configs" / "inference.yaml", *([overlay] if overlay.is_file() else [])]

@@ -1,0 +1,239 @@
+"""NIfTI volumes with a PET-BIDS style JSON sidecar: read to, and written from, SUVbw."""
+
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError, ImageDataError
+from numpy.typing import NDArray
+
+from pipeline.pet.atomic import replaced_file
+from pipeline.pet.dicom_geometry import to_canonical
+from pipeline.pet.errors import PETError, naming
+from pipeline.pet.series import PETSeries
+from pipeline.pet.sidecar import header_from_sidecar, number_in, sidecar_of
+from pipeline.pet.suv import suvbw_factor_of
+
+__all__ = ["is_nifti_name", "read_nifti", "write_nifti"]
+
+SUFFIXES = (".nii.gz", ".nii")
+
+MAX_GZIP_RATIO = 1032
+"""Deflate cannot expand data by more; a header that promises more does not belong to its file."""
+
+AFFINE_AGREEMENT = 0.1
+"""qform and sform may place a corner of the volume this far apart [mm]."""
+
+FACTOR_AGREEMENT = 1e-4
+"""Relative difference allowed between SUVbwFactor and the factor from dose, weight and times."""
+
+_DAMAGE = (
+    EOFError,
+    zlib.error,
+    gzip.BadGzipFile,
+    ImageFileError,
+    HeaderDataError,
+    ImageDataError,
+    OSError,
+    ValueError,
+)
+
+
+def is_nifti_name(path: str | Path) -> bool:
+    """Return whether a name ends in .nii or .nii.gz."""
+    return Path(path).name.lower().endswith(SUFFIXES)
+
+
+def _sidecar_path(path: Path) -> Path:
+    suffix = next((end for end in SUFFIXES if path.name.lower().endswith(end)), None)
+    if suffix is None or len(path.name) == len(suffix):
+        raise PETError(f"{path}: expected a name ending in .nii or .nii.gz")
+    return path.with_name(path.name[: -len(suffix)] + ".json")
+
+
+def _open(path: Path) -> BinaryIO:
+    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")
+
+
+def _check_header(image: nib.Nifti1Image, path: Path) -> None:
+    shape, header = image.shape, image.header
+    if len(shape) < 3 or any(n != 1 for n in shape[3:]) or min(shape) < 1:
+        raise PETError(f"image has shape {shape}, expected one static volume (X, Y, Z)")
+    kind = header.get_data_dtype()
+    if kind.kind not in "iuf":
+        raise PETError(f"image holds {kind} values, expected real numbers")
+    n_bytes = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+    limit = path.stat().st_size * (MAX_GZIP_RATIO if path.name.lower().endswith(".gz") else 1)
+    if n_bytes > limit:
+        raise PETError(f"header promises {n_bytes} bytes of voxels, file has {path.stat().st_size}; it is cut short")
+    if header.get_xyzt_units()[0] not in {"mm", "unknown"}:
+        raise PETError(f"spatial unit is {header.get_xyzt_units()[0]}, expected mm")
+    qform, sform = header.get_qform(coded=True)[0], header.get_sform(coded=True)[0]
+    if qform is None and sform is None:
+        raise PETError("neither qform nor sform is set, position and orientation are unknown")
+    if qform is not None and sform is not None:
+        corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])])
+        apart = float(np.abs(corners @ (qform - sform).T).max())
+        if apart > AFFINE_AGREEMENT:
+            raise PETError(f"qform and sform disagree by {apart:.2f} mm, expected the same geometry")
+
+
+def _read_image(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return voxels, with the file's scaling applied, and the affine."""
+    try:
+        kind = type(nib.load(path))
+        if not issubclass(kind, nib.Nifti1Image):
+            raise PETError("not a single-file NIfTI image")
+        with closing(_open(path)) as stream:
+            image = kind.from_stream(stream)
+            _check_header(image, path)
+            voxels = image.get_fdata(dtype=np.float32, caching="unchanged").reshape(image.shape[:3])
+            # Only at the end of the stream does gzip compare its checksum.
+            while stream.read(1 << 20):
+                pass
+    except PETError:
+        raise
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PETError(f"not a readable NIfTI file, damaged or cut short ({reason})") from error
+    n_bad = voxels.size - int(np.isfinite(voxels).sum())
+    if n_bad:
+        raise PETError(f"{n_bad} voxels are not finite, expected numbers")
+    return voxels, np.asarray(image.affine, dtype=np.float64)
+
+
+def _read_sidecar(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise PETError(f"sidecar {path.name} is missing, SUV cannot be computed")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PETError(f"sidecar {path.name} is not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise PETError(f"sidecar {path.name} holds a {type(content).__name__}, expected an object")
+    return content
+
+
+def read_nifti(path: str | Path) -> PETSeries:
+    """Read a static NIfTI volume in Bq/mL or SUVbw, with the JSON sidecar of the same stem.
+
+    Axes are flipped and permuted, never resampled, to the closest RAS+ orientation.
+
+    Parameters
+    ----------
+    path
+        File ending in .nii or .nii.gz.
+
+    Raises
+    ------
+    PETError
+        If the file is damaged, dynamic or not finite, the sidecar is missing or lacks what SUV needs, or qform
+        and sform disagree.
+    """
+    path = Path(path)
+    with naming(path):
+        sidecar_path = _sidecar_path(path)
+        if not path.is_file():
+            raise PETError("no such file")
+        sidecar = _read_sidecar(sidecar_path)
+        with naming(sidecar_path.name):
+            header, notes = header_from_sidecar(sidecar)
+            stated = number_in(sidecar, "SUVbwFactor", positive=True)
+            factor = None
+            if header.units != "GML":
+                if stated is not None and header.injected_dose is None and header.attenuation_corrected:
+                    factor = stated
+                else:
+                    factor = suvbw_factor_of(header)
+                if stated is not None and abs(factor / stated - 1) > FACTOR_AGREEMENT:
+                    raise PETError(f"SUVbwFactor is {stated:.6e}, expected {factor:.6e} as dose and weight give")
+        voxels, affine = _read_image(path)
+        if factor is not None:
+            voxels *= np.float32(factor)
+        suv, affine = to_canonical(voxels, affine)
+        origin = "SUVbw" if factor is None else f"Bq/mL, SUVbw factor {factor:.6e} g/mL per Bq/mL"
+        earlier = [str(sentence) for sentence in sidecar.get("Provenance") or ()]
+        return PETSeries(
+            suv=suv,
+            affine=affine,
+            header=header,
+            suvbw_factor=factor,
+            provenance=(*earlier, f"Read from NIfTI in {origin}.", *notes),
+            source_files=(path,),
+        )
+
+
+def _image_of(series: PETSeries) -> nib.Nifti1Image:
+    image = nib.Nifti1Image(series.suv, series.affine)
+    image.set_data_dtype(np.float32)
+    image.header.set_xyzt_units("mm", "sec")
+    image.set_sform(series.affine, code="scanner")
+    image.set_qform(series.affine, code="scanner")
+    return image
+
+
+def _write_image(image: nib.Nifti1Image, path: Path, *, compressed: bool) -> None:
+    with path.open("wb") as file:
+        if compressed:
+            # No name and no time in the gzip header: a name can identify, a time makes equal images differ.
+            with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0) as stream:
+                image.to_stream(stream)
+        else:
+            image.to_stream(file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_nifti(series: PETSeries, path: str | Path, *, extra: Mapping[str, Any] | None = None) -> Path:
+    """Write a series as float32 SUVbw, with a JSON sidecar of the same stem.
+
+    Both files are written to temporary names, read back and compared, then renamed.
+
+    Parameters
+    ----------
+    series
+        The volume.
+    path
+        File ending in .nii or .nii.gz, in an existing folder; existing files are replaced.
+    extra
+        Further entries of the sidecar; they may not replace its own.
+
+    Returns
+    -------
+    path
+        The file written.
+
+    Raises
+    ------
+    PETError
+        If the name, the folder or an extra entry is not usable, or what was written reads back differently.
+    """
+    path = Path(path)
+    with naming(path):
+        sidecar_path = _sidecar_path(path)
+        sidecar = sidecar_of(series.header, suvbw_factor=series.suvbw_factor, provenance=series.provenance)
+        taken = sorted(set(sidecar) & set(extra or {}))
+        if taken:
+            raise PETError(f"extra sidecar entries {', '.join(taken)} are taken, expected other names")
+        try:
+            text = json.dumps({**sidecar, **(extra or {})}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        except (TypeError, ValueError) as error:
+            raise PETError(f"sidecar entry cannot be written as JSON ({error})") from error
+        image = _image_of(series)
+        with replaced_file(path) as temporary, replaced_file(sidecar_path) as temporary_sidecar:
+            temporary_sidecar.write_text(text, encoding="utf-8")
+            _write_image(image, temporary, compressed=path.name.lower().endswith(".gz"))
+            voxels, affine = _read_image(temporary)
+            if not np.array_equal(voxels, series.suv) or not np.allclose(affine, series.affine, atol=1e-3):
+                raise PETError("file reads back differently from what was written")
+    return path

@@ -1,0 +1,94 @@
+"""PETSeries: one calibrated whole-body volume, where it lies in the patient, and how it came about."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from nibabel.orientations import aff2axcodes
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.pet.errors import PETError
+from pipeline.pet.header import PETHeader
+
+__all__ = ["PETSeries"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PETSeries:
+    """A PET volume in SUVbw.
+
+    Raises
+    ------
+    PETError
+        If the volume is not three-dimensional, empty or not finite, or the affine is not an invertible 4x4
+        matrix whose axes come closest to RAS+.
+    """
+
+    suv: NDArray[np.float32]
+    """Standardised uptake value by body weight [g/mL]. Shape (X, Y, Z)."""
+
+    affine: NDArray[np.float64]
+    """Voxel index to position in the patient [mm], RAS+: X grows to the right, Y to the front, Z to the head.
+    Shape (4, 4)."""
+
+    header: PETHeader
+    """What SUV depends on."""
+
+    suvbw_factor: float | None = None
+    """SUVbw per unit of the stored quantity, [g/mL] per [Bq/mL]; None if the source was SUVbw already."""
+
+    provenance: tuple[str, ...] = ()
+    """How the volume came about, one sentence each; no names, identifiers or dates."""
+
+    source_files: tuple[Path, ...] = ()
+    """Files it was read from; DICOM slices in the order of the axis that the slices were stacked along (Z of
+    an axial series), from the lowest index to the highest."""
+
+    def __post_init__(self) -> None:
+        suv = np.ascontiguousarray(self.suv, dtype=np.float32)
+        affine = np.array(self.affine, dtype=np.float64)
+        _check_volume(suv)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
+            raise PETError(f"affine has shape {affine.shape}, expected an invertible 4x4 matrix")
+        axes = "".join(str(axis) for axis in aff2axcodes(affine))
+        if axes != "RAS":
+            raise PETError(f"axes of the volume point to {axes}, expected RAS")
+        object.__setattr__(self, "suv", suv)
+        object.__setattr__(self, "affine", affine)
+        object.__setattr__(self, "provenance", tuple(self.provenance))
+        object.__setattr__(self, "source_files", tuple(self.source_files))
+
+    @property
+    def voxel_size(self) -> tuple[float, float, float]:
+        """Distance between neighbouring voxels along X, Y and Z [mm]."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+    def with_suv(self, suv: ArrayLike, *, note: str | None = None) -> "PETSeries":
+        """Return this series with other voxel values.
+
+        Parameters
+        ----------
+        suv
+            SUVbw [g/mL]. Shape (X, Y, Z) of this series.
+        note
+            One sentence on what was done, appended to the provenance.
+
+        Raises
+        ------
+        PETError
+            If the shape differs, or a value is not finite.
+        """
+        array = np.asarray(suv)
+        if array.shape != self.suv.shape:
+            raise PETError(f"volume has shape {array.shape}, expected {self.suv.shape}")
+        provenance = self.provenance if note is None else (*self.provenance, note)
+        return replace(self, suv=array, provenance=provenance)
+
+
+def _check_volume(suv: NDArray[np.float32]) -> None:
+    if suv.ndim != 3 or suv.size == 0:
+        raise PETError(f"volume has shape {suv.shape}, expected (X, Y, Z)")
+    n_bad = suv.size - int(np.isfinite(suv).sum())
+    if n_bad:
+        raise PETError(f"{n_bad} voxels are not finite, expected numbers")

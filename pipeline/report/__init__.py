@@ -1,0 +1,15 @@
+"""The report of a denoised series: figures as PNG bytes, and one self-contained HTML page."""
+
+from pipeline.report.figures import SUV_WINDOW, agreement_figure, difference_figure, mip_figure, profile_figure
+from pipeline.report.page import write_report
+from pipeline.report.projections import to_ras
+
+__all__ = [
+    "SUV_WINDOW",
+    "agreement_figure",
+    "difference_figure",
+    "mip_figure",
+    "profile_figure",
+    "to_ras",
+    "write_report",
+]

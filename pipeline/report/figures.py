@@ -1,0 +1,331 @@
+"""The report's figures as PNG bytes: projections and planes at one grey scale, profiles, agreement of regions.
+
+Every function builds its own figure and canvas. Nothing touches matplotlib's global state, so figures can be
+made in threads and a user's notebook is not disturbed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from pipeline.report.projections import View, maximum_projection, plane
+
+__all__ = ["SUV_WINDOW", "agreement_figure", "difference_figure", "mip_figure", "profile_figure"]
+
+SUV_WINDOW = (0.0, 7.0)
+"""Default grey scale [g/mL]: white to black."""
+
+_TEXT = "#1b1f24"
+_MUTED = "#5b6470"
+_LINE = "#c9ced6"
+_BEFORE = "#8a929e"
+_AFTER = "#0b5cad"
+_DPI = 160
+_WIDTH = 10.0  # [in]
+_MAX_PANEL_HEIGHT = 8.5  # [in]
+_GAP, _TOP, _BOTTOM, _BAR = 0.12, 0.42, 0.1, 0.75  # [in] between panels, titles above, below, colour bar
+
+
+@dataclass(frozen=True)
+class _Panel:
+    image: NDArray
+    view: View
+    title: str
+    is_difference: bool = False
+
+
+def mip_figure(
+    before: NDArray[np.floating],
+    after: NDArray[np.floating],
+    *,
+    voxel_size: Sequence[float],
+    suv_window: tuple[float, float] = SUV_WINDOW,
+    names: tuple[str, str] = ("Before", "After"),
+) -> bytes:
+    """Coronal and sagittal maximum intensity projections of two images at one inverted grey scale.
+
+    Parameters
+    ----------
+    before, after
+        SUV images on one grid, shape (X, Y, Z) with axes towards right, front and head [g/mL].
+    voxel_size
+        Spacing along X, Y, Z [mm].
+    suv_window
+        SUV shown white and SUV shown black [g/mL].
+    names
+        What the two images are called.
+
+    Returns
+    -------
+    bytes
+        PNG.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ.
+    """
+    _check_shapes(before, after)
+    panels = [
+        _Panel(maximum_projection(volume, view), view, f"{name}, {view} MIP")
+        for view in ("coronal", "sagittal")
+        for name, volume in zip(names, (before, after), strict=True)
+    ]
+    return _panel_figure(panels, voxel_size, suv_window, difference_limit=None)
+
+
+def difference_figure(
+    before: NDArray[np.floating],
+    after: NDArray[np.floating],
+    *,
+    voxel_size: Sequence[float],
+    index: int,
+    view: View = "coronal",
+    suv_window: tuple[float, float] = SUV_WINDOW,
+    difference_limit: float | None = None,
+    names: tuple[str, str] = ("Before", "After"),
+) -> bytes:
+    """One plane of two images at one inverted grey scale, and their difference on a symmetrical scale.
+
+    Parameters
+    ----------
+    before, after
+        SUV images on one grid, shape (X, Y, Z) with axes towards right, front and head [g/mL].
+    voxel_size
+        Spacing along X, Y, Z [mm].
+    index
+        Which plane: along Y for a coronal, along X for a sagittal view.
+    view
+        Orientation of the plane.
+    suv_window
+        SUV shown white and SUV shown black [g/mL].
+    difference_limit
+        End of the difference's scale [g/mL]; by default the smallest of 0.2, 0.5, 1, 2, 5, 10 that holds 99 %
+        of the plane's voxels with activity. The scale is drawn beside the panel.
+    names
+        What the two images are called.
+
+    Returns
+    -------
+    bytes
+        PNG.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ.
+    """
+    _check_shapes(before, after)
+    first, second = (plane(volume, view, index=index) for volume in (before, after))
+    difference = second.astype(np.float64) - first
+    limit = _difference_limit(difference[first > 0.1]) if difference_limit is None else difference_limit
+    panels = [
+        _Panel(first, view, f"{names[0]}, {view} plane"),
+        _Panel(second, view, f"{names[1]}, {view} plane"),
+        _Panel(difference, view, f"{names[1]} − {names[0].lower()}", is_difference=True),
+    ]
+    return _panel_figure(panels, voxel_size, suv_window, difference_limit=limit)
+
+
+def profile_figure(
+    before: NDArray[np.floating],
+    after: NDArray[np.floating],
+    *,
+    mask: NDArray[np.bool_],
+    voxel_size: Sequence[float],
+    names: tuple[str, str] = ("Before", "After"),
+) -> bytes:
+    """Mean SUV of the body in every axial plane, and the histogram of SUV in the body.
+
+    A denoiser that keeps the calibration leaves the profile where it was and narrows the histogram.
+
+    Parameters
+    ----------
+    before, after
+        SUV images on one grid, shape (X, Y, Z) with axes towards right, front and head [g/mL].
+    mask
+        The body, shape (X, Y, Z).
+    voxel_size
+        Spacing along X, Y, Z [mm].
+    names
+        What the two images are called.
+
+    Returns
+    -------
+    bytes
+        PNG.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ.
+    """
+    _check_shapes(before, after, mask)
+    figure = Figure(figsize=(_WIDTH, 3.4), dpi=_DPI, facecolor="white")
+    along_z = figure.add_axes((0.065, 0.17, 0.42, 0.72))
+    histogram = figure.add_axes((0.565, 0.17, 0.42, 0.72))
+    n_voxels = mask.sum(axis=(0, 1))
+    occupied = n_voxels > 0
+    distance = np.flatnonzero(occupied) * voxel_size[2] / 10
+    edges = np.linspace(0, 10, 101)
+    for name, volume, color in zip(names, (before, after), (_BEFORE, _AFTER), strict=True):
+        sums = np.where(mask, volume, 0).sum(axis=(0, 1), dtype=np.float64)
+        along_z.plot(distance, sums[occupied] / n_voxels[occupied], color=color, linewidth=1.6, label=name)
+        counts, _ = np.histogram(volume[mask], bins=edges)
+        histogram.stairs(100 * counts / max(mask.sum(), 1), edges, color=color, linewidth=1.6, label=name)
+    along_z.set_ylim(bottom=0)
+    histogram.set_yscale("log")
+    histogram.set_xlim(0, 10)
+    _style_axes(along_z, "Mean SUV of the body, plane by plane", "from the lowest plane [cm]", "SUVbw [g/mL]")
+    _style_axes(histogram, "SUV of the body's voxels", "SUVbw [g/mL]", "voxels per 0.1 g/mL [%]")
+    for axes in (along_z, histogram):
+        axes.legend(frameon=False, fontsize=10, labelcolor=_TEXT)
+    return _png(figure)
+
+
+def agreement_figure(lesions: pd.DataFrame, *, names: tuple[str, str] = ("Before", "After")) -> bytes:
+    """SUVmax, SUVpeak and SUVmean of every region after against before, with identity and a band of 10 %.
+
+    Parameters
+    ----------
+    lesions
+        Rows of `pipeline.evaluation.lesion_table`; at least one.
+    names
+        What the two images are called.
+
+    Returns
+    -------
+    bytes
+        PNG.
+
+    Raises
+    ------
+    ValueError
+        The table has no rows.
+    """
+    if lesions.empty:
+        raise ValueError("agreement_figure: no regions to show")
+    figure = Figure(figsize=(_WIDTH, 3.6), dpi=_DPI, facecolor="white")
+    quantities = {"SUVmax": "suv_max", "SUVpeak": "suv_peak", "SUVmean": "suv_mean"}
+    for position, (title, quantity) in enumerate(quantities.items()):
+        axes = figure.add_axes((0.065 + position * 0.328, 0.16, 0.26, 0.72))
+        x = lesions[f"{quantity}_before"].to_numpy(float)
+        y = lesions[f"{quantity}_after"].to_numpy(float)
+        end = 1.08 * max(x.max(), y.max(), 1.0)
+        line = np.array([0.0, end])
+        axes.fill_between(line, 0.9 * line, 1.1 * line, color="#e9edf2", linewidth=0, label="within 10 %")
+        axes.plot(line, line, color=_MUTED, linewidth=1)
+        axes.scatter(x, y, s=34, color=_AFTER, edgecolor="white", linewidth=0.8, zorder=3)
+        axes.set_xlim(0, end)
+        axes.set_ylim(0, end)
+        _style_axes(axes, title, f"{names[0].lower()} [g/mL]", f"{names[1].lower()} [g/mL]")
+        if position == 0:
+            axes.legend(frameon=False, fontsize=9, labelcolor=_MUTED, loc="upper left")
+    return _png(figure)
+
+
+def _panel_figure(
+    panels: Sequence[_Panel],
+    voxel_size: Sequence[float],
+    suv_window: tuple[float, float],
+    *,
+    difference_limit: float | None,
+) -> bytes:
+    """Panels side by side at one scale in millimetres, and a bar for each scale of values."""
+    pixel = {"coronal": voxel_size[0], "sagittal": voxel_size[1]}
+    widths = [panel.image.shape[1] * pixel[panel.view] for panel in panels]  # [mm]
+    height = panels[0].image.shape[0] * voxel_size[2]
+    n_bars = 1 if difference_limit is None else 2
+    available = _WIDTH - n_bars * _BAR - len(panels) * _GAP
+    inch_per_mm = min(available / sum(widths), _MAX_PANEL_HEIGHT / height)
+    total_height = height * inch_per_mm + _TOP + _BOTTOM
+    total_width = sum(widths) * inch_per_mm + n_bars * _BAR + len(panels) * _GAP
+    figure = Figure(figsize=(total_width, total_height), dpi=_DPI, facecolor="white")
+
+    left, bottom, tall = 0.02, _BOTTOM / total_height, height * inch_per_mm / total_height
+    for number, (panel, width) in enumerate(zip(panels, widths, strict=True)):
+        wide = width * inch_per_mm
+        axes = figure.add_axes((left / total_width, bottom, wide / total_width, tall))
+        low, high = suv_window
+        if panel.is_difference and difference_limit is not None:
+            low, high = -difference_limit, difference_limit
+        shown = axes.imshow(
+            panel.image,
+            extent=(0, width, 0, height),
+            interpolation="bilinear",
+            cmap="RdBu_r" if panel.is_difference else "gray_r",
+            vmin=low,
+            vmax=high,
+        )
+        _mark_panel(axes, panel, with_ruler=number == 0, size_mm=(width, height))
+        left += wide + _GAP
+        next_differs = number + 1 < len(panels) and panels[number + 1].is_difference != panel.is_difference
+        if number + 1 == len(panels) or next_differs:
+            bar = figure.add_axes((left / total_width, bottom + 0.2 * tall, 0.13 / total_width, 0.6 * tall))
+            _draw_bar(figure, bar, shown, is_difference=panel.is_difference)
+            left += _BAR
+    return _png(figure)
+
+
+def _mark_panel(axes: Axes, panel: _Panel, *, with_ruler: bool, size_mm: tuple[float, float]) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color(_LINE)
+    axes.set_title(panel.title, fontsize=10.5, color=_TEXT, pad=6, loc="left")
+    letters = "RL" if panel.view == "coronal" else "AP"
+    for letter, x, side in zip(letters, (0.025, 0.975), ("left", "right"), strict=True):
+        axes.text(x, 0.988, letter, transform=axes.transAxes, ha=side, va="top", fontsize=11, color=_MUTED)
+    width, height = size_mm
+    if with_ruler and width > 130:
+        x, y = 0.04 * width, 0.02 * height
+        axes.add_patch(Rectangle((x, y), 100, 0.006 * height, color=_TEXT, linewidth=0))
+        axes.text(x + 50, y + 0.012 * height, "10 cm", ha="center", va="bottom", fontsize=8.5, color=_TEXT)
+
+
+def _draw_bar(figure: Figure, bar: Axes, shown: AxesImage, *, is_difference: bool) -> None:
+    colorbar = figure.colorbar(shown, cax=bar)
+    bar.set_frame_on(False)
+    label = "SUVbw difference [g/mL]" if is_difference else "SUVbw [g/mL]"
+    colorbar.set_label(label, fontsize=9.5, color=_TEXT)
+    bar.tick_params(labelsize=9, colors=_TEXT, length=3)
+
+
+def _style_axes(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+    axes.set_title(title, fontsize=11, color=_TEXT, loc="left", pad=8)
+    axes.set_xlabel(x_label, fontsize=9.5, color=_TEXT)
+    axes.set_ylabel(y_label, fontsize=9.5, color=_TEXT)
+    axes.tick_params(labelsize=9, colors=_TEXT, length=3)
+    axes.grid(color="#eceff3", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_LINE)
+
+
+def _difference_limit(difference: NDArray[np.floating]) -> float:
+    spread = np.percentile(np.abs(difference), 99) if difference.size else 0.0
+    steps = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+    return next((step for step in steps if spread <= step), steps[-1])
+
+
+def _check_shapes(*volumes: NDArray) -> None:
+    shapes = [volume.shape for volume in volumes]
+    if len(set(shapes)) != 1 or len(shapes[0]) != 3:
+        raise ValueError(f"volumes of one 3D shape are needed, found {', '.join(map(str, shapes))}")
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = BytesIO()
+    # Without the software's version the same figure is the same file.
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    return buffer.getvalue()

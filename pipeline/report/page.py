@@ -1,0 +1,180 @@
+"""The report: one self-contained HTML page on what was done to a PET series and what it did to its SUV."""
+
+import base64
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from numpy.typing import NDArray
+
+from pipeline.evaluation import bias, body_mask, noise_level, suv_mean
+from pipeline.pet import PETError, PETSeries
+from pipeline.pet.atomic import replaced_file
+from pipeline.report.figures import (
+    SUV_WINDOW,
+    agreement_figure,
+    difference_figure,
+    mip_figure,
+    profile_figure,
+)
+from pipeline.report.projections import body_box, center_of_activity, to_ras
+
+__all__ = ["write_report"]
+
+_ONE_SIDED = ("before only", "after only")
+NOTABLE_CHANGE = 10.0
+"""Changes of SUV at least this large are marked in the table [%]."""
+
+
+def write_report(
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    before: PETSeries,
+    after: PETSeries,
+    lesions: pd.DataFrame,
+    run: Mapping[str, object],
+    suv_window: tuple[float, float] = SUV_WINDOW,
+) -> Path:
+    """Write the report of one denoised series.
+
+    The page needs no network, no script and no other file. Of the series it shows voxels, the header's fields
+    (which hold no name, identifier or date) and the provenance; `title` and `run` are shown as they are
+    given, so keep identifiers out of them. All text is escaped. The same arguments give the same file.
+
+    Parameters
+    ----------
+    path
+        The HTML file; its folder must exist. It appears complete or not at all.
+    title
+        Heading, such as a pseudonym.
+    before, after
+        The series before and after denoising, on one grid.
+    lesions
+        Rows of `pipeline.evaluation.lesion_table`, perhaps none.
+    run
+        What was done, shown line by line in this order: method, weights and their SHA-256, versions, device,
+        time.
+    suv_window
+        SUV shown white and SUV shown black [g/mL].
+
+    Raises
+    ------
+    PETError
+        The two series do not lie on one grid, no body is found, or the folder does not exist.
+    OSError
+        The file cannot be written; nothing is left behind.
+    """
+    if before.suv.shape != after.suv.shape or not np.allclose(before.affine, after.affine, atol=1e-3):
+        raise PETError(
+            f"{path}: the series before and after lie on different grids, of {before.suv.shape} and "
+            f"{after.suv.shape} voxels; expected one grid"
+        )
+    image_before, voxel_size = to_ras(before.suv, before.affine)
+    image_after, _ = to_ras(after.suv, after.affine)
+    body = body_mask(image_before, voxel_size=voxel_size)
+    if not body.any():
+        raise PETError(f"{path}: no body found, expected SUV of 0.15 or more in the series before denoising")
+    box = body_box(body, voxel_size=voxel_size)
+    cropped = image_before[box], image_after[box]
+    coronal_index = center_of_activity(cropped[0])[1]
+    figures = {
+        "mip": mip_figure(*cropped, voxel_size=voxel_size, suv_window=suv_window),
+        "difference": difference_figure(*cropped, voxel_size=voxel_size, index=coronal_index, suv_window=suv_window),
+        "profile": profile_figure(*cropped, mask=body[box], voxel_size=voxel_size),
+    }
+    if not lesions.empty:
+        figures["agreement"] = agreement_figure(lesions)
+    content = {
+        "title": title,
+        "run": {name: str(value) for name, value in run.items()},
+        "series": _series_facts(before),
+        "provenance": after.provenance,
+        "body": _body_facts(image_before, image_after, body),
+        "lesions": lesions.to_dict("records"),
+        "regions": _region_facts(lesions),
+        "figures": {name: base64.b64encode(png).decode("ascii") for name, png in figures.items()},
+        "suv_window": suv_window,
+        "notable_change": NOTABLE_CHANGE,
+    }
+    page = _environment().from_string(_template()).render(content)
+    with replaced_file(Path(path)) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return Path(path)
+
+
+def _body_facts(before: NDArray[np.floating], after: NDArray[np.floating], body: NDArray[np.bool_]) -> dict[str, float]:
+    noise_before, noise_after = (noise_level(image, mask=body) for image in (before, after))
+    return {
+        "mean_before": suv_mean(before, body),
+        "mean_after": suv_mean(after, body),
+        "mean_change": bias(after, before, mask=body),
+        "noise_before": noise_before,
+        "noise_after": noise_after,
+        "noise_change": 100 * (noise_after / noise_before - 1) if noise_before else np.nan,
+    }
+
+
+def _region_facts(lesions: pd.DataFrame) -> dict[str, object]:
+    found_in = lesions["found_in"]
+    return {
+        "n_in_both": int((found_in == "both").sum()),
+        "n_in_one": int(found_in.isin(_ONE_SIDED).sum()),
+        "peak_change": None if lesions.empty else float(lesions["suv_peak_change_percent"].median()),
+        # A table without rows still names its method if it comes from lesion_table.
+        "method": lesions.attrs.get("method", "") if lesions.empty else lesions["method"].iloc[0],
+    }
+
+
+def _series_facts(series: PETSeries) -> dict[str, str]:
+    """What SUV depends on, as the source states it; what it does not state is left out."""
+    header, factor = series.header, series.suvbw_factor
+    tracer = " ".join(part for part in (header.radiopharmaceutical, header.radionuclide) if part)
+    scanner = " ".join(part for part in (header.manufacturer, header.model_name) if part)
+    x, y, z = series.suv.shape
+    spacing = " × ".join(f"{side:.2f}" for side in series.voxel_size)
+    facts = {
+        "Tracer": tracer,
+        "Injected activity": _quantity(header.injected_dose, "MBq", scale=1e-6),
+        "Body weight": _quantity(header.patient_weight, "kg"),
+        "Uptake time": _quantity(header.uptake_time, "min", scale=1 / 60),
+        "Stored units": " ".join(part for part in (header.units, header.suv_type) if part),
+        "Decay correction": header.decay_correction,
+        "SUVbw factor": "" if factor is None else f"{factor:.5e} (g/mL) per stored unit",
+        "Scanner": scanner,
+        "Reconstruction": header.reconstruction_method,
+        "Grid": f"{x} × {y} × {z} voxels of {spacing} mm",
+    }
+    return {name: text for name, text in facts.items() if text}
+
+
+def _quantity(value: float | None, unit: str, *, scale: float = 1.0) -> str:
+    return "" if value is None else f"{value * scale:.1f} {unit}"
+
+
+def _environment() -> Environment:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["number"] = _number
+    environment.filters["change"] = _change
+    return environment
+
+
+def _template() -> str:
+    return resources.files("pipeline.report").joinpath("template.html").read_text(encoding="utf-8")
+
+
+def _number(value: float, digits: int = 2) -> str:
+    """Fixed decimals with a true minus sign; a dash for what is undefined."""
+    return "–" if not np.isfinite(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def _change(value: float) -> str:
+    """Percentage with its sign; no sign for what rounds to zero."""
+    if not np.isfinite(value):
+        return "–"
+    rounded = round(value, 1) + 0.0
+    return f"{rounded:+.1f} %".replace("-", "−") if rounded else "0.0 %"

@@ -1,0 +1,82 @@
+"""From a volume to what a panel shows: orientation, cropping, projection, plane.
+
+Panels follow the radiological convention: the patient's right on the left of a coronal view, the front on the
+left of a sagittal view, the head up.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["View", "body_box", "center_of_activity", "maximum_projection", "plane", "to_ras"]
+
+View = Literal["coronal", "sagittal"]
+
+_AXIS_ALONG_THE_VIEW = {"coronal": 1, "sagittal": 0}
+
+
+def to_ras(volume: NDArray, affine: NDArray[np.floating]) -> tuple[NDArray, tuple[float, float, float]]:
+    """Turn a volume so that X, Y, Z grow towards right, front and head, by swaps and flips alone.
+
+    An oblique volume is turned to the nearest axes and not resampled.
+
+    Parameters
+    ----------
+    volume
+        Shape (X, Y, Z).
+    affine
+        Voxel indices to RAS+ [mm], shape (4, 4).
+
+    Returns
+    -------
+    tuple
+        The turned volume, and its spacing along X, Y, Z [mm].
+    """
+    orientation = nib.orientations.io_orientation(affine)
+    turned = nib.orientations.apply_orientation(volume, orientation)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    x, y, z = (float(spacing[list(orientation[:, 0]).index(axis)]) for axis in range(3))
+    return turned, (x, y, z)
+
+
+def body_box(
+    mask: NDArray[np.bool_], *, voxel_size: Sequence[float], margin: float = 15.0
+) -> tuple[slice, slice, slice]:
+    """Box around a mask with a margin [mm] in X and Y, and the whole length in Z; everything for an empty mask."""
+    box = []
+    for axis in (0, 1):
+        occupied = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        extra = round(margin / voxel_size[axis])
+        first, last = (occupied[0], occupied[-1]) if occupied.size else (0, mask.shape[axis] - 1)
+        box.append(slice(max(int(first) - extra, 0), min(int(last) + extra + 1, mask.shape[axis])))
+    return box[0], box[1], slice(0, mask.shape[2])
+
+
+def center_of_activity(suv: NDArray[np.floating], *, ceiling: float = 2.0) -> tuple[int, int, int]:
+    """Voxel at the centre of the activity, with SUV cut at `ceiling` so that bladder and brain do not pull it."""
+    activity = np.clip(suv, 0, ceiling)
+    center = []
+    for axis in range(3):
+        profile = activity.sum(axis=tuple(other for other in range(3) if other != axis), dtype=np.float64)
+        total = profile.sum()
+        middle = (profile @ np.arange(profile.size)) / total if total else (profile.size - 1) / 2
+        center.append(round(float(middle)))
+    return center[0], center[1], center[2]
+
+
+def maximum_projection(volume: NDArray, view: View) -> NDArray:
+    """Maximum intensity projection as a panel, shape (Z, X) or (Z, Y), first row at the head."""
+    return _as_panel(volume.max(axis=_AXIS_ALONG_THE_VIEW[view]))
+
+
+def plane(volume: NDArray, view: View, *, index: int) -> NDArray:
+    """One plane of the volume as a panel, shape (Z, X) or (Z, Y), first row at the head."""
+    return _as_panel(volume.take(index, axis=_AXIS_ALONG_THE_VIEW[view]))
+
+
+def _as_panel(image: NDArray) -> NDArray:
+    # Columns of the array run left to right and back to front, rows feet to head: all are shown reversed.
+    return image[::-1, ::-1].T

@@ -1,0 +1,160 @@
+"""Outline of the body: skin, fat, muscle, arms, legs and breasts."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+from pipeline.simulation.canvas import Canvas
+from pipeline.simulation.shapes import Shape, column, curve, ellipsoid, tube
+
+__all__ = ["SOFT_TISSUE", "paint_body"]
+
+SOFT_TISSUE = 1
+"""Label of everything inside the skin that is no organ of its own."""
+
+# Outline of head and trunk: depth below the vertex, half width, half depth and centre line y [mm].
+_OUTLINE = np.array(
+    [
+        (0, 8, 10, 0),
+        (12, 38, 48, 0),
+        (40, 62, 78, 0),
+        (110, 76, 97, 0),
+        (185, 64, 80, 4),
+        (222, 57, 62, -12),
+        (250, 58, 60, -18),
+        (268, 70, 63, -20),
+        (284, 94, 68, -20),
+        (300, 128, 76, -18),
+        (322, 158, 88, -12),
+        (350, 172, 99, -8),
+        (430, 174, 113, 0),
+        (560, 162, 114, 0),
+        (640, 154, 107, 0),
+        (720, 160, 105, 0),
+        (800, 173, 108, -3),
+        (860, 176, 107, -5),
+        (940, 172, 100, -4),
+        (1400, 165, 100, -4),
+    ],
+    dtype=float,
+)
+# How a woman's half width differs, by depth.
+_FEMALE_WIDTH = np.array([(300, 1.0), (340, 0.93), (560, 0.96), (650, 0.95), (800, 1.05), (880, 1.06), (1400, 1.03)])
+_SHOULDER_DEPTH = 350.0
+_LEG_TOP, _LEG_BOTTOM = 835.0, 925.0  # over these depths the pelvis turns into two thighs
+_ARM_DOWN_REACH = 236.0  # [mm] largest |x| of a hanging arm in the reference body
+_HUGE = np.array([1e4, 1e4, 1e4])
+
+
+def _outline(female: bool) -> Shape:
+    """Head, trunk and legs as one smooth solid."""
+    depth = _OUTLINE[:, 0]
+    width = _OUTLINE[:, 1] * (np.interp(depth, _FEMALE_WIDTH[:, 0], _FEMALE_WIDTH[:, 1]) if female else 1.0)
+    table = np.arange(0.0, 1401.0, 2.0)
+    half_width, half_depth, middle = (
+        PchipInterpolator(depth, values)(table) for values in (width, _OUTLINE[:, 2], _OUTLINE[:, 3])
+    )
+    leg_x = np.interp(table, [_LEG_TOP, 950, 1400], [80, 88, 88]) * (1.03 if female else 1.0)
+    leg_radius = np.interp(table, [_LEG_TOP, 930, 1200, 1400], [90, 85, 66, 58])
+
+    def distance(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        def at(values: np.ndarray) -> np.ndarray:
+            return np.interp(z, table, values).astype(np.float32)
+
+        a, b = at(half_width), at(half_depth)
+        u, v = np.abs(x / a), np.abs((y - at(middle)) / b)
+        radius = (u * u * np.sqrt(np.sqrt(u)) + v * v * np.sqrt(np.sqrt(v))) ** np.float32(1 / 2.25)
+        d = np.maximum((radius - 1) * np.minimum(a, b), -z)
+        if float(z.max()) > _LEG_TOP:
+            t = np.clip((z - np.float32(_LEG_TOP)) / np.float32(_LEG_BOTTOM - _LEG_TOP), 0, 1)
+            blend = t * t * (3 - 2 * t)
+            leg = np.hypot(np.abs(x) - at(leg_x), y) - at(leg_radius)
+            d = d * (1 - blend) + leg * blend
+        return d
+
+    return Shape(distance, -_HUGE * [1, 1, 0], _HUGE * [1, 1, 0.14])
+
+
+def _layer(outline: Shape, thickness: float | np.ndarray) -> Shape:
+    """The outline shrunk by a thickness [mm]; pairs (depth, thickness) make it vary with depth."""
+
+    def distance(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        if isinstance(thickness, np.ndarray):
+            skin = np.interp(z, thickness[0], thickness[1]).astype(np.float32)
+        else:
+            skin = np.float32(thickness)
+        return outline.distance(x, y, z) + skin
+
+    return Shape(distance, outline.lower, outline.upper)
+
+
+def _arms(canvas: Canvas, half_field: float) -> tuple[str, list[np.ndarray]]:
+    """Position of the arms and their centre lines; hanging arms only where they fit the field of view."""
+    rng = canvas.rng
+    hanging = rng.random() < 0.35
+    if hanging and _ARM_DOWN_REACH * canvas.physique.girth <= half_field:
+        knots = [(150, -2, 338), (196, -4, 400), (203, -8, 520), (205, 6, 640), (200, 26, 760), (194, 34, 850)]
+        position = "down"
+    else:
+        knots = [(140, -12, 338), (168, -8, 250), (158, 8, 120), (124, 22, 5), (90, 34, -90)]
+        position = "up"
+    jitter = rng.normal(0, 4, (len(knots), 3))
+    jitter[0] = 0
+    lines = []
+    for side in (-1, 1):
+        lines.append(curve((np.array(knots, dtype=float) + jitter) * [side, 1, 1], n_points=120))
+    return position, lines
+
+
+def paint_body(canvas: Canvas, suv: dict[str, float]) -> tuple[np.ndarray, str]:
+    """Paint skin, fat, muscle, arms, legs and breasts.
+
+    Parameters
+    ----------
+    canvas
+        Empty canvas.
+    suv
+        Uptake by organ [g/mL].
+
+    Returns
+    -------
+    tuple
+        Fraction of each voxel that lies inside the muscle wall, float32 of shape (X, Y, Z), and the
+        position of the arms, "up" or "down".
+    """
+    female = canvas.physique.sex == "F"
+    fat = canvas.physique.fat_thickness
+    rng = canvas.rng
+    outline = _outline(female)
+    half_field = canvas.shape[0] * canvas.voxel_size[0] / 2
+    position, arms = _arms(canvas, half_field)
+    if female:
+        size = rng.uniform(0.75, 1.15)
+        for side in (-1, 1):
+            breast = ellipsoid((side * 80, 96, 445), (54 * size, 40 * size, 50 * size))
+            canvas.paint(breast, suv["fat"], tissue="fat", label=SOFT_TISSUE)
+            gland = ellipsoid((side * 80, 104, 448), (34 * size, 26 * size, 32 * size))
+            canvas.paint(gland, suv["breast"], texture=0.25, texture_length=12.0)
+    for line in arms:
+        canvas.paint(tube(line, 36.0), suv["skin"], label=SOFT_TISSUE)
+        canvas.paint(tube(line, 33.5), suv["fat"], tissue="fat")
+        canvas.paint(tube(line, 28.0), suv["muscle"])
+        canvas.paint(tube(line, 10.5), suv["cortical_bone"], tissue="bone")
+    canvas.paint(outline, suv["skin"], label=SOFT_TISSUE)
+    canvas.paint(_layer(outline, 2.5), suv["fat"], tissue="fat")
+    depths = [0.0, 200.0, 330.0, 500.0, 860.0, 1400.0]
+    wall = _layer(outline, np.array([depths, [4.0, 4.0, 4 + 0.4 * fat, 2.5 + fat, 2.5 + 1.1 * fat, 2.5 + 0.8 * fat]]))
+    canvas.paint(wall, suv["muscle"], texture=0.08, texture_length=30.0)
+    inner = np.zeros(canvas.shape, dtype=np.float32)
+    step = 32
+    for first in range(0, canvas.shape[2], step):
+        slab = (slice(0, canvas.shape[0]), slice(0, canvas.shape[1]), slice(first, min(first + step, canvas.shape[2])))
+        inner[slab] = canvas.coverage(wall, slab)
+    belly = ellipsoid((0, 22, 690), (114, 64, 130), exponent=2.6)
+    canvas.paint(belly, 1.2 * suv["fat"], tissue="fat", texture=0.15, inside=inner)
+    femur = np.array([(88, -5, 838), (114, -8, 872), (102, -5, 960), (92, 0, 1200), (90, 0, 1400)], dtype=float)
+    for side in (-1, 1):
+        canvas.paint(column(femur * [side, 1, 1], 14.0), suv["cortical_bone"], tissue="bone")
+        canvas.paint(column(femur[:3] * [side, 1, 1], 10.0), 0.5 * suv["marrow"], tissue="bone")
+    return inner, position

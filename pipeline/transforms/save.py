@@ -1,0 +1,88 @@
+"""From a network's output back to a SUV-calibrated series, and to disk."""
+
+import hashlib
+import re
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from torch import Tensor
+
+from pipeline.pet import PETSeries, read_pet, write_dicom_series, write_nifti
+from pipeline.transforms.scale import unscale_suv
+
+__all__ = ["SavePETd", "scan_name", "tensor_to_pet", "write_denoised"]
+
+_BIDS_NAME = re.compile(r"(sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9]+)*)_pet\.nii(?:\.gz)?$")
+
+
+def tensor_to_pet(pred: Tensor, source: PETSeries, *, suv_scale: float, note: str) -> PETSeries:
+    """Series of a network's output (1, X, Y, Z) in scaled SUV, on the grid and with the header of its source.
+
+    Activity is not negative: where the network says so, the voxel is 0, or the source's own value if that is
+    negative, too. ``note`` goes into the series' provenance.
+    """
+    suv = unscale_suv(pred.detach().cpu().float(), suv_scale=suv_scale)[0].numpy()
+    return source.with_suv(np.maximum(suv, np.minimum(source.suv, 0)), note=note)
+
+
+def scan_name(series: PETSeries) -> str:
+    """Name for files made from a series that tells nothing of the patient.
+
+    The entities of a BIDS name are pseudonyms and are kept; any other source is named by a digest of its voxels.
+    """
+    if len(series.source_files) == 1 and (match := _BIDS_NAME.match(series.source_files[0].name)):
+        return match[1]
+    return "pet-" + hashlib.sha256(series.suv.tobytes()).hexdigest()[:8]
+
+
+def write_denoised(series: PETSeries, folder: str | Path, *, name: str, method: str, dicom_folder: str = "dicom") -> None:
+    """Write a denoised series as ``NAME_desc-denoised_pet.nii.gz`` with sidecar and, in Bq/mL, as a DICOM series.
+
+    DICOM needs dose, weight and times, to store what every viewer computes the same SUV from; a series without
+    them is written as NIfTI alone.
+    """
+    folder = Path(folder)
+    write_nifti(series, folder / f"{name}_desc-denoised_pet.nii.gz", extra={"DenoisingMethod": method})
+    if series.suvbw_factor is not None:
+        write_dicom_series(series, folder / dicom_folder, description=f"Denoised PET ({method})")
+
+
+class SavePETd(MapTransform):
+    """Write predictions (1, X, Y, Z), scaled SUV, as NIfTI and DICOM into a folder.
+
+    Parameters
+    ----------
+    keys
+        Predictions.
+    image_key
+        The input image, whose metadata names the source that geometry and header are taken from.
+    output_dir
+        Folder for all scans; DICOM goes to ``NAME_dicom`` in it.
+    suv_scale
+        SUV [g/mL] per network unit.
+    method
+        Name of the method, for sidecar and series description.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, *, output_dir: str | Path, suv_scale: float, method: str, image_key: str = "image"
+    ) -> None:
+        super().__init__(keys)
+        self.output_dir = Path(output_dir)
+        self.suv_scale = suv_scale
+        self.method = method
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        source = read_pet(d[self.image_key].meta["filename_or_obj"])
+        name = scan_name(source)
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        for key in self.key_iterator(d):
+            series = tensor_to_pet(d[key], source, suv_scale=self.suv_scale, note=f"Denoised by {self.method}.")
+            write_denoised(series, self.output_dir, name=name, method=self.method, dicom_folder=f"{name}_dicom")
+        return d

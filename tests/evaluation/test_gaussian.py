@@ -1,0 +1,58 @@
+"""The Gaussian baseline: keeps activity, has the width it states, and is chosen where it is right."""
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation import best_gaussian_fwhm, gaussian_filter_mm
+
+VOXEL_SIZE = (2.0, 2.0, 4.0)
+
+
+def test_it_keeps_the_total_activity():
+    suv = np.random.default_rng(0).gamma(1.0, 1.0, (20, 18, 16))
+    assert gaussian_filter_mm(suv, fwhm=9.0, voxel_size=VOXEL_SIZE).sum() == pytest.approx(suv.sum(), rel=1e-12)
+
+
+def test_a_point_becomes_half_its_peak_half_a_width_away_on_every_axis():
+    point = np.zeros((41, 41, 41))
+    point[20, 20, 20] = 1.0
+    blurred = gaussian_filter_mm(point, fwhm=16.0, voxel_size=VOXEL_SIZE) / 1.0
+    peak = blurred[20, 20, 20]
+    # 8 mm are four voxels of 2 mm and two of 4 mm.
+    for where in [(24, 20, 20), (20, 16, 20), (20, 20, 22)]:
+        assert blurred[where] / peak == pytest.approx(0.5, rel=1e-6)
+
+
+def test_no_width_no_change():
+    suv = np.random.default_rng(0).random((5, 5, 5)).astype(np.float32)
+    np.testing.assert_array_equal(gaussian_filter_mm(suv, fwhm=0.0, voxel_size=VOXEL_SIZE), suv)
+
+
+def test_a_negative_width_is_refused():
+    with pytest.raises(ValueError, match="negative"):
+        gaussian_filter_mm(np.ones((3, 3, 3)), fwhm=-1.0, voxel_size=VOXEL_SIZE)
+
+
+def test_the_width_that_made_the_reference_is_chosen():
+    rng = np.random.default_rng(1)
+    pairs = []
+    for _ in range(2):
+        sharp = rng.gamma(1.0, 1.0, (24, 24, 12))
+        pairs.append((sharp, gaussian_filter_mm(sharp, fwhm=6.0, voxel_size=VOXEL_SIZE) + 1e-3, VOXEL_SIZE))
+    chosen = best_gaussian_fwhm((pair for pair in pairs), data_range=20.0, candidates=(8, 0, 4, 6, 10))
+    assert chosen == 6.0
+
+
+def test_more_noise_asks_for_a_wider_filter():
+    rng = np.random.default_rng(2)
+    truth = gaussian_filter_mm(rng.gamma(0.3, 3.0, (32, 32, 16)), fwhm=12.0, voxel_size=VOXEL_SIZE)
+    widths = [
+        best_gaussian_fwhm([(truth + rng.normal(0, sd, truth.shape), truth, VOXEL_SIZE)], data_range=20.0)
+        for sd in (0.02, 0.2, 2.0)
+    ]
+    assert widths[0] < widths[1] < widths[2]
+
+
+def test_nothing_to_choose_from_is_refused():
+    with pytest.raises(ValueError, match="no pairs"):
+        best_gaussian_fwhm([], data_range=20.0)

@@ -1,0 +1,110 @@
+"""Losses: identities and values computed by hand."""
+
+import pytest
+import torch
+
+from pipeline.losses import (
+    ReconstructionLoss,
+    channel_statistics,
+    critic_loss,
+    generator_loss,
+    gradient_penalty,
+    local_variance,
+    style_alignment_loss,
+    stylized_region,
+)
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_channel_statistics_by_hand():
+    feature = torch.tensor([1.0, 2.0, 3.0, 6.0]).reshape(1, 1, 4, 1, 1)
+    # mean 3, unbiased variance (4 + 1 + 0 + 9) / 3
+    torch.testing.assert_close(channel_statistics([feature]), torch.tensor([[3.0, (14 / 3) ** 0.5]]))
+
+
+def test_style_loss_is_zero_for_equal_and_positive_for_different_styles():
+    a, b = [noise(2, 4, 5, 5, 5), noise(2, 3, 5, 5, 5)], [noise(2, 4, 5, 5, 5, seed=1), noise(2, 3, 5, 5, 5, seed=2)]
+    assert style_alignment_loss(a, a) == 0
+    assert style_alignment_loss(a, b) > 0
+
+
+def test_style_loss_ignores_where_things_are():
+    a = [noise(1, 4, 6, 5, 4)]
+    torch.testing.assert_close(style_alignment_loss(a, [a[0].flip(2)]), torch.tensor(0.0), atol=1e-6, rtol=0)
+
+
+def test_style_loss_of_a_shift_is_the_shift_of_the_means():
+    a = [noise(2, 4, 5, 5, 5)]
+    # Means move by 0.5, deviations do not: half of the entries differ by 0.5.
+    torch.testing.assert_close(style_alignment_loss(a, [a[0] + 0.5]), torch.tensor(0.25))
+
+
+def test_style_loss_does_not_train_the_full_dose_pass():
+    low = noise(1, 2, 4, 4, 4).requires_grad_(True)
+    full = noise(1, 2, 4, 4, 4, seed=1).requires_grad_(True)
+    style_alignment_loss([low], [full]).backward()
+    assert low.grad.abs().sum() > 0
+    assert full.grad is None
+
+
+def test_wasserstein_losses_by_hand():
+    real, fake = torch.tensor([3.0, 5.0]), torch.tensor([1.0, 2.0])
+    assert critic_loss(real, fake) == 1.5 - 4.0
+    assert generator_loss(fake) == -1.5
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.5, 1.0, 3.0])
+def test_penalty_of_a_linear_critic_is_its_distance_from_slope_one(slope):
+    direction = noise(1, 1, 4, 4, 4)
+    direction = direction / direction.norm() * slope
+    penalty = gradient_penalty(lambda x: (x * direction).flatten(1).sum(1), noise(3, 1, 4, 4, 4), noise(3, 1, 4, 4, 4))
+    torch.testing.assert_close(penalty, torch.tensor((slope - 1.0) ** 2), atol=1e-5, rtol=1e-5)
+
+
+def test_penalty_of_a_quadratic_critic_on_a_known_line():
+    # critic |x|^2 / 2 has gradient x; with real == fake every point of the line is x itself.
+    x = noise(2, 1, 3, 3, 3)
+    penalty = gradient_penalty(lambda u: u.flatten(1).square().sum(1) / 2, x, x)
+    torch.testing.assert_close(penalty, (x.flatten(1).norm(dim=1) - 1).square().mean())
+
+
+def test_penalty_trains_the_critic_in_float32_under_autocast():
+    critic = torch.nn.Sequential(torch.nn.Conv3d(1, 2, 3), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.LazyLinear(1))
+    x, y = noise(2, 1, 5, 5, 5), noise(2, 1, 5, 5, 5, seed=1)
+    critic(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = gradient_penalty(critic, x, y, generator=torch.Generator().manual_seed(0))
+    outside = gradient_penalty(critic, x, y, generator=torch.Generator().manual_seed(0))
+    assert inside.dtype == torch.float32
+    assert inside == outside
+    inside.backward()
+    assert critic[0].weight.grad.abs().sum() > 0
+
+
+def test_local_variance_of_a_checkerboard_and_of_a_constant():
+    assert local_variance(torch.full((1, 1, 5, 5, 5), 7.0)).max() < 1e-4
+    i = torch.arange(6)
+    board = ((i[:, None, None] + i[None, :, None] + i[None, None]) % 2).float()[None, None]
+    # Inside, 13 or 14 of the 27 voxels are one: p (1 - p).
+    torch.testing.assert_close(local_variance(board)[0, 0, 2, 2, 2], torch.tensor(13 / 27 * 14 / 27))
+
+
+def test_stylized_region_is_a_ramp_only_where_it_is_steep():
+    ramp = torch.zeros(1, 1, 20, 5, 5)
+    ramp[:, :, 10:] = torch.arange(10.0)[:, None, None] * 0.1
+    # Variance of (-a, 0, a) repeated is 2 a^2 / 3 = 0.0067 for a = 0.1 SUV.
+    region = stylized_region(ramp, threshold=1e-3)
+    assert region[0, 0, 13:17].min() == 1
+    assert region[0, 0, :8].max() == 0
+    assert stylized_region(ramp, threshold=0.01).sum() == 0
+
+
+def test_reconstruction_loss_by_hand():
+    pred, target = torch.tensor([1.0, 3.0]).reshape(1, 1, 2, 1, 1), torch.tensor([2.0, 1.0]).reshape(1, 1, 2, 1, 1)
+    # |d| = 1, 2; d^2 = 1, 4
+    assert ReconstructionLoss(0.25)(pred, target) == 1.5 + 0.25 * 2.5
+    # The first voxel is hot and underestimated: its (1 + 0.25) counts one and a half times.
+    assert ReconstructionLoss(0.25, underestimate_weight=0.5)(pred, target) == (1.5 * 1.25 + 3.0) / 2
