@@ -25,9 +25,17 @@ _LAZY = {
 }
 
 
+_SUBPACKAGES = {
+    *("data", "evaluation", "inference", "losses", "networks", "pet"),
+    *("report", "simulation", "training", "transforms"),
+}
+
+
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
+    if name in _SUBPACKAGES:
+        return import_module(f"pipeline.{name}")
     raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
 
 

@@ -35,6 +35,8 @@ def gaussian_filter_mm(suv: ArrayLike, *, fwhm: float, voxel_size: Sequence[floa
     if not fwhm >= 0:
         raise ValueError(f"gaussian_filter_mm: fwhm must not be negative, found {fwhm}")
     volume = np.asarray(suv)
+    if not np.issubdtype(volume.dtype, np.floating):
+        volume = volume.astype(np.float64)
     sigma = fwhm / FWHM_PER_SIGMA / np.asarray(voxel_size, dtype=np.float64)
     return ndimage.gaussian_filter(volume, sigma, mode="reflect")
 

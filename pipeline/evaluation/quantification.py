@@ -123,7 +123,7 @@ def suv_peak(
     centres = mask[box]
     if kind == "local":
         centres = centres & (image[box] == values.max())
-    return float(_sphere_mean(image, box, np.asarray(voxel_size, dtype=np.float64))[centres].max())
+    return float(_sphere_mean(image, box, voxel_size)[centres].max())
 
 
 def lesion_table(
@@ -219,13 +219,21 @@ def measure_region(
     """
     values = _values(suv[box], mask)
     mean = float(values.mean(dtype=np.float64))
-    peaks = _sphere_mean(suv, box, np.asarray(voxel_size, dtype=np.float64))
+    peaks = _sphere_mean(suv, box, voxel_size)
     return {
         "suv_max": float(values.max()),
         "suv_mean": mean,
         "suv_peak": float(peaks[mask].max()),
         "tlg": mean * volume(mask, voxel_size=voxel_size),
     }
+
+
+def ball_offsets(radius: float, *, voxel_size: Sequence[float]) -> NDArray[np.intp]:
+    """Steps from a voxel to all voxels whose centres lie within a radius [mm], itself included; shape (n, 3)."""
+    sides = np.asarray(voxel_size, dtype=np.float64)
+    ranges = [np.arange(-reach, reach + 1) for reach in np.floor(radius / sides).astype(int)]
+    grid = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
+    return grid[((grid * sides) ** 2).sum(axis=1) <= radius**2]
 
 
 def each_region(
@@ -246,14 +254,10 @@ def _values(suv: ArrayLike, mask: NDArray[np.bool_]) -> NDArray[np.floating]:
     return image[mask.astype(bool)]
 
 
-def _sphere_mean(
-    suv: NDArray[np.floating], box: tuple[slice, ...], voxel_size: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _sphere_mean(suv: NDArray[np.floating], box: tuple[slice, ...], voxel_size: Sequence[float]) -> NDArray[np.float64]:
     """Mean over the 1 cm^3 sphere around every voxel of the box; at the border over its part in the image."""
-    reach = np.floor(PEAK_RADIUS / voxel_size).astype(int)
-    grid = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), axis=-1).reshape(-1, 3)
-    offsets = grid[((grid * voxel_size) ** 2).sum(axis=1) <= PEAK_RADIUS**2]
-
+    offsets = ball_offsets(PEAK_RADIUS, voxel_size=voxel_size)
+    reach = offsets.max(axis=0)
     wanted = [(axis.start - r, axis.stop + r) for axis, r in zip(box, reach, strict=True)]
     present = tuple(slice(max(a, 0), min(b, n)) for (a, b), n in zip(wanted, suv.shape, strict=True))
     outside = [(max(-a, 0), max(b - n, 0)) for (a, b), n in zip(wanted, suv.shape, strict=True)]

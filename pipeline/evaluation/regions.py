@@ -15,6 +15,10 @@ from pipeline.evaluation.gaussian import gaussian_filter_mm
 
 __all__ = ["Regions", "body_mask", "connected_regions", "regions_in_either", "voxel_volume"]
 
+BODY_THRESHOLD = 0.12
+"""SUV of the smoothed image at the skin [g/mL]."""
+BODY_FWHM = 15.0
+"""Width of the Gaussian that finds the skin [mm]."""
 _TOUCHING = np.ones((3, 3, 3), dtype=bool)  # 26-connectivity: faces, edges and corners
 
 
@@ -41,15 +45,17 @@ def voxel_volume(voxel_size: Sequence[float]) -> float:
 
 
 def body_mask(
-    suv: ArrayLike, *, voxel_size: Sequence[float], threshold: float = 0.15, fwhm: float = 12.0
+    suv: ArrayLike, *, voxel_size: Sequence[float], threshold: float = BODY_THRESHOLD, fwhm: float = BODY_FWHM
 ) -> NDArray[np.bool_]:
     """Outline of the patient from the PET image alone.
 
-    Smooth with a Gaussian of `fwhm`, keep SUV >= `threshold`, drop every component smaller than a tenth of
-    the largest, and fill holes in 3D and then in every axial plane (lungs, airways). The default threshold is
-    half the SUV of subcutaneous fat (0.28), so that the outline passes through the skin; the default width
-    averages a few hundred voxels of a 2 mm image, which is what makes it hold at 1 % of the dose. A tenth,
-    and not the largest alone, because legs below the pelvis are two components.
+    Smooth with a Gaussian of `fwhm`, keep SUV >= `threshold`, drop every component smaller than a tenth of the
+    largest, and fill holes in 3D and then in every axial plane (lungs, airways). A tenth, and not the largest alone,
+    because legs below the pelvis are two components.
+
+    The default threshold is a little under half the SUV of subcutaneous fat (0.28), so that the outline passes
+    through the skin. Against the true outline of a simulated patient with 5 mm voxels the defaults reach a Dice
+    coefficient of 0.984 at full dose, 0.978 at a twentieth and 0.961 at a hundredth.
 
     Parameters
     ----------
@@ -114,7 +120,7 @@ def regions_in_either(
     voxel_size: Sequence[float],
     threshold: float = 4.0,
     min_volume: float = 3.0,
-    fwhm: float = 5.0,
+    fwhm: float = 8.0,
 ) -> Regions:
     """Connected regions at or above a fixed SUV in the image before or in the image after denoising.
 
@@ -122,6 +128,12 @@ def regions_in_either(
     cannot show what it invented, and follow the noise. So both images are smoothed alike, thresholded alike,
     and the union is labelled; `Regions.found_in` says which image shows each region. The smoothing is for the
     outline only: measure in the images themselves.
+
+    The default of 8 mm was chosen on a simulated FDG patient with 5 mm voxels, whose noise-free image has seven
+    regions: with it the image of a twentieth of the dose has the same seven, with 5 mm seven more that are
+    noise. At a hundredth no width helps: most regions that are "before only" are then noise. Outlines on a noisy
+    image favour its upward fluctuations: at a twentieth even the noise-free image has 1 to 11 % less SUVmean in
+    them.
 
     Parameters
     ----------
@@ -146,14 +158,9 @@ def regions_in_either(
         raise ValueError(f"regions_in_either: shapes {first.shape} and {second.shape} differ")
     hottest = np.maximum(first, second)
     labels = _label_hottest_first(hottest >= threshold, hottest, min_n_voxels=min_volume / voxel_volume(voxel_size))
-    numbers = np.arange(1, labels.max(initial=0) + 1)
     found_in = tuple(
         "both" if a >= threshold and b >= threshold else "before only" if a >= threshold else "after only"
-        for a, b in zip(
-            np.atleast_1d(ndimage.maximum(first, labels, numbers)),
-            np.atleast_1d(ndimage.maximum(second, labels, numbers)),
-            strict=True,
-        )
+        for a, b in zip(_highest(first, labels), _highest(second, labels), strict=True)
     )
     method = (
         f"fixed SUV >= {threshold:g} in either image after a {fwhm:g} mm FWHM Gaussian, "
@@ -171,8 +178,15 @@ def _label_hottest_first(
     # A volume equal to the limit stays in whatever the rounding of the voxel volume.
     kept = np.flatnonzero(sizes >= max(min_n_voxels * (1 - 1e-9), 1))
     new_number = np.zeros(n_raw + 1, dtype=np.int32)
-    if kept.size:
-        hottest = np.asarray(ndimage.maximum(suv, raw, kept))
-        # ndimage.label numbers in array order, which a stable sort keeps among equals.
-        new_number[kept[np.argsort(-hottest, kind="stable")]] = np.arange(1, kept.size + 1)
+    hottest = _highest(suv, raw)[kept - 1]
+    # ndimage.label numbers in array order, which a stable sort keeps among equals.
+    new_number[kept[np.argsort(-hottest, kind="stable")]] = np.arange(1, kept.size + 1)
     return new_number[raw]
+
+
+def _highest(suv: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.floating]:
+    """Highest value of each label 1..n. Unlike ndimage.maximum it reads the labelled voxels only."""
+    inside = labels > 0
+    highest = np.full(int(labels.max(initial=0)) + 1, -np.inf)
+    np.maximum.at(highest, labels[inside], suv[inside])
+    return highest[1:]

@@ -76,9 +76,7 @@ class StyleAlignmentNetwork(nn.Module):
     UniPET, arXiv 2606.11131. All PReLUs of the network are one shared parameter, as in the released code.
     """
 
-    def __init__(
-        self, in_channels: int = 64, *, width: int = 256, latent_size: int = 256, n_stages: int = 4
-    ) -> None:
+    def __init__(self, in_channels: int = 64, *, width: int = 256, latent_size: int = 256, n_stages: int = 4) -> None:
         super().__init__()
         activation = nn.PReLU()
         self.stages = nn.ModuleList(

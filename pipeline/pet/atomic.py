@@ -58,7 +58,7 @@ def replaced_file(target: Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         _sync(temporary)
-        os.replace(temporary, target)
+        temporary.replace(target)
         _sync(parent)
     finally:
         temporary.unlink(missing_ok=True)
@@ -91,7 +91,7 @@ def new_folder(target: Path) -> Iterator[Path]:
             _sync(file)
         _sync(temporary)
         # Atomic on POSIX, also onto an empty folder.
-        os.replace(temporary, target)
+        temporary.replace(target)
         _sync(parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000, UID, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, generate_uid
 
+from pipeline.pet.dicom_codes import code_item
 from pipeline.pet.dicom_files import read_dataset
 from pipeline.pet.dicom_geometry import stack_slices, to_canonical
 from pipeline.pet.errors import PETError
@@ -47,24 +48,16 @@ _UNPAIRED = {"WHOLEBODY", "HEAD", "SKULL", "BRAIN", "NECK", "CHEST", "ABDOMEN", 
 _LOSSY = {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000}
 
 
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
-    return code
-
-
 def _source_image(dataset: Dataset) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID = dataset.SOPClassUID
     item.ReferencedSOPInstanceUID = dataset.SOPInstanceUID
-    item.PurposeOfReferenceCodeSequence = [
-        _code("121322", "DCM", "Source image for image processing operation")
-    ]
+    item.PurposeOfReferenceCodeSequence = [code_item("121322", "DCM", "Source image for image processing operation")]
     return item
 
 
 def _normalise(dataset: Dataset) -> None:
-    """Mend what scanners write against the standard, so that the derived series carries no inherited error."""
+    """Mend what scanners write against the standard, so that the derived series inherits no error."""
     # Laterality is type 2C for a paired body part: unknown is written as empty.
     may_be_paired = str(dataset.get("BodyPartExamined", "")).upper() not in _UNPAIRED
     if may_be_paired and "Laterality" not in dataset and "ImageLaterality" not in dataset:
@@ -90,8 +83,8 @@ def derived_headers(
 ) -> tuple[list[Dataset], NDArray[np.float64]]:
     """Return the headers of the slices of a series derived from DICOM, and the affine of its stack.
 
-    The source's files are read again for everything but the pixels. Patient, study, frame of reference, times,
-    radiopharmaceutical, position and orientation stay; series and instances are new.
+    The source's files are read again for everything but the pixels. Patient, study, frame of reference,
+    times, radiopharmaceutical, position and orientation stay; series and instances are new.
 
     Parameters
     ----------
@@ -132,6 +125,8 @@ def _read_source(path: Path) -> Dataset:
     dataset = read_dataset(path, stop_before_pixels=True)
     if dataset is None:
         raise PETError(f"source file {path.name} is not DICOM any more")
+    if not dataset.file_meta.TransferSyntaxUID.is_little_endian:
+        raise PETError(f"source file {path.name} is big endian, expected little endian to derive a series from")
     return dataset
 
 

@@ -15,13 +15,15 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import (
+    UID,
     EnhancedPETImageStorage,
     LegacyConvertedEnhancedPETImageStorage,
     MediaStorageDirectoryStorage,
     PositronEmissionTomographyImageStorage,
 )
 
-from pipeline.pet.errors import PETError
+from pipeline.pet.dicom_values import number_of, text_of, value_of
+from pipeline.pet.errors import PETError, naming
 
 __all__ = ["SliceFile", "check_one_series", "read_dataset", "read_slice_files"]
 
@@ -53,17 +55,21 @@ def read_dataset(path: Path, *, stop_before_pixels: bool = False) -> Dataset | N
             # Vendors' values that break the standard's letter are checked where they are used.
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(path, stop_before_pixels=stop_before_pixels)
+            kind = dataset.file_meta.get("MediaStorageSOPClassUID")
+            syntax = dataset.file_meta.get("TransferSyntaxUID")
     except InvalidDicomError:
         if path.suffix.lower() in DICOM_SUFFIXES:
-            raise PETError(f"{path.name}: not a DICOM file ({path.stat().st_size} bytes), as its name says") from None
+            raise PETError(f"{path.name}: content is not DICOM, expected it from the file's name") from None
         return None
     except OSError:
         raise
     except Exception as error:
         # pydicom reports damage with whatever its decoding stumbled over.
         raise PETError(f"{path.name}: damaged DICOM file ({error})") from error
-    if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+    if kind == MediaStorageDirectoryStorage:
         return None
+    if syntax is None or not syntax.is_transfer_syntax:
+        raise PETError(f"{path.name}: TransferSyntaxUID is {syntax or 'missing'}, expected one that DICOM defines")
     return dataset
 
 
@@ -99,17 +105,18 @@ def read_slice_files(folder: Path) -> tuple[list[SliceFile], int]:
 
 def _describe(members: Sequence[SliceFile]) -> str:
     dataset = members[0].dataset
-    description = str(dataset.get("SeriesDescription", "") or "no description")
+    description = text_of(dataset, "SeriesDescription") or "no description"
     return f"{description!r} ({dataset.get('Modality', 'no modality')}, {len(members)} files)"
 
 
 def _text_of(keyword: str) -> Callable[[Dataset], str]:
-    return lambda dataset: str(dataset.get(keyword, "") or "")
+    return lambda dataset: text_of(dataset, keyword)
 
 
 def _item_text_of(keyword: str) -> Callable[[Dataset], str]:
     def read(dataset: Dataset) -> str:
-        return str([item.get(keyword) for item in dataset.get("RadiopharmaceuticalInformationSequence") or ()])
+        items = value_of(dataset, "RadiopharmaceuticalInformationSequence") or []
+        return str([text_of(item, keyword) for item in items])
 
     return read
 
@@ -141,7 +148,10 @@ _UNIFORM: dict[str, tuple[Callable[[Dataset], str], bool]] = {
 
 def _check_uniform(files: Sequence[SliceFile]) -> None:
     for keyword, (read, may_show) in _UNIFORM.items():
-        values = [read(file.dataset) for file in files]
+        values = []
+        for file in files:
+            with naming(file.name):
+                values.append(read(file.dataset))
         counts = Counter(values)
         if len(counts) == 1:
             continue
@@ -156,15 +166,15 @@ def _check_uniform(files: Sequence[SliceFile]) -> None:
 
 def _check_one_frame(files: Sequence[SliceFile], notes: list[str]) -> None:
     dataset = files[0].dataset
-    series_type = dataset.get("SeriesType")
-    kind = "" if not series_type else str(series_type if isinstance(series_type, str) else series_type[0]).upper()
+    series_type = value_of(dataset, "SeriesType") or "missing"
+    kind = str(series_type if isinstance(series_type, str) else series_type[0]).upper()
     n_frames = 1
     for keyword in ("NumberOfTimeSlices", "NumberOfTimeSlots", "NumberOfRRIntervals"):
-        n_frames *= int(dataset.get(keyword) or 1)
+        n_frames *= int(number_of(dataset, keyword) or 1)
     if n_frames > 1 and kind in {"DYNAMIC", "GATED"}:
         raise PETError(f"SeriesType is {kind} with {n_frames} frames, expected one static frame")
     if n_frames > 1:
-        notes.append(f"SeriesType is {kind or 'missing'}, so the {n_frames} frames that the header counts were ignored.")
+        notes.append(f"The {n_frames} frames that the header counts were ignored, SeriesType is {kind}.")
 
 
 def check_one_series(files: Sequence[SliceFile], n_other: int) -> tuple[str, ...]:
@@ -192,22 +202,22 @@ def check_one_series(files: Sequence[SliceFile], n_other: int) -> tuple[str, ...
         notes.append(f"{n_other} files that are not DICOM images were left out.")
     series: dict[str, list[SliceFile]] = {}
     for file in files:
-        series.setdefault(str(file.dataset.get("SeriesInstanceUID", "")), []).append(file)
+        series.setdefault(text_of(file.dataset, "SeriesInstanceUID"), []).append(file)
     if len(series) > 1:
         listed = ", ".join(_describe(members) for members in series.values())
         raise PETError(f"{len(series)} series in one folder: {listed}; expected one")
     for file in files:
-        sop_class, modality = file.dataset.get("SOPClassUID", ""), file.dataset.get("Modality", "")
+        sop_class, modality = UID(text_of(file.dataset, "SOPClassUID")), text_of(file.dataset, "Modality")
         if sop_class in ENHANCED:
-            raise PETError(f"{file.name}: {sop_class.name} (multi-frame) is not supported, expected single slices")
+            name = sop_class.name
+            raise PETError(f"{file.name}: {name} (multi-frame) is not supported, expected single slices")
         if modality != "PT":
             raise PETError(f"{file.name}: Modality is {modality or 'missing'}, expected PT")
         if sop_class != PositronEmissionTomographyImageStorage:
-            name = getattr(sop_class, "name", sop_class) or "missing"
-            raise PETError(f"{file.name}: SOP class is {name}, expected Positron Emission Tomography Image Storage")
+            raise PETError(f"{file.name}: SOP class is {sop_class.name or 'missing'}, expected PET Image Storage")
     _check_uniform(files)
     _check_one_frame(files, notes)
-    n_stated = int(files[0].dataset.get("NumberOfSlices") or 0)
+    n_stated = int(number_of(files[0].dataset, "NumberOfSlices") or 0)
     if len(files) < n_stated:
         raise PETError(f"{len(files)} slices, expected {n_stated} as NumberOfSlices says")
     return tuple(notes)

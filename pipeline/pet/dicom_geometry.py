@@ -6,6 +6,7 @@ InstanceNumber, SliceLocation or file names.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from nibabel.orientations import (
@@ -18,7 +19,8 @@ from nibabel.orientations import (
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from pipeline.pet.errors import PETError
+from pipeline.pet.dicom_values import value_of
+from pipeline.pet.errors import PETError, naming
 
 __all__ = ["SliceStack", "stack_slices", "to_canonical", "to_native"]
 
@@ -26,8 +28,8 @@ POSITION_TOLERANCE = 0.02
 """Positions [mm] closer than this are the same: two numbers, each rounded to a hundredth."""
 
 GAP_TOLERANCE = 0.05
-"""A gap between neighbouring slices may differ from the typical one by this fraction of it. Scanners round the
-table position of each bed: a GE Discovery ST writes 3.19 and 3.29 mm between beds of slices 3.27 mm apart."""
+"""A gap between neighbouring slices may differ from the typical one by this fraction of it. Scanners round
+the table position of each bed: a GE Discovery ST writes 3.19 and 3.29 mm between beds of slices 3.27 mm apart."""
 
 GRID_TOLERANCE = 0.1
 """A slice may be this fraction of the spacing off the even grid through the first and the last."""
@@ -37,6 +39,8 @@ ORIENTATION_TOLERANCE = 1e-3
 
 SPACING_TOLERANCE = 1e-4
 """Pixel spacings [mm] may differ by this much between slices."""
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -59,27 +63,29 @@ class SliceStack:
 
 
 def _vector(dataset: Dataset, keyword: str, n_values: int, name: str) -> NDArray[np.float64]:
-    value = dataset.get(keyword)
-    n_found = 0 if value is None or isinstance(value, str) else len(value)
-    if n_found != n_values:
-        raise PETError(f"{name}: {keyword} has {n_found} values, expected {n_values}")
-    vector = np.array([float(number) for number in value])
+    with naming(name):
+        value = value_of(dataset, keyword)
+    numbers = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
+    if len(numbers) != n_values:
+        raise PETError(f"{name}: {keyword} has {len(numbers)} values, expected {n_values}")
+    try:
+        vector = np.array(numbers, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise PETError(f"{name}: {keyword} holds values that are not numbers") from error
     if not np.isfinite(vector).all():
         raise PETError(f"{name}: {keyword} is not finite")
     return vector
 
 
 def _check_spacing(positions: NDArray[np.float64], names: Sequence[str]) -> float:
-    """Return how far sorted positions are off an even grid [mm], or say which are missing, double or uneven."""
+    """Return how far sorted positions are off an even grid [mm], or refuse missing, double or uneven ones."""
     gaps = np.diff(positions)
     doubles = np.flatnonzero(gaps <= POSITION_TOLERANCE)
     if doubles.size:
         n_places = 1 + int((gaps > POSITION_TOLERANCE).sum())
         if len(positions) % n_places == 0 and doubles.size == len(positions) - n_places and n_places > 1:
             n_frames = len(positions) // n_places
-            raise PETError(
-                f"{n_frames} slices at each of {n_places} positions, a dynamic or gated series; expected one frame"
-            )
+            raise PETError(f"{n_frames} slices at each of {n_places} positions (dynamic or gated series), expected one")
         k = int(doubles[0])
         raise PETError(
             f"two slices at {positions[k]:.3f} mm along the normal ({names[k]}, {names[k + 1]}), expected one"
@@ -113,8 +119,8 @@ def stack_slices(slices: Sequence[Dataset], names: Sequence[str]) -> SliceStack:
     Raises
     ------
     PETError
-        If there are fewer than two slices, their orientation, spacing or matrix differs, a slice is missing or
-        double, or they are unevenly spaced or shifted sideways.
+        If there are fewer than two slices, their orientation, spacing or matrix differs, a slice is missing
+        or double, or they are unevenly spaced or shifted sideways.
     """
     if len(slices) < 2:
         raise PETError(f"{len(slices)} slice, expected at least 2")
@@ -133,15 +139,14 @@ def stack_slices(slices: Sequence[Dataset], names: Sequence[str]) -> SliceStack:
         other = _vector(dataset, "ImageOrientationPatient", 6, name)
         if np.abs(other - orientation).max() > ORIENTATION_TOLERANCE:
             raise PETError(
-                f"{name}: ImageOrientationPatient is {other.tolist()}, expected {orientation.tolist()} "
-                f"as in {names[0]}"
+                f"{name}: ImageOrientationPatient is {other.tolist()}, expected {orientation.tolist()} as in {names[0]}"
             )
         size = _vector(dataset, "PixelSpacing", 2, name)
         if np.abs(size - spacing).max() > SPACING_TOLERANCE:
             raise PETError(f"{name}: PixelSpacing is {size.tolist()}, expected {spacing.tolist()} as in {names[0]}")
         found = (dataset.get("Columns"), dataset.get("Rows"))
         if found != matrix:
-            raise PETError(f"{name}: {found[0]} columns x {found[1]} rows, expected {matrix[0]} x {matrix[1]}")
+            raise PETError(f"{name}: matrix is {found[0]} x {found[1]}, expected {matrix[0]} x {matrix[1]}")
     normal = np.cross(along_row, along_column)
     normal /= np.linalg.norm(normal)
     heights = positions @ normal
@@ -169,9 +174,7 @@ def stack_slices(slices: Sequence[Dataset], names: Sequence[str]) -> SliceStack:
     )
 
 
-def to_canonical(
-    volume: NDArray[np.generic], affine: NDArray[np.float64]
-) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+def to_canonical(volume: NDArray[Scalar], affine: NDArray[np.float64]) -> tuple[NDArray[Scalar], NDArray[np.float64]]:
     """Flip and permute the axes of a volume so that they come closest to RAS+; nothing is resampled.
 
     Returns
@@ -183,7 +186,7 @@ def to_canonical(
     return apply_orientation(volume, orientation), affine @ inv_ornt_aff(orientation, volume.shape)
 
 
-def to_native(volume: NDArray[np.generic], native_affine: NDArray[np.float64]) -> NDArray[np.generic]:
+def to_native(volume: NDArray[Scalar], native_affine: NDArray[np.float64]) -> NDArray[Scalar]:
     """Undo `to_canonical`: return a view of a canonical volume with the axes of `native_affine`."""
     back = ornt_transform(axcodes2ornt("RAS"), io_orientation(native_affine))
     return apply_orientation(volume, back)

@@ -1,12 +1,12 @@
 """From the data sets of a DICOM PET series to a `PETHeader`, with every repair written down."""
 
-import math
 from collections.abc import Sequence
 from datetime import datetime
 
 from pydicom.dataset import Dataset
 
 from pipeline.pet.dicom_times import acquisition_time, administration_time, reference_time
+from pipeline.pet.dicom_values import number_of, text_of, value_of
 from pipeline.pet.errors import PETError
 from pipeline.pet.header import PETHeader
 from pipeline.pet.nuclides import HALF_LIFE, nuclide_from_code, nuclide_from_name
@@ -23,25 +23,8 @@ WEIGHT_IN_G_ABOVE = 1000.0
 HEIGHT_IN_CM_ABOVE = 3.0
 
 
-def _number(dataset: Dataset, keyword: str) -> float | None:
-    value = dataset.get(keyword)
-    if value is None or value == "":
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise PETError(f"{keyword} is not a number") from error
-    if not math.isfinite(number):
-        raise PETError(f"{keyword} is {number}, expected a finite number")
-    return number
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    return str(dataset.get(keyword, "") or "").strip()
-
-
 def _weight(first: Dataset, notes: list[str]) -> float:
-    weight = _number(first, "PatientWeight")
+    weight = number_of(first, "PatientWeight")
     if not weight:
         found = "missing" if weight is None else "0"
         raise PETError(f"PatientWeight is {found}, SUV cannot be computed")
@@ -54,7 +37,7 @@ def _weight(first: Dataset, notes: list[str]) -> float:
 
 
 def _height(first: Dataset, notes: list[str]) -> float | None:
-    height = _number(first, "PatientSize")
+    height = number_of(first, "PatientSize")
     if height is None or height <= 0:
         return None
     if height > HEIGHT_IN_CM_ABOVE:
@@ -64,7 +47,7 @@ def _height(first: Dataset, notes: list[str]) -> float | None:
 
 
 def _dose(item: Dataset, notes: list[str]) -> float:
-    dose = _number(item, "RadionuclideTotalDose")
+    dose = number_of(item, "RadionuclideTotalDose")
     if not dose:
         found = "missing" if dose is None else "0"
         raise PETError(f"RadionuclideTotalDose is {found}, SUV cannot be computed")
@@ -77,14 +60,14 @@ def _dose(item: Dataset, notes: list[str]) -> float:
 
 
 def _nuclide(item: Dataset) -> str:
-    for code in item.get("RadionuclideCodeSequence") or ():
-        name = nuclide_from_code(_text(code, "CodingSchemeDesignator"), _text(code, "CodeValue"))
-        return name or nuclide_from_name(_text(code, "CodeMeaning"))
+    for code in value_of(item, "RadionuclideCodeSequence") or ():
+        name = nuclide_from_code(text_of(code, "CodingSchemeDesignator"), text_of(code, "CodeValue"))
+        return name or nuclide_from_name(text_of(code, "CodeMeaning"))
     return ""
 
 
 def _half_life(item: Dataset, nuclide: str, notes: list[str]) -> float | None:
-    half_life = _number(item, "RadionuclideHalfLife")
+    half_life = number_of(item, "RadionuclideHalfLife")
     if half_life is not None and half_life < 0:
         raise PETError(f"RadionuclideHalfLife is {half_life:g} s, expected a positive number")
     if half_life:
@@ -96,15 +79,15 @@ def _half_life(item: Dataset, nuclide: str, notes: list[str]) -> float | None:
 
 
 def _radiopharmaceutical_item(first: Dataset) -> Dataset:
-    items = first.get("RadiopharmaceuticalInformationSequence") or ()
+    items: Sequence[Dataset] = value_of(first, "RadiopharmaceuticalInformationSequence") or []
     if len(items) != 1:
         raise PETError(f"RadiopharmaceuticalInformationSequence has {len(items)} items, expected 1")
     return items[0]
 
 
 def _attenuation_corrected(first: Dataset) -> bool:
-    corrections = first.get("CorrectedImage") or ()
-    return "ATTN" in ([corrections] if isinstance(corrections, str) else list(corrections))
+    corrections = value_of(first, "CorrectedImage") or ()
+    return "ATTN" in ([corrections] if isinstance(corrections, str) else corrections)
 
 
 def read_header(slices: Sequence[Dataset]) -> tuple[PETHeader, tuple[str, ...]]:
@@ -123,31 +106,34 @@ def read_header(slices: Sequence[Dataset]) -> tuple[PETHeader, tuple[str, ...]]:
     first = slices[0]
     notes: list[str] = []
     item = _radiopharmaceutical_item(first)
-    decay_correction = _text(first, "DecayCorrection")
+    decay_correction = text_of(first, "DecayCorrection")
     nuclide = _nuclide(item)
     half_life = _half_life(item, nuclide, notes)
     if half_life is None and decay_correction == "START":
-        raise PETError("RadionuclideHalfLife is missing and the radionuclide code is unknown, SUV cannot be computed")
-    header = dict(
-        units=_text(first, "Units"),
-        suv_type=_text(first, "SUVType"),
-        decay_correction=decay_correction,
-        patient_weight=_weight(first, notes),
-        patient_height=_height(first, notes),
-        patient_sex=_text(first, "PatientSex"),
-        radionuclide=nuclide,
-        radiopharmaceutical=_text(item, "Radiopharmaceutical"),
-        radionuclide_half_life=half_life,
-        injected_dose=_dose(item, notes),
-        attenuation_corrected=_attenuation_corrected(first),
-        manufacturer=_text(first, "Manufacturer"),
-        model_name=_text(first, "ManufacturerModelName"),
-        reconstruction_method=_text(first, "ReconstructionMethod"),
-    )
-    duration = _number(first, "ActualFrameDuration")
-    header["frame_duration"] = None if duration is None else duration / 1000.0
+        raise PETError("RadionuclideHalfLife is missing and the radionuclide unknown, SUV cannot be computed")
+    duration = number_of(first, "ActualFrameDuration")
+    weight, height, dose = _weight(first, notes), _height(first, notes), _dose(item, notes)
     administered, reference = _relative_times(slices, item, decay_correction, half_life, notes)
-    return PETHeader(**header, administration_time=administered, reference_time=reference), tuple(notes)
+    header = PETHeader(
+        units=text_of(first, "Units"),
+        suv_type=text_of(first, "SUVType"),
+        decay_correction=decay_correction,
+        patient_weight=weight,
+        patient_height=height,
+        patient_sex=text_of(first, "PatientSex"),
+        radionuclide=nuclide,
+        radiopharmaceutical=text_of(item, "Radiopharmaceutical"),
+        radionuclide_half_life=half_life,
+        injected_dose=dose,
+        administration_time=administered,
+        reference_time=reference,
+        frame_duration=None if duration is None else duration / 1000.0,
+        attenuation_corrected=_attenuation_corrected(first),
+        manufacturer=text_of(first, "Manufacturer"),
+        model_name=text_of(first, "ManufacturerModelName"),
+        reconstruction_method=text_of(first, "ReconstructionMethod"),
+    )
+    return header, tuple(notes)
 
 
 def _relative_times(
@@ -163,9 +149,7 @@ def _relative_times(
         reference = reference_time(slices, half_life=half_life)
         notes.extend(reference.notes)
         origin = min(acquired, default=reference.moment)
-        administered, sentence = administration_time(
-            item, slices[0], reference=reference.moment, half_life=half_life
-        )
+        administered, sentence = administration_time(item, slices[0], reference=reference.moment, half_life=half_life)
         notes.append(sentence)
         return _seconds(administered, origin), _seconds(reference.moment, origin)
     if not acquired:

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import PositronEmissionTomographyImageStorage, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
+from pipeline.pet.dicom_codes import code_item
 from pipeline.pet.dicom_geometry import LPS_TO_RAS, ORIENTATION_TOLERANCE
 from pipeline.pet.dicom_times import moment_of_reference
 from pipeline.pet.errors import PETError
@@ -21,7 +22,7 @@ from pipeline.pet.suv import decay_factor
 __all__ = ["original_headers"]
 
 ACQUISITION = datetime(2000, 1, 1, 12, 0, 0)
-"""Start of the acquisition in every series written here: a `PETHeader` has no date, and this one is no one's."""
+"""Start of the acquisition in every series written here: a `PETHeader` has no date, this one is no one's."""
 
 
 def _ds(value: float) -> str:
@@ -45,24 +46,21 @@ def _after(seconds: float | None) -> datetime:
     return ACQUISITION + timedelta(seconds=seconds or 0.0)
 
 
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
-    return code
+def _optional_ds(value: float | None) -> str:
+    return "" if value is None else _ds(value)
 
 
 def _radiopharmaceutical(header: PETHeader) -> Dataset:
     item = Dataset()
     item.Radiopharmaceutical = _lo(header.radiopharmaceutical)
-    item.RadionuclideTotalDose = _ds(header.injected_dose)
-    if header.radionuclide_half_life is not None:
-        item.RadionuclideHalfLife = _ds(header.radionuclide_half_life)
+    item.RadionuclideTotalDose = _optional_ds(header.injected_dose)
+    item.RadionuclideHalfLife = _optional_ds(header.radionuclide_half_life)
     if header.administration_time is not None:
         administered = _after(header.administration_time)
         item.RadiopharmaceuticalStartTime = _time(administered)
         item.RadiopharmaceuticalStartDateTime = _date(administered) + _time(administered)
     item.RadionuclideCodeSequence = [
-        _code(value, scheme, "^{1}^{0}".format(*nuclide.split("-")))
+        code_item(value, scheme, "^{1}^{0}".format(*nuclide.split("-")))
         for (scheme, value), nuclide in NUCLIDE_OF_CODE.items()
         if nuclide == header.radionuclide and scheme == "SCT"
     ]
@@ -100,7 +98,7 @@ def original_headers(
     directions = affine[:3, :3] / spacing
     skew = np.abs(directions.T @ directions - np.eye(3)).max()
     if skew > ORIENTATION_TOLERANCE or np.linalg.det(directions) < 0:
-        raise PETError("axes of the volume are not at right angles or are mirrored, DICOM cannot describe them")
+        raise PETError("axes of the volume are not at right angles or are mirrored, expected a DICOM grid")
     common = _common(series.header, description=description, subject_id=subject_id)
     if derivation is not None:
         common.ImageType = ["DERIVED", "PRIMARY"]
@@ -132,8 +130,8 @@ def _common(header: PETHeader, *, description: str, subject_id: str) -> Dataset:
     common.PatientName = common.PatientID = subject_id
     common.PatientBirthDate = ""
     common.PatientSex = header.patient_sex
-    common.PatientWeight = _ds(header.patient_weight)
-    common.PatientSize = "" if header.patient_height is None else _ds(header.patient_height)
+    common.PatientWeight = _optional_ds(header.patient_weight)
+    common.PatientSize = _optional_ds(header.patient_height)
     common.StudyInstanceUID = generate_uid()
     common.StudyDate, common.StudyTime = _date(ACQUISITION), _time(ACQUISITION)
     common.StudyID = common.AccessionNumber = common.ReferringPhysicianName = ""
@@ -152,11 +150,11 @@ def _common(header: PETHeader, *, description: str, subject_id: str) -> Dataset:
     common.CollimatorType = "NONE"
     common.ReconstructionMethod = _lo(header.reconstruction_method)
     common.RadiopharmaceuticalInformationSequence = [_radiopharmaceutical(header)]
-    common.PatientOrientationCodeSequence = [_code("102538003", "SCT", "recumbent")]
+    common.PatientOrientationCodeSequence = [code_item("102538003", "SCT", "recumbent")]
     common.PatientOrientationCodeSequence[0].PatientOrientationModifierCodeSequence = [
-        _code("40199007", "SCT", "supine")
+        code_item("40199007", "SCT", "supine")
     ]
-    common.PatientGantryRelationshipCodeSequence = [_code("102540008", "SCT", "headfirst")]
+    common.PatientGantryRelationshipCodeSequence = [code_item("102540008", "SCT", "headfirst")]
     # Frame of reference, equipment.
     common.FrameOfReferenceUID = generate_uid()
     common.PositionReferenceIndicator = ""

@@ -6,10 +6,13 @@ import numpy as np
 from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.pixels import pixel_array
+from pydicom.uid import UID
 
 from pipeline.pet.dicom_files import ENHANCED, SliceFile, check_one_series, read_dataset, read_slice_files
 from pipeline.pet.dicom_geometry import POSITION_TOLERANCE, stack_slices, to_canonical
 from pipeline.pet.dicom_header import read_header
+from pipeline.pet.dicom_values import number_of, text_of, value_of
 from pipeline.pet.errors import PETError, naming
 from pipeline.pet.series import PETSeries
 from pipeline.pet.suv import suvbw_factor_of
@@ -32,8 +35,8 @@ def read_dicom_series(folder: str | Path) -> PETSeries:
     Raises
     ------
     PETError
-        If the folder does not hold exactly one complete, static, attenuation-corrected PET series of one patient
-        from which SUVbw can be computed. One line names the file, what was found and what was expected.
+        If the folder does not hold exactly one complete, static, attenuation-corrected PET series of one
+        patient from which SUVbw can be computed. One line names the file, what was found and what was expected.
     """
     path = Path(folder)
     with naming(path):
@@ -82,15 +85,17 @@ def _refuse_single_file(path: Path) -> None:
     dataset = read_dataset(path, stop_before_pixels=True)
     if dataset is None:
         raise PETError("not a DICOM file, expected the folder of a DICOM PET series")
-    if dataset.get("SOPClassUID") in ENHANCED:
-        raise PETError(f"{dataset.SOPClassUID.name} (multi-frame) is not supported, expected a folder of slices")
+    sop_class = UID(text_of(dataset, "SOPClassUID"))
+    if sop_class in ENHANCED:
+        raise PETError(f"{sop_class.name} (multi-frame) is not supported, expected single slices")
     raise PETError("a single DICOM file, expected the folder that holds the whole series")
 
 
 def _positive_int(dataset: Dataset, keyword: str) -> int:
-    value = dataset.get(keyword)
+    value = value_of(dataset, keyword)
     if not isinstance(value, int) or value <= 0:
-        raise PETError(f"{keyword} is {value if value is not None else 'missing'}, expected a positive number")
+        found = "missing" if value is None else value
+        raise PETError(f"{keyword} is {found}, expected a positive number")
     return value
 
 
@@ -98,23 +103,24 @@ def _check_pixels(file: SliceFile) -> None:
     """Check rescaling and the size of the pixel data against the header, before any memory is taken."""
     dataset = file.dataset
     with naming(file.name):
-        slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-        if slope is None or slope == "":
+        slope, intercept = number_of(dataset, "RescaleSlope"), number_of(dataset, "RescaleIntercept")
+        if slope is None:
             raise PETError("RescaleSlope is missing, expected one on every slice")
-        if not (np.isfinite(float(slope)) and float(slope) > 0):
-            raise PETError(f"RescaleSlope is {slope}, expected a positive number")
-        # DICOM PS3.3 C.8.9.4: the intercept of a PET image shall be 0.
-        if intercept is not None and intercept != "" and float(intercept) != 0:
-            raise PETError(f"RescaleIntercept is {intercept}, expected 0")
-        if "PixelData" not in dataset:
+        if slope <= 0:
+            raise PETError(f"RescaleSlope is {slope:g}, expected a positive number")
+        # DICOM PS3.3 C.8.9.4: the intercept of a PET image shall be 0, so a missing one is.
+        if intercept:
+            raise PETError(f"RescaleIntercept is {intercept:g}, expected 0")
+        pixels = value_of(dataset, "PixelData")
+        if pixels is None:
             raise PETError("PixelData is missing, the file may be cut short")
-        n_samples = int(dataset.get("SamplesPerPixel", 1)) * int(dataset.get("NumberOfFrames", 1) or 1)
+        n_samples = (number_of(dataset, "SamplesPerPixel") or 1) * (number_of(dataset, "NumberOfFrames") or 1)
         if n_samples != 1:
-            raise PETError(f"{n_samples} frames or samples per pixel, expected one grey-level slice")
+            raise PETError(f"{n_samples:g} frames or samples per pixel, expected one grey-level slice")
         bits = _positive_int(dataset, "BitsAllocated")
         expected = _positive_int(dataset, "Rows") * _positive_int(dataset, "Columns") * bits // 8
-        if not dataset.file_meta.TransferSyntaxUID.is_compressed and len(dataset.PixelData) < expected:
-            raise PETError(f"PixelData has {len(dataset.PixelData)} bytes, expected {expected}; file is cut short")
+        if not dataset.file_meta.TransferSyntaxUID.is_compressed and len(pixels) < expected:
+            raise PETError(f"PixelData has {len(pixels)} bytes, expected {expected}; the file is cut short")
 
 
 def rescaled_slice(file: SliceFile, factor: float) -> NDArray[np.float64]:
@@ -138,8 +144,9 @@ def rescaled_slice(file: SliceFile, factor: float) -> NDArray[np.float64]:
         If the pixel data cannot be decoded.
     """
     try:
-        stored = file.dataset.pixel_array
-    except (RuntimeError, ValueError, AttributeError, NotImplementedError) as error:
+        # Unlike Dataset.pixel_array, this keeps no second copy in the data set.
+        stored = pixel_array(file.dataset)
+    except (RuntimeError, ValueError, AttributeError, TypeError, NotImplementedError) as error:
         syntax = file.dataset.file_meta.TransferSyntaxUID.name
         reason = " ".join(str(error).split())
         raise PETError(f"{file.name}: pixel data ({syntax}) cannot be decoded: {reason}") from error

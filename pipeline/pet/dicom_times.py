@@ -1,9 +1,10 @@
 """When a DICOM PET series was administered, acquired, and to which moment it is decay-corrected.
 
-Sources: QIBA vendor-neutral SUV pseudo-code (2012); DICOM PS3.3 C.8.9.1; IBSI-SUV reference objects. No sentence
-written here contains a date or a time of day: all times are given relative to one another.
+Sources: QIBA vendor-neutral SUV pseudo-code (2012); DICOM PS3.3 C.8.9.1; IBSI-SUV reference objects. No
+sentence written here contains a date or a time of day: all times are given relative to one another.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from datetime import datetime, timedelta
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DA, DT, TM
 
+from pipeline.pet.dicom_values import number_of, text_of, value_of
 from pipeline.pet.errors import PETError
 from pipeline.pet.suv import average_activity_time
 
@@ -53,11 +55,11 @@ class ReferenceTime:
 
 
 def _date_time(dataset: Dataset, date_keyword: str, time_keyword: str) -> datetime | None:
-    date, time = dataset.get(date_keyword), dataset.get(time_keyword)
+    date, time = text_of(dataset, date_keyword), text_of(dataset, time_keyword)
     if not date or not time:
         return None
     try:
-        return datetime.combine(DA(str(date)), TM(str(time)))
+        return datetime.combine(DA(date), TM(time))
     except (ValueError, TypeError) as error:
         raise PETError(f"{date_keyword} or {time_keyword} is not a DICOM date or time") from error
 
@@ -75,26 +77,28 @@ def _clock(value: object, dataset: Dataset, name: str) -> datetime | None:
     if parsed is None or len(str(value).strip().split(".")[0].split("+")[0].split("-")[0]) < 12:
         raise PETError(f"{name} has no hour and minute")
     moment = datetime.combine(parsed.date(), parsed.time())
-    offset = str(dataset.get("TimezoneOffsetFromUTC", "") or "").strip()
-    if parsed.utcoffset() is None or not offset:
+    offset = text_of(dataset, "TimezoneOffsetFromUTC")
+    written = parsed.utcoffset()
+    if written is None or not offset:
         return moment
+    if not re.fullmatch(r"[+-]\d{4}", offset):
+        raise PETError(f"TimezoneOffsetFromUTC is {offset!r}, expected +HHMM or -HHMM")
     sign = -1 if offset[0] == "-" else 1
-    local = sign * timedelta(hours=int(offset[1:3]), minutes=int(offset[3:5]))
-    return moment - parsed.utcoffset() + local
+    return moment - written + sign * timedelta(hours=int(offset[1:3]), minutes=int(offset[3:5]))
 
 
 def _private_value(dataset: Dataset, group: int, element: int, creator: str) -> object | None:
     """Return the value of a private element of a vendor, also where the creator was lost.
 
-    De-identification may drop the element that names the creator: then block 10 of that vendor's own series is
-    read, unless somebody else has reserved it.
+    De-identification may drop the element that names the creator: then block 10 of that vendor's own series
+    is read, unless somebody else has reserved it.
     """
     try:
         return dataset.private_block(group, creator)[element].value
     except KeyError:
         pass
     vendor = {GE_CREATOR: "GE", SIEMENS_CREATOR: "SIEMENS"}[creator]
-    if (group, 0x10) in dataset or vendor not in str(dataset.get("Manufacturer", "")).upper().split():
+    if (group, 0x10) in dataset or vendor not in text_of(dataset, "Manufacturer").upper().split():
         return None
     found = dataset.get((group, 0x1000 + element))
     return None if found is None else found.value
@@ -109,7 +113,7 @@ def acquisition_time(dataset: Dataset) -> datetime | None:
         If the attribute is not a DICOM date or time.
     """
     moment = _date_time(dataset, "AcquisitionDate", "AcquisitionTime")
-    return moment or _clock(dataset.get("AcquisitionDateTime"), dataset, "AcquisitionDateTime")
+    return moment or _clock(value_of(dataset, "AcquisitionDateTime"), dataset, "AcquisitionDateTime")
 
 
 def moment_of_reference(manufacturer: str, *, frame_duration: float, half_life: float) -> float:
@@ -135,7 +139,7 @@ def _is_ge(manufacturer: str) -> bool:
 
 def _stated(first: Dataset) -> tuple[datetime, str] | None:
     candidates = (
-        ("DecayCorrectionDateTime (0018,9701)", first.get("DecayCorrectionDateTime")),
+        ("DecayCorrectionDateTime (0018,9701)", value_of(first, "DecayCorrectionDateTime")),
         ("Siemens private (0071,1022)", _private_value(first, 0x0071, 0x22, SIEMENS_CREATOR)),
         ("GE private (0009,100d)", _private_value(first, 0x0009, 0x0D, GE_CREATOR)),
     )
@@ -150,18 +154,16 @@ def _back_computed(
     slices: Sequence[Dataset], half_life: float | None, earliest: datetime, series: datetime | None
 ) -> tuple[datetime | None, str]:
     """Return the start that frame reference times point back to, or why they cannot be believed."""
-    manufacturer = str(slices[0].get("Manufacturer", ""))
+    manufacturer = text_of(slices[0], "Manufacturer")
     moments = []
     for dataset in slices:
         acquired = acquisition_time(dataset)
-        reference = dataset.get("FrameReferenceTime")
-        duration = dataset.get("ActualFrameDuration")
+        reference = number_of(dataset, "FrameReferenceTime")
+        duration = number_of(dataset, "ActualFrameDuration")
         if acquired is None or reference is None or duration is None or half_life is None:
             return None, ""
-        within = moment_of_reference(
-            manufacturer, frame_duration=float(duration) / 1000.0, half_life=half_life
-        )
-        moments.append(acquired + timedelta(seconds=within - float(reference) / 1000.0))
+        within = moment_of_reference(manufacturer, frame_duration=duration / 1000.0, half_life=half_life)
+        moments.append(acquired + timedelta(seconds=within - reference / 1000.0))
     spread = (max(moments) - min(moments)).total_seconds()
     moment = min(moments)
     if spread > DISAGREEMENT:
@@ -169,7 +171,8 @@ def _back_computed(
     after = (moment - earliest).total_seconds()
     if after > ROUNDING:
         return None, f"the frame reference time points {after:.0f} s past the start of the acquisition"
-    # Where the series time is credible, nothing was acquired before it: AcquisitionTime is then not the slice's.
+    # Where the series time is credible, nothing was acquired before it: a scanner that gives every bed the
+    # AcquisitionTime of the first one (Philips) points to a start that never was.
     if series is not None and series <= earliest and (series - moment).total_seconds() > DISAGREEMENT:
         before = (series - moment).total_seconds()
         return None, f"the frame reference time points {before:.0f} s before the series time"
@@ -248,22 +251,20 @@ def administration_time(
         If neither attribute gives a plausible time.
     """
     longest = None if half_life is None else LATEST_UPTAKE_HALF_LIVES * half_life
-    date_time = _clock(
-        item.get("RadiopharmaceuticalStartDateTime"), dataset, "RadiopharmaceuticalStartDateTime"
-    )
+    date_time = _clock(value_of(item, "RadiopharmaceuticalStartDateTime"), dataset, "RadiopharmaceuticalStartDateTime")
     objection = "RadiopharmaceuticalStartDateTime is missing"
     if date_time is not None:
         uptake = (reference - date_time).total_seconds()
         if uptake >= EARLIEST_UPTAKE and (longest is None or uptake <= longest):
             return date_time, f"Uptake {uptake:.0f} s from RadiopharmaceuticalStartDateTime."
         objection = f"RadiopharmaceuticalStartDateTime gives an uptake of {uptake:.0f} s"
-    time = item.get("RadiopharmaceuticalStartTime")
+    time = text_of(item, "RadiopharmaceuticalStartTime")
     if not time:
         raise PETError(f"{objection} and RadiopharmaceuticalStartTime is missing, SUV cannot be computed")
     if half_life is None or half_life > SHORT_LIVED:
         raise PETError(f"{objection}, and a time of day alone does not tell the day for this half-life")
     try:
-        moment = datetime.combine(reference.date(), TM(str(time)))
+        moment = datetime.combine(reference.date(), TM(time))
     except (ValueError, TypeError) as error:
         raise PETError("RadiopharmaceuticalStartTime is not a DICOM time") from error
     uptake = (reference - moment).total_seconds()
@@ -274,8 +275,8 @@ def administration_time(
         shifted = (reference - moment).total_seconds()
         if longest is not None and shifted > longest:
             raise PETError(
-                f"RadiopharmaceuticalStartTime is {-uptake:.0f} s after the reference time, and the day before "
-                f"gives an uptake of {shifted:.0f} s, expected at most {longest:.0f} s"
+                f"RadiopharmaceuticalStartTime is {-uptake:.0f} s after the reference time, and the day "
+                f"before gives an uptake of {shifted:.0f} s, expected at most {longest:.0f} s"
             )
         uptake = shifted
     rejected = "" if date_time is None else f" ({objection}, not believed)"

@@ -1,7 +1,7 @@
 """Write a `PETSeries` as a DICOM PET series in Bq/mL, from which every viewer computes the same SUV.
 
-A series that was read from DICOM becomes a derived series on exactly the source's grid; one that was not, such as
-a simulated scan, becomes a complete series of its own.
+A series that was read from DICOM becomes a derived series on exactly the source's grid; one that was not, such
+as a simulated scan, becomes a complete series of its own.
 """
 
 from dataclasses import replace
@@ -85,7 +85,12 @@ def _write_slice(dataset: Dataset, path: Path) -> None:
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.save_as(path, enforce_file_format=True)
+    try:
+        dataset.save_as(path, enforce_file_format=True)
+    except (ValueError, TypeError, AttributeError) as error:
+        # What the source holds cannot be encoded; pydicom says which element, then a traceback.
+        reason = str(error).partition("\n")[0]
+        raise PETError(f"slice {dataset.InstanceNumber} cannot be written as DICOM: {reason}") from error
 
 
 def _check_text(name: str, text: str, longest: int) -> None:
@@ -106,7 +111,7 @@ def _factor(series: PETSeries) -> float:
     return series.suvbw_factor
 
 
-def _verify(folder: Path, series: PETSeries, half_steps: NDArray[np.float64], affine: NDArray[np.float64]) -> None:
+def _verify(folder: Path, series: PETSeries, *, half_steps: NDArray[np.float64], affine: NDArray[np.float64]) -> None:
     """Read the series back, and compare every voxel with what it should be."""
     written = read_dicom_series(folder)
     difference = np.abs(to_native(written.suv, affine).astype(np.float64) - to_native(series.suv, affine))
@@ -127,9 +132,9 @@ def write_dicom_series(
     """Write a series as DICOM PET images, one file a slice, in 16-bit Bq/mL with a slope for each slice.
 
     If the series was read from DICOM, the result is derived from it: same patient, study, frame of reference,
-    times, radiopharmaceutical and grid; new series and instances, which refer to the source. Else it is a series
-    of `subject_id` with synthetic dates. Files are named ``PET_0001.dcm`` after InstanceNumber. The folder appears
-    only when every file has been read back and compared.
+    times, radiopharmaceutical and grid; new series and instances, which refer to the source. Else it is a
+    series of `subject_id` with synthetic dates. Files are named ``PET_0001.dcm`` after InstanceNumber. The
+    folder appears only when every file has been read back and compared.
 
     Parameters
     ----------
@@ -153,8 +158,8 @@ def write_dicom_series(
     Raises
     ------
     PETError
-        If the folder is not empty, a text does not fit, what SUV needs is missing, the source files changed, or
-        what was written reads back differently. Nothing is left behind.
+        If the folder is not empty, a text does not fit, what SUV needs is missing, the source files changed,
+        or what was written reads back differently. Nothing is left behind.
     """
     folder = Path(folder)
     with naming(folder):
@@ -165,9 +170,7 @@ def write_dicom_series(
         factor = _factor(series)
         with new_folder(folder) as temporary:
             if _is_from_dicom(series):
-                headers, affine = derived_headers(
-                    series, description=description, derivation=derivation or description
-                )
+                headers, affine = derived_headers(series, description=description, derivation=derivation or description)
             else:
                 headers, affine = original_headers(
                     series, description=description, derivation=derivation, subject_id=subject_id
@@ -181,5 +184,5 @@ def write_dicom_series(
                 _write_slice(header, temporary / f"PET_{header.InstanceNumber:04d}.dcm")
                 # Written pixels are not needed again; headers are.
                 del header.PixelData
-            _verify(temporary, series, half_steps, affine)
+            _verify(temporary, series, half_steps=half_steps, affine=affine)
     return folder

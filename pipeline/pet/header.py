@@ -46,7 +46,7 @@ class PETHeader:
     """Activity at `administration_time` [Bq]."""
 
     administration_time: float | None = None
-    """Start of the administration [s] after the start of the acquisition; negative for a scan after uptake."""
+    """Start of the administration [s] after the start of the acquisition, so negative after an uptake."""
 
     reference_time: float | None = None
     """Time to which the voxels are decay-corrected [s] after the start of the acquisition."""

@@ -6,8 +6,10 @@ import os
 import zlib
 from collections.abc import Mapping
 from contextlib import closing
+from io import IOBase
+from itertools import product
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -44,6 +46,8 @@ _DAMAGE = (
     ImageDataError,
     OSError,
     ValueError,
+    KeyError,
+    OverflowError,
 )
 
 
@@ -59,8 +63,10 @@ def _sidecar_path(path: Path) -> Path:
     return path.with_name(path.name[: -len(suffix)] + ".json")
 
 
-def _open(path: Path) -> BinaryIO:
-    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")
+def _open(path: Path) -> IOBase:
+    if path.name.lower().endswith(".gz"):
+        return gzip.open(path, "rb")
+    return path.open("rb")
 
 
 def _check_header(image: nib.Nifti1Image, path: Path) -> None:
@@ -73,14 +79,14 @@ def _check_header(image: nib.Nifti1Image, path: Path) -> None:
     n_bytes = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
     limit = path.stat().st_size * (MAX_GZIP_RATIO if path.name.lower().endswith(".gz") else 1)
     if n_bytes > limit:
-        raise PETError(f"header promises {n_bytes} bytes of voxels, file has {path.stat().st_size}; it is cut short")
+        raise PETError(f"header promises {n_bytes} bytes, file has {path.stat().st_size}; it is cut short")
     if header.get_xyzt_units()[0] not in {"mm", "unknown"}:
         raise PETError(f"spatial unit is {header.get_xyzt_units()[0]}, expected mm")
     qform, sform = header.get_qform(coded=True)[0], header.get_sform(coded=True)[0]
     if qform is None and sform is None:
         raise PETError("neither qform nor sform is set, position and orientation are unknown")
     if qform is not None and sform is not None:
-        corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])])
+        corners = np.array(list(product(*((0, n) for n in shape[:3]), (1,))))
         apart = float(np.abs(corners @ (qform - sform).T).max())
         if apart > AFFINE_AGREEMENT:
             raise PETError(f"qform and sform disagree by {apart:.2f} mm, expected the same geometry")
@@ -137,8 +143,8 @@ def read_nifti(path: str | Path) -> PETSeries:
     Raises
     ------
     PETError
-        If the file is damaged, dynamic or not finite, the sidecar is missing or lacks what SUV needs, or qform
-        and sform disagree.
+        If the file is damaged, dynamic or not finite, the sidecar is missing or lacks what SUV needs, or
+        qform and sform disagree.
     """
     path = Path(path)
     with naming(path):
@@ -156,13 +162,14 @@ def read_nifti(path: str | Path) -> PETSeries:
                 else:
                     factor = suvbw_factor_of(header)
                 if stated is not None and abs(factor / stated - 1) > FACTOR_AGREEMENT:
-                    raise PETError(f"SUVbwFactor is {stated:.6e}, expected {factor:.6e} as dose and weight give")
+                    raise PETError(f"SUVbwFactor is {stated:.6e}, dose and weight give {factor:.6e}")
         voxels, affine = _read_image(path)
         if factor is not None:
             voxels *= np.float32(factor)
         suv, affine = to_canonical(voxels, affine)
         origin = "SUVbw" if factor is None else f"Bq/mL, SUVbw factor {factor:.6e} g/mL per Bq/mL"
-        earlier = [str(sentence) for sentence in sidecar.get("Provenance") or ()]
+        history = sidecar.get("Provenance")
+        earlier = [str(sentence) for sentence in history] if isinstance(history, list) else []
         return PETSeries(
             suv=suv,
             affine=affine,
@@ -226,12 +233,12 @@ def write_nifti(series: PETSeries, path: str | Path, *, extra: Mapping[str, Any]
         if taken:
             raise PETError(f"extra sidecar entries {', '.join(taken)} are taken, expected other names")
         try:
-            text = json.dumps({**sidecar, **(extra or {})}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+            text = json.dumps({**sidecar, **(extra or {})}, indent=2, ensure_ascii=False, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise PETError(f"sidecar entry cannot be written as JSON ({error})") from error
         image = _image_of(series)
         with replaced_file(path) as temporary, replaced_file(sidecar_path) as temporary_sidecar:
-            temporary_sidecar.write_text(text, encoding="utf-8")
+            temporary_sidecar.write_text(text + "\n", encoding="utf-8")
             _write_image(image, temporary, compressed=path.name.lower().endswith(".gz"))
             voxels, affine = _read_image(temporary)
             if not np.array_equal(voxels, series.suv) or not np.allclose(affine, series.affine, atol=1e-3):

@@ -45,7 +45,9 @@ class PETSeries:
     an axial series), from the lowest index to the highest."""
 
     def __post_init__(self) -> None:
-        suv = np.ascontiguousarray(self.suv, dtype=np.float32)
+        # A value too large for float32 becomes infinite, and is refused as such.
+        with np.errstate(over="ignore"):
+            suv = np.ascontiguousarray(self.suv, dtype=np.float32)
         affine = np.array(self.affine, dtype=np.float64)
         _check_volume(suv)
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:

@@ -1,9 +1,9 @@
 """The JSON file beside a NIfTI volume: PET-BIDS keys from and to a `PETHeader`.
 
-Keys are those of the Brain Imaging Data Structure for PET (Norgaard et al. 2022) where it has one; it has none for
-what SUV needs beyond the dose, so ``BodyWeight`` [kg], ``BodyHeight`` [m], ``Sex``, ``RadionuclideHalfLife`` [s]
-and ``SUVbwFactor`` [(g/mL)/(Bq/mL)] are added. Times are seconds; dates and times of day are neither read nor
-written.
+Keys are those of the Brain Imaging Data Structure for PET (Norgaard et al. 2022) where it has one; it has none
+for what SUV needs beyond the dose, so ``BodyWeight`` [kg], ``BodyHeight`` [m], ``Sex``,
+``RadionuclideHalfLife`` [s] and ``SUVbwFactor`` [(g/mL)/(Bq/mL)] are added. Times are seconds; dates and times
+of day are neither read nor written.
 """
 
 import math

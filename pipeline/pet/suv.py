@@ -95,7 +95,7 @@ def _remaining_at_start(header: PETHeader) -> float:
         raise PETError("time from administration to reference is unknown, SUV cannot be computed")
     fraction = decay_factor(header.uptake_time, header.radionuclide_half_life)
     if not MIN_ACTIVITY_FRACTION < fraction < 1 / MIN_ACTIVITY_FRACTION:
-        raise PETError(f"uptake of {header.uptake_time:.0f} s leaves {fraction:.1e} of the dose, check the times")
+        raise PETError(f"uptake of {header.uptake_time:.0f} s leaves {fraction:.1e} of the dose")
     return fraction
 
 

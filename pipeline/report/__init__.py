@@ -2,7 +2,6 @@
 
 from pipeline.report.figures import SUV_WINDOW, agreement_figure, difference_figure, mip_figure, profile_figure
 from pipeline.report.page import write_report
-from pipeline.report.projections import to_ras
 
 __all__ = [
     "SUV_WINDOW",
@@ -10,6 +9,5 @@ __all__ = [
     "difference_figure",
     "mip_figure",
     "profile_figure",
-    "to_ras",
     "write_report",
 ]

@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from pipeline.report.projections import View, maximum_projection, plane
@@ -192,15 +193,15 @@ def profile_figure(
     return _png(figure)
 
 
-def agreement_figure(lesions: pd.DataFrame, *, names: tuple[str, str] = ("Before", "After")) -> bytes:
-    """SUVmax, SUVpeak and SUVmean of every region after against before, with identity and a band of 10 %.
+def agreement_figure(lesions: pd.DataFrame) -> bytes:
+    """Change of SUVmax, SUVpeak and SUVmean of every region against its value before, with a band of 10 %.
+
+    Changes of more than 100 % (a region that was invented) are arrowheads at the upper end.
 
     Parameters
     ----------
     lesions
         Rows of `pipeline.evaluation.lesion_table`; at least one.
-    names
-        What the two images are called.
 
     Returns
     -------
@@ -214,22 +215,37 @@ def agreement_figure(lesions: pd.DataFrame, *, names: tuple[str, str] = ("Before
     """
     if lesions.empty:
         raise ValueError("agreement_figure: no regions to show")
-    figure = Figure(figsize=(_WIDTH, 3.6), dpi=_DPI, facecolor="white")
+    figure = Figure(figsize=(_WIDTH, 3.4), dpi=_DPI, facecolor="white")
     quantities = {"SUVmax": "suv_max", "SUVpeak": "suv_peak", "SUVmean": "suv_mean"}
+    changes = lesions[[f"{quantity}_change_percent" for quantity in quantities.values()]].to_numpy(float)
+    end = 1.15 * np.nanmax([25.0, *np.minimum(np.abs(changes), 100.0).ravel()])
     for position, (title, quantity) in enumerate(quantities.items()):
-        axes = figure.add_axes((0.065 + position * 0.328, 0.16, 0.26, 0.72))
+        axes = figure.add_axes((0.07 + position * 0.325, 0.18, 0.27, 0.70))
         x = lesions[f"{quantity}_before"].to_numpy(float)
-        y = lesions[f"{quantity}_after"].to_numpy(float)
-        end = 1.08 * max(x.max(), y.max(), 1.0)
-        line = np.array([0.0, end])
-        axes.fill_between(line, 0.9 * line, 1.1 * line, color="#e9edf2", linewidth=0, label="within 10 %")
-        axes.plot(line, line, color=_MUTED, linewidth=1)
-        axes.scatter(x, y, s=34, color=_AFTER, edgecolor="white", linewidth=0.8, zorder=3)
-        axes.set_xlim(0, end)
-        axes.set_ylim(0, end)
-        _style_axes(axes, title, f"{names[0].lower()} [g/mL]", f"{names[1].lower()} [g/mL]")
-        if position == 0:
-            axes.legend(frameon=False, fontsize=9, labelcolor=_MUTED, loc="upper left")
+        axes.axhspan(-10, 10, color="#e9edf2", linewidth=0)
+        axes.axhline(0, color=_MUTED, linewidth=1)
+        y = changes[:, position]
+        beyond = y > 100
+        shown = np.where(beyond, 0.95 * end, y)
+        for chosen, marker, size in ((~beyond, "o", 36), (beyond, "^", 60)):
+            axes.scatter(
+                x[chosen],
+                shown[chosen],
+                s=size,
+                marker=marker,
+                color=_AFTER,
+                edgecolor="white",
+                linewidth=0.8,
+                zorder=3,
+            )
+        axes.set_xscale("log")
+        low, high = 0.7 * x[x > 0].min(initial=2.0), 1.4 * x.max(initial=5.0)
+        ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200) if low <= tick <= high]
+        axes.set_xlim(low, high)
+        axes.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+        axes.set_xticks([], minor=True)
+        axes.set_ylim(-end, end)
+        _style_axes(axes, title, f"{title} before [g/mL]", "change [%]" if position == 0 else "")
     return _png(figure)
 
 
@@ -284,7 +300,8 @@ def _mark_panel(axes: Axes, panel: _Panel, *, with_ruler: bool, size_mm: tuple[f
     axes.set_title(panel.title, fontsize=10.5, color=_TEXT, pad=6, loc="left")
     letters = "RL" if panel.view == "coronal" else "AP"
     for letter, x, side in zip(letters, (0.025, 0.975), ("left", "right"), strict=True):
-        axes.text(x, 0.988, letter, transform=axes.transAxes, ha=side, va="top", fontsize=11, color=_MUTED)
+        mark = axes.text(x, 0.988, letter, transform=axes.transAxes, ha=side, va="top", fontsize=11, color=_TEXT)
+        mark.set_path_effects([withStroke(linewidth=3, foreground="white")])
     width, height = size_mm
     if with_ruler and width > 130:
         x, y = 0.04 * width, 0.02 * height

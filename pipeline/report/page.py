@@ -12,6 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 
 from pipeline.evaluation import bias, body_mask, noise_level, suv_mean
+from pipeline.evaluation.regions import BODY_FWHM, BODY_THRESHOLD
 from pipeline.pet import PETError, PETSeries
 from pipeline.pet.atomic import replaced_file
 from pipeline.report.figures import (
@@ -21,7 +22,7 @@ from pipeline.report.figures import (
     mip_figure,
     profile_figure,
 )
-from pipeline.report.projections import body_box, center_of_activity, to_ras
+from pipeline.report.projections import body_box, center_of_activity
 
 __all__ = ["write_report"]
 
@@ -74,13 +75,12 @@ def write_report(
             f"{path}: the series before and after lie on different grids, of {before.suv.shape} and "
             f"{after.suv.shape} voxels; expected one grid"
         )
-    image_before, voxel_size = to_ras(before.suv, before.affine)
-    image_after, _ = to_ras(after.suv, after.affine)
-    body = body_mask(image_before, voxel_size=voxel_size)
+    voxel_size = before.voxel_size
+    body = body_mask(before.suv, voxel_size=voxel_size)
     if not body.any():
-        raise PETError(f"{path}: no body found, expected SUV of 0.15 or more in the series before denoising")
+        raise PETError(f"{path}: no body found, expected SUV of {BODY_THRESHOLD} or more in the series before")
     box = body_box(body, voxel_size=voxel_size)
-    cropped = image_before[box], image_after[box]
+    cropped = before.suv[box], after.suv[box]
     coronal_index = center_of_activity(cropped[0])[1]
     figures = {
         "mip": mip_figure(*cropped, voxel_size=voxel_size, suv_window=suv_window),
@@ -94,12 +94,13 @@ def write_report(
         "run": {name: str(value) for name, value in run.items()},
         "series": _series_facts(before),
         "provenance": after.provenance,
-        "body": _body_facts(image_before, image_after, body),
+        "body": _body_facts(before.suv, after.suv, body),
         "lesions": lesions.to_dict("records"),
         "regions": _region_facts(lesions),
         "figures": {name: base64.b64encode(png).decode("ascii") for name, png in figures.items()},
         "suv_window": suv_window,
         "notable_change": NOTABLE_CHANGE,
+        "body_rule": {"fwhm": BODY_FWHM, "threshold": BODY_THRESHOLD},
     }
     page = _environment().from_string(_template()).render(content)
     with replaced_file(Path(path)) as temporary:

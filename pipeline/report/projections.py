@@ -1,5 +1,6 @@
-"""From a volume to what a panel shows: orientation, cropping, projection, plane.
+"""From a volume to what a panel shows: cropping, projection, plane.
 
+Volumes have shape (X, Y, Z) with axes towards right, front and head, as `PETSeries` guarantees.
 Panels follow the radiological convention: the patient's right on the left of a coronal view, the front on the
 left of a sagittal view, the head up.
 """
@@ -7,39 +8,14 @@ left of a sagittal view, the head up.
 from collections.abc import Sequence
 from typing import Literal
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["View", "body_box", "center_of_activity", "maximum_projection", "plane", "to_ras"]
+__all__ = ["View", "body_box", "center_of_activity", "maximum_projection", "plane"]
 
 View = Literal["coronal", "sagittal"]
 
 _AXIS_ALONG_THE_VIEW = {"coronal": 1, "sagittal": 0}
-
-
-def to_ras(volume: NDArray, affine: NDArray[np.floating]) -> tuple[NDArray, tuple[float, float, float]]:
-    """Turn a volume so that X, Y, Z grow towards right, front and head, by swaps and flips alone.
-
-    An oblique volume is turned to the nearest axes and not resampled.
-
-    Parameters
-    ----------
-    volume
-        Shape (X, Y, Z).
-    affine
-        Voxel indices to RAS+ [mm], shape (4, 4).
-
-    Returns
-    -------
-    tuple
-        The turned volume, and its spacing along X, Y, Z [mm].
-    """
-    orientation = nib.orientations.io_orientation(affine)
-    turned = nib.orientations.apply_orientation(volume, orientation)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    x, y, z = (float(spacing[list(orientation[:, 0]).index(axis)]) for axis in range(3))
-    return turned, (x, y, z)
 
 
 def body_box(

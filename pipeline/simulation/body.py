@@ -41,7 +41,6 @@ _OUTLINE = np.array(
 )
 # How a woman's half width differs, by depth.
 _FEMALE_WIDTH = np.array([(300, 1.0), (340, 0.93), (560, 0.96), (650, 0.95), (800, 1.05), (880, 1.06), (1400, 1.03)])
-_SHOULDER_DEPTH = 350.0
 _LEG_TOP, _LEG_BOTTOM = 835.0, 925.0  # over these depths the pelvis turns into two thighs
 _ARM_DOWN_REACH = 236.0  # [mm] largest |x| of a hanging arm in the reference body
 _HUGE = np.array([1e4, 1e4, 1e4])

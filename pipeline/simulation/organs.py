@@ -106,14 +106,20 @@ def paint_chest(canvas: Canvas, suv: dict[str, float], *, shift: float, inside: 
     blood, pool = suv["blood"], ORGAN_LABELS["blood_pool"]
     for side, half_width in ((1, 60), (-1, 56)):
         lung = ellipsoid((side * 78, -5, 440 + shift), (half_width, 84, 126), exponent=2.3)
-        canvas.paint(
-            lung, suv["lung"], tissue="lung", label=3, texture=0.18, texture_length=20.0, inside=inside
-        )
+        canvas.paint(lung, suv["lung"], tissue="lung", label=3, texture=0.18, texture_length=20.0, inside=inside)
     trachea = np.array([(0, 0, 195), (0, -5, 250), (0, -18, 330), (0, -25, 390)], dtype=float)
     canvas.paint(column(trachea, 7.5), 0.1, tissue="air")
     aorta = curve(
-        [(-5, 20, 465), (-8, 28, 415), (-10, 12, 375), (-18, -18, 368), (-24, -36, 400), (-22, -40, 480)]
-        + [(-12, -32, 600), (-4, -28, 720)],
+        [
+            (-5, 20, 465),
+            (-8, 28, 415),
+            (-10, 12, 375),
+            (-18, -18, 368),
+            (-24, -36, 400),
+            (-22, -40, 480),
+            (-12, -32, 600),
+            (-4, -28, 720),
+        ],
         n_points=220,
     )
     radius = np.linspace(14, 9, 220)
@@ -174,7 +180,8 @@ def _liver(canvas: Canvas, shift: float, inside: np.ndarray) -> Shape:
     box = canvas.box(np.array([-130.0, -110.0, 470.0]), np.array([160.0, 110.0, 720.0]))
     # Every other voxel suffices to measure a litre.
     stride = 2 if canvas.edge < 4 else 1
-    box = tuple(slice(s.start, s.stop, stride) for s in box)
+    sx, sy, sz = (slice(s.start, s.stop, stride) for s in box)
+    box = (sx, sy, sz)
     voxel_volume = float(np.prod(canvas.voxel_size)) * stride**3 * 1e-6
 
     def volume(scale: float) -> float:
@@ -198,9 +205,7 @@ def paint_abdomen(canvas: Canvas, suv: dict[str, float], *, shift: float, inside
     spleen = ellipsoid((-104, -40, 575 + shift), canvas.natural((104, 40, 575), (26, 42, 48)), exponent=2.2)
     canvas.paint(spleen, suv["spleen"], label=ORGAN_LABELS["spleen"], texture=0.04, inside=inside)
     liver = _liver(canvas, shift, inside)
-    canvas.paint(
-        liver, suv["liver"], label=ORGAN_LABELS["liver"], texture=0.035, texture_length=30.0, inside=inside
-    )
+    canvas.paint(liver, suv["liver"], label=ORGAN_LABELS["liver"], texture=0.035, texture_length=30.0, inside=inside)
     canvas.paint(ellipsoid((38, 50, 640 + shift), (11, 11, 20)), 0.5, inside=inside)
     pancreas = curve([(25, 12, 655), (-10, 18, 642), (-50, 0, 630), (-85, -20, 612)], n_points=60)
     canvas.paint(tube(pancreas, np.linspace(13, 9, 60)), suv["pancreas"], label=ORGAN_LABELS["pancreas"])
@@ -252,9 +257,7 @@ def _paint_bowel(canvas: Canvas, suv: dict[str, float], *, inside: np.ndarray) -
     for first in range(0, n, 14):
         part = slice(first, min(first + 18, n))
         segment = tube(colon[part], haustra[part])
-        canvas.paint(
-            segment, float(uptake_along[first]), label=label, texture=0.25, texture_length=12.0, inside=inside
-        )
+        canvas.paint(segment, float(uptake_along[first]), label=label, texture=0.25, texture_length=12.0, inside=inside)
 
 
 def paint_pelvis(canvas: Canvas, suv: dict[str, float]) -> None:

@@ -16,7 +16,7 @@ from pipeline.simulation.physique import Physique, body_mass, draw_physique
 from pipeline.simulation.skeleton import paint_skeleton, paint_skull
 from pipeline.simulation.tracers import FDG, draw_uptake
 
-__all__ = ["Phantom", "block_mean", "make_phantom", "majority_labels", "reduce_lesion_labels"]
+__all__ = ["Phantom", "block_mean", "majority_labels", "make_phantom", "reduce_lesion_labels"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,9 @@ def make_phantom(
     if n_lesions is not None and n_lesions < 0:
         raise PETError(f"n_lesions is {n_lesions}, expected 0 or more, or None to draw it")
     if len(shape) != 3 or min(shape) < 8 or len(voxel_size) != 3 or min(voxel_size) <= 0:
-        raise PETError(f"phantom of shape {shape} and voxel size {voxel_size} mm, expected 3 sizes, at least 8 voxels each")
+        raise PETError(
+            f"phantom of shape {shape} and voxel size {voxel_size} mm, expected 3 sizes, at least 8 voxels each"
+        )
     physique = draw_physique(rng)
     suv = draw_uptake(rng, FDG)
     canvas = Canvas(shape, voxel_size, physique, rng)
@@ -114,8 +116,11 @@ def _offsets(volume: np.ndarray, factor: int) -> list[np.ndarray]:
 
 def block_mean(volume: np.ndarray, factor: int) -> np.ndarray:
     """Mean over blocks of factor^3 voxels. Shape (X, Y, Z) to (X/f, Y/f, Z/f), float32."""
-    total = sum(part.astype(np.float32) for part in _offsets(volume, factor))
-    return (total / np.float32(factor**3)).astype(np.float32)
+    parts = _offsets(volume, factor)
+    total = np.zeros(parts[0].shape, dtype=np.float32)
+    for part in parts:
+        total += part
+    return total / np.float32(factor**3)
 
 
 def majority_labels(labels: np.ndarray, factor: int) -> np.ndarray:

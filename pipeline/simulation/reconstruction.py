@@ -94,12 +94,7 @@ class SystemModel:
         self.n_lines = scanner.n_angles // scanner.n_subsets * n
         angles = np.pi * np.arange(scanner.n_angles) / scanner.n_angles
         self._angles = [angles[k :: scanner.n_subsets] for k in range(scanner.n_subsets)]
-        self._tof = {
-            "tof_fwhm": scanner.tof_fwhm,
-            "tof_bin_size": scanner.tof_bin_size,
-            "n_tof_bins": scanner.n_tof_bins,
-        }
-        self.forward = [strip_matrix(n, dx, angles=a, n_bins=n, bin_size=dx, **self._tof) for a in self._angles]
+        self.forward = [self._matrix(a, tof=True) for a in self._angles]
         self.adjoint = [matrix.T.tocsr() for matrix in self.forward]
         self.order = _subset_order(scanner.n_subsets)
         centers = np.arange(n) - (n - 1) / 2
@@ -114,11 +109,20 @@ class SystemModel:
         width = (self.scanner.psf_in_plane, self.scanner.psf_axial) if self.scanner.models_psf else (0.0, 0.0)
         return SeparableBlur(self.n, nz, in_plane=width[0] / dx, axial=width[1] / dz)
 
-    def _fine(self, angles: np.ndarray, *, tof: bool) -> sparse.csr_array:
-        """Projection of the supersampled object into the scanner's bins."""
-        factor, dx = self.scanner.supersampling, self.scanner.voxel_size[0]
-        options = self._tof if tof else {}
-        return strip_matrix(self.n * factor, dx / factor, angles=angles, n_bins=self.n, bin_size=dx, **options)
+    def _matrix(self, angles: np.ndarray, *, tof: bool, supersampling: int = 1) -> sparse.csr_array:
+        """Projection of an image, or of an object so many times finer, into the scanner's bins."""
+        s = self.scanner
+        dx = s.voxel_size[0]
+        return strip_matrix(
+            self.n * supersampling,
+            dx / supersampling,
+            angles=angles,
+            n_bins=self.n,
+            bin_size=dx,
+            tof_fwhm=s.tof_fwhm if tof else None,
+            tof_bin_size=s.tof_bin_size,
+            n_tof_bins=s.n_tof_bins if tof else 1,
+        )
 
     def acquire(self, activity: np.ndarray, attenuation: np.ndarray) -> Acquisition:
         """Expected data of an object `supersampling` times finer than the image.
@@ -144,24 +148,23 @@ class SystemModel:
         blurred = ndimage.gaussian_filter(activity, [w / _FWHM_PER_SIGMA for w in sigma], mode="constant", truncate=3.5)
 
         def planes(volume: np.ndarray) -> np.ndarray:
-            flat = volume.reshape(-1, volume.shape[2])
-            return (sum(flat[:, k::f] for k in range(f)) / np.float32(f)).astype(np.float32)
+            flat = volume.reshape(-1, self.nz, f)
+            return flat.mean(axis=2, dtype=np.float32)
 
         object_planes, attenuation_planes = planes(blurred), planes(attenuation)
         del blurred
         profile = axial_sensitivity(s)
         trues, factors = [], []
         for angles in self._angles:
-            plain = self._fine(angles, tof=False)
+            plain = self._matrix(angles, tof=False, supersampling=f)
             factors.append(np.exp(-(plain @ attenuation_planes)) * profile)
-            projection = (plain if s.tof_fwhm is None else self._fine(angles, tof=True)) @ object_planes
+            timed = plain if s.tof_fwhm is None else self._matrix(angles, tof=True, supersampling=f)
+            projection = timed @ object_planes
             projection = projection.reshape(self.n_lines, s.n_tof_bins, self.nz) * factors[-1][:, None]
             trues.append(projection.reshape(-1, self.nz))
         blur = self._blur(self.nz)
         # Without TOF bins: the bins of a line sum to its projection.
-        sensitivity = [
-            blur(a @ np.repeat(w, s.n_tof_bins, axis=0)) for a, w in zip(self.adjoint, factors, strict=True)
-        ]
+        sensitivity = [blur(a @ np.repeat(w, s.n_tof_bins, axis=0)) for a, w in zip(self.adjoint, factors, strict=True)]
         return Acquisition(trues, self._background(trues), factors, sensitivity)
 
     def _background(self, trues: list[np.ndarray]) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.pet import PETError
 
-__all__ = ["DISCOVERY_ST", "GENERIC", "GENERIC_TOF", "Scanner", "axial_sensitivity"]
+__all__ = ["DISCOVERY_ST", "GENERIC", "GENERIC_TOF", "Scanner", "axial_sensitivity", "scanner_preset"]
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,11 @@ class Scanner:
         if self.matrix[0] != self.matrix[1] or self.voxel_size[0] != self.voxel_size[1]:
             raise PETError(f"scanner {self.name}: matrix {self.matrix} of {self.voxel_size} mm, expected X equal to Y")
         if self.n_angles % self.n_subsets:
-            raise PETError(f"scanner {self.name}: {self.n_angles} angles, expected a multiple of {self.n_subsets} subsets")
+            raise PETError(f"scanner {self.name}: {self.n_angles} angles, expected a multiple of {self.n_subsets}")
         if not (0 <= self.scatter_fraction < 1 and 0 <= self.randoms_fraction < 1):
             raise PETError(
-                f"scanner {self.name}: scatter {self.scatter_fraction}, randoms {self.randoms_fraction}, expected 0 to 1"
+                f"scanner {self.name}: scatter {self.scatter_fraction}, randoms {self.randoms_fraction}, "
+                "expected 0 to 1"
             )
         if not 0 < self.liver_cov[0] <= self.liver_cov[1]:
             raise PETError(f"scanner {self.name}: liver_cov {self.liver_cov}, expected a range above 0")
@@ -101,7 +102,8 @@ def axial_sensitivity(scanner: Scanner) -> np.ndarray:
     n_beds = max(1, int(np.ceil((n * dz - scanner.bed_length) / step)) + 1)
     centers = n * dz / 2 + (np.arange(n_beds) - (n_beds - 1) / 2) * step
     # A bed's first and last planes see few lines of response, yet some: 15 % of the middle.
-    triangles = np.clip(1 - np.abs(z[:, None] - centers) / half, 0, None) + 0.15 * (np.abs(z[:, None] - centers) <= half)
+    distance = np.abs(z[:, None] - centers)
+    triangles = np.clip(1 - distance / half, 0, None) + 0.15 * (distance <= half)
     profile = np.maximum(triangles.sum(axis=1), 0.15)
     return (profile / profile.mean()).astype(np.float32)
 
@@ -136,3 +138,18 @@ DISCOVERY_ST = Scanner(
     liver_cov=(0.10, 0.14),
 )
 """Like a GE Discovery ST: no time of flight, no PSF in the reconstruction, about 7 mm in the image."""
+
+_PRESETS = {scanner.name: scanner for scanner in (GENERIC, GENERIC_TOF, DISCOVERY_ST)}
+
+
+def scanner_preset(name: str) -> Scanner:
+    """Scanner of that name, "generic", "generic_tof" or "discovery_st".
+
+    Raises
+    ------
+    PETError
+        If there is none.
+    """
+    if name not in _PRESETS:
+        raise PETError(f"no scanner preset is called {name!r}, expected one of {', '.join(_PRESETS)}")
+    return _PRESETS[name]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 from scipy.spatial import cKDTree
 
@@ -39,7 +40,7 @@ class Shape:
     """Largest x, y, z of the solid [mm]. Shape (3,)."""
 
 
-def ellipsoid(center: Sequence[float], half_axes: Sequence[float], *, exponent: float = 2.0) -> Shape:
+def ellipsoid(center: ArrayLike, half_axes: ArrayLike, *, exponent: float = 2.0) -> Shape:
     """Superellipsoid; an exponent above 2 makes it boxier.
 
     The distance is that along the ray to the centre, scaled by the smallest half axis: exact for a
@@ -60,7 +61,7 @@ def ellipsoid(center: Sequence[float], half_axes: Sequence[float], *, exponent: 
     return Shape(distance, c - h, c + h)
 
 
-def oriented(shape: Shape, center: Sequence[float], axes: np.ndarray, *, reach: float) -> Shape:
+def oriented(shape: Shape, center: ArrayLike, axes: np.ndarray, *, reach: float) -> Shape:
     """Place a shape, defined around the origin, at `center` with its own axes.
 
     Parameters
@@ -84,7 +85,7 @@ def oriented(shape: Shape, center: Sequence[float], axes: np.ndarray, *, reach: 
     return Shape(distance, c - reach, c + reach)
 
 
-def half_space(normal: Sequence[float], offset: float) -> Distance:
+def half_space(normal: ArrayLike, offset: float) -> Distance:
     """Points with normal . p <= offset; a distance only, for use in intersections."""
     n = np.asarray(normal, dtype=np.float32)
     return lambda x, y, z: n[0] * x + n[1] * y + n[2] * z - np.float32(offset)
@@ -121,7 +122,7 @@ def smooth_union(a: Shape, b: Shape, *, blend: float) -> Shape:
     return Shape(distance, np.minimum(a.lower, b.lower), np.maximum(a.upper, b.upper))
 
 
-def curve(knots: Sequence[Sequence[float]], *, n_points: int) -> np.ndarray:
+def curve(knots: ArrayLike, *, n_points: int) -> np.ndarray:
     """Cubic spline through the knots [mm], by chord length. Shape (n_points, 3)."""
     k = np.asarray(knots, dtype=float)
     t = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(k, axis=0), axis=1))])

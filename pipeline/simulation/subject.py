@@ -13,6 +13,7 @@ from pipeline.pet import PETError
 from pipeline.simulation.low_dose import thin
 from pipeline.simulation.organs import ORGAN_LABELS
 from pipeline.simulation.phantom import block_mean, majority_labels, make_phantom, reduce_lesion_labels
+from pipeline.simulation.physique import Physique
 from pipeline.simulation.reconstruction import Acquisition, SystemModel, system_model
 from pipeline.simulation.scanner import Scanner
 
@@ -55,13 +56,14 @@ class SimulatedSubject:
     """[1/mm]."""
     affine: np.ndarray
     """Voxel to RAS+ mm, shape (4, 4)."""
+    physique: Physique
+    """Build of the patient."""
+    body_weight: float
+    """Estimated from the phantom's attenuation [kg]."""
+    n_lesions_requested: int | None
+    """As asked for; None if the number was drawn. The table has the lesions that found a place."""
     parameters: dict[str, object]
-    """Everything else that the subject was made with, ready for JSON."""
-
-    @property
-    def body_weight(self) -> float:
-        """[kg]."""
-        return float(self.parameters["body_weight"])  # type: ignore[arg-type]
+    """What was drawn for this subject, ready for JSON."""
 
 
 def check_dose_reduction_factors(factors: Sequence[float]) -> tuple[float, ...]:
@@ -82,7 +84,7 @@ def _liver(labels: np.ndarray, lesion_labels: np.ndarray, voxel_size: tuple[floa
     """Liver without lesions and surface; with its surface where the voxels are too coarse to do without."""
     liver = (labels == ORGAN_LABELS["liver"]) & (lesion_labels == 0)
     if not liver.any():
-        raise PETError("no voxel of the phantom's liver lies in the field of view, expected it to set the count level by")
+        raise PETError("no voxel of the liver lies in the field of view, expected it there to set the counts by")
     core = liver & (ndimage.distance_transform_edt(liver, sampling=voxel_size) > _LIVER_MARGIN)
     return core if core.sum() >= _FEWEST_LIVER_VOXELS else liver
 
@@ -195,10 +197,6 @@ def simulate_subject(
     for axis, k in (("x", 0), ("y", 1), ("z", 2)):
         lesions[axis] = lesions[axis] + scanner.affine[k, 3] - (f - 1) / 2 * fine_voxel[k]
     parameters: dict[str, object] = {
-        "tracer": "FDG",
-        "n_lesions_requested": n_lesions,
-        "dose_reduction_factors": list(factors),
-        "scanner": asdict(scanner),
         "physique": asdict(phantom.physique),
         "body_weight": round(phantom.body_weight, 2),
         "arms": phantom.arms,
@@ -221,5 +219,8 @@ def simulate_subject(
         lesions=lesions,
         attenuation=attenuation,
         affine=scanner.affine,
+        physique=phantom.physique,
+        body_weight=phantom.body_weight,
+        n_lesions_requested=n_lesions,
         parameters=parameters,
     )

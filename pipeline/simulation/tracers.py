@@ -22,12 +22,16 @@ class OrganUptake:
     """Standard deviation between patients [g/mL]."""
     source: str
     """Where the value comes from."""
+    follows: str | None = None
+    """Organ whose deviation from the mean this one shares: the brain is high or low as a whole."""
 
 
 FDG: dict[str, OrganUptake] = {
     "grey_matter": OrganUptake(9.0, 1.8, _CUSTOMARY),
-    "white_matter": OrganUptake(3.2, 0.7, _CUSTOMARY),
-    "cerebellum": OrganUptake(8.0, 1.6, _WANG_2007 + ", 8.0 +- 2.2, spread narrowed to that of grey matter"),
+    "white_matter": OrganUptake(3.2, 0.7, _CUSTOMARY, follows="grey_matter"),
+    "cerebellum": OrganUptake(
+        8.0, 1.6, _WANG_2007 + ", 8.0 +- 2.2, spread narrowed to that of grey matter", follows="grey_matter"
+    ),
     "tonsil": OrganUptake(3.45, 1.4, _WANG_2007),
     "sublingual": OrganUptake(3.3, 1.5, _WANG_2007),
     "testis": OrganUptake(2.57, 0.56, _WANG_2007),
@@ -70,8 +74,8 @@ def draw_uptake(rng: np.random.Generator, table: dict[str, OrganUptake]) -> dict
     dict
         SUVbw [g/mL] by organ.
     """
-    drawn = {}
-    for organ, uptake in table.items():
-        deviation = float(np.clip(rng.standard_normal(), -2.5, 2.5))
-        drawn[organ] = max(0.3 * uptake.mean, uptake.mean + uptake.sd * deviation)
-    return drawn
+    deviation = {organ: float(np.clip(rng.standard_normal(), -2.5, 2.5)) for organ in table}
+    return {
+        organ: max(0.3 * uptake.mean, uptake.mean + uptake.sd * deviation[uptake.follows or organ])
+        for organ, uptake in table.items()
+    }

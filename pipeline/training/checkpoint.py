@@ -1,7 +1,6 @@
 """Checkpoints that survive a kill, and randomness that a resumed run repeats."""
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,21 +9,19 @@ import torch
 from ignite.engine import Engine, Events
 from monai.transforms import Randomizable
 
+from pipeline.pet.atomic import replaced_file
+
 __all__ = ["Checkpoint", "EpochSeed", "save_atomically"]
 
 logger = logging.getLogger(__name__)
 
 
 def save_atomically(state: Mapping[str, Any], path: str | Path) -> None:
-    """Write a state of tensors and plain values: to a temporary name beside ``path``, flushed, then renamed."""
+    """Write a state of tensors and plain values; ``path`` is the old file or the complete new one at any moment."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("wb") as file:
-        torch.save(dict(state), file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with replaced_file(path) as temporary:
+        torch.save(dict(state), temporary)
 
 
 class Checkpoint:

@@ -11,6 +11,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from torch import Tensor
 
+from pipeline import __version__
 from pipeline.pet import PETSeries, read_pet, write_dicom_series, write_nifti
 from pipeline.transforms.scale import unscale_suv
 
@@ -39,16 +40,25 @@ def scan_name(series: PETSeries) -> str:
     return "pet-" + hashlib.sha256(series.suv.tobytes()).hexdigest()[:8]
 
 
-def write_denoised(series: PETSeries, folder: str | Path, *, name: str, method: str, dicom_folder: str = "dicom") -> None:
-    """Write a denoised series as ``NAME_desc-denoised_pet.nii.gz`` with sidecar and, in Bq/mL, as a DICOM series.
+def write_denoised(
+    series: PETSeries, folder: str | Path, *, name: str, method: str, dicom_folder: str = "dicom"
+) -> None:
+    """Write a denoised series as ``NAME_desc-denoised_pet.nii.gz`` with sidecar, and as a DICOM series in Bq/mL.
 
-    DICOM needs dose, weight and times, to store what every viewer computes the same SUV from; a series without
-    them is written as NIfTI alone.
+    DICOM needs dose, weight, half-life and times, so that every viewer computes the same SUV from it; a series of
+    SUVbw without them is written as NIfTI alone.
     """
     folder = Path(folder)
     write_nifti(series, folder / f"{name}_desc-denoised_pet.nii.gz", extra={"DenoisingMethod": method})
-    if series.suvbw_factor is not None:
-        write_dicom_series(series, folder / dicom_folder, description=f"Denoised PET ({method})")
+    header = series.header
+    needed = (header.injected_dose, header.patient_weight, header.radionuclide_half_life, header.uptake_time)
+    if series.suvbw_factor is not None or None not in needed:
+        write_dicom_series(
+            series,
+            folder / dicom_folder,
+            description=f"Denoised PET ({method})",
+            derivation=f"Denoised by unipet_3d {__version__}, method {method}",
+        )
 
 
 class SavePETd(MapTransform):

@@ -28,6 +28,13 @@ def test_no_width_no_change():
     np.testing.assert_array_equal(gaussian_filter_mm(suv, fwhm=0.0, voxel_size=VOXEL_SIZE), suv)
 
 
+def test_whole_numbers_are_not_rounded():
+    point = np.zeros((9, 9, 9), dtype=np.int16)
+    point[4, 4, 4] = 1
+    blurred = gaussian_filter_mm(point, fwhm=6.0, voxel_size=VOXEL_SIZE)
+    np.testing.assert_allclose(blurred, gaussian_filter_mm(point.astype(float), fwhm=6.0, voxel_size=VOXEL_SIZE))
+
+
 def test_a_negative_width_is_refused():
     with pytest.raises(ValueError, match="negative"):
         gaussian_filter_mm(np.ones((3, 3, 3)), fwhm=-1.0, voxel_size=VOXEL_SIZE)

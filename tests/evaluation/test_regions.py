@@ -103,7 +103,7 @@ def test_the_body_is_outlined_with_and_without_noise(coefficient_of_variation):
         suv = (suv + 0.02) * np.random.default_rng(0).gamma(shape, 1 / shape, suv.shape)
     mask = body_mask(suv, voxel_size=(4, 4, 4))
     dice = 2 * (mask & outline).sum() / (mask.sum() + outline.sum())
-    assert dice > 0.97
+    assert dice > 0.95
     assert all(mask[voxel] for voxel in [(50, 35, 100), (32, 35, 110)]), "mediastinum and lung are body"
     assert all(mask[voxel] for voxel in [(27, 35, 2), (72, 35, 2)]), "both legs are body"
     assert not mask[50, 35, 2], "the air between the legs is not"

@@ -18,9 +18,7 @@ def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def small(resolution_factor: int = 1, **kwargs) -> UniPET:
-    return UniPET(
-        8, 5, resolution_factor=resolution_factor, style_width=12, latent_size=10, n_stages=3, **kwargs
-    )
+    return UniPET(8, 5, resolution_factor=resolution_factor, style_width=12, latent_size=10, n_stages=3, **kwargs)
 
 
 def volume(*shape: int, seed: int = 3) -> torch.Tensor:

@@ -1,0 +1,43 @@
+# make demo and make test are all that a newcomer needs; both set up what is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+
+.PHONY: demo test test-all lint weights evaluate clean
+
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+# Simulate a whole-body scan at a twentieth of the dose, denoise it, measure it, report it.
+demo: $(VENV)/.installed
+	rm -rf $(DEMO)/denoised
+	$(BIN)/unipet simulate $(DEMO)/simulated --subjects 1 --seed 7 --drf 20
+	$(BIN)/unipet denoise $(DEMO)/simulated/sub-0001/pet/sub-0001_rec-drf020_pet.nii.gz $(DEMO)/denoised \
+		--reference $(DEMO)/simulated/sub-0001/pet/sub-0001_rec-full_pet.nii.gz
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The recipe of the shipped weights: simulates its data, trains both stages, resumes where it was stopped.
+weights: $(VENV)/.installed
+	$(BIN)/python -m monai.bundle run training --config_file bundles/unipet_3d/configs/train.yaml
+
+# The table of the model card, on subjects that neither training nor tuning saw.
+evaluate: $(VENV)/.installed
+	$(BIN)/unipet simulate bundles/unipet_3d/data/test --subjects 3 --seed 3000 --jobs 2
+	$(BIN)/unipet simulate bundles/unipet_3d/data/validation --subjects 3 --seed 2000 --jobs 2
+	$(BIN)/unipet evaluate bundles/unipet_3d/data/test --tuning bundles/unipet_3d/data/validation
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

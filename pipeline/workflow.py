@@ -1,0 +1,134 @@
+"""The main job: one scan in; denoised volume, DICOM series, lesion table, report and run record out."""
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline import __version__
+from pipeline.evaluation import lesion_table, regions_in_either, write_table
+from pipeline.inference import Denoiser
+from pipeline.pet import PETSeries, read_pet
+from pipeline.pet.atomic import new_folder
+from pipeline.report import write_report
+from pipeline.transforms import scan_name, write_denoised
+
+__all__ = ["ScanResult", "denoise_scan"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanResult:
+    """What :func:`denoise_scan` made."""
+
+    name: str
+    """Name of the scan in file names."""
+    before: PETSeries
+    """As read."""
+    after: PETSeries
+    """Denoised."""
+    lesions: pd.DataFrame
+    """Regions with their SUV before and after."""
+    run: dict[str, object]
+    """The run record, as in ``run.json``."""
+
+
+def denoise_scan(
+    source: str | Path,
+    output: str | Path,
+    denoiser: Denoiser,
+    *,
+    threshold: float = 4.0,
+    min_volume: float = 1.0,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> ScanResult:
+    """Denoise one scan and write everything about it into a new folder, complete or not at all.
+
+    The folder then holds ``NAME_desc-denoised_pet.nii.gz`` with its sidecar, ``dicom/`` (where the source has what
+    DICOM needs: dose, weight and times), ``lesions.tsv``, ``report.html`` and ``run.json``.
+
+    Parameters
+    ----------
+    source
+        What :func:`pipeline.read_pet` reads.
+    output
+        Folder to create; absent or empty.
+    denoiser
+        The method.
+    threshold
+        SUV [g/mL] from which voxels form regions.
+    min_volume
+        Smaller regions are left out [mL].
+    on_step
+        Is told the name of each step as it starts.
+
+    Raises
+    ------
+    PETError
+        If the source cannot be read as SUV, or the folder cannot be written or holds something already.
+    """
+    with new_folder(Path(output)) as folder:
+        seconds: dict[str, float] = {}
+        steps = _Steps(on_step, seconds)
+        with steps("reading"):
+            before = read_pet(source)
+        with steps("denoising"):
+            after = denoiser(before)
+        name = scan_name(before)
+        with steps("writing"):
+            write_denoised(after, folder, name=name, method=denoiser.method)
+        with steps("measuring"):
+            regions = regions_in_either(
+                before.suv, after.suv, voxel_size=before.voxel_size, threshold=threshold, min_volume=min_volume
+            )
+            lesions = lesion_table(before.suv, after.suv, regions, voxel_size=before.voxel_size, affine=before.affine)
+            write_table(lesions, folder / "lesions.tsv")
+        run = _run_record(before, denoiser, regions.method, seconds)
+        with steps("reporting"):
+            shown = {key: value for key, value in run.items() if isinstance(value, str | int | float)}
+            write_report(folder / "report.html", title=name, before=before, after=after, lesions=lesions, run=shown)
+        (folder / "run.json").write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return ScanResult(name=name, before=before, after=after, lesions=lesions, run=run)
+
+
+class _Steps:
+    """Announces steps and takes their time."""
+
+    def __init__(self, announce: Callable[[str], None], seconds: dict[str, float]) -> None:
+        self.announce = announce
+        self.seconds = seconds
+
+    def __call__(self, name: str) -> "_Steps":
+        self.name = name
+        return self
+
+    def __enter__(self) -> None:
+        self.announce(self.name)
+        self.started = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self.seconds[self.name] = round(time.perf_counter() - self.started, 3)
+
+
+def _run_record(before: PETSeries, denoiser: Denoiser, regions: str, seconds: dict[str, float]) -> dict[str, object]:
+    """What was done, by what, on what; nothing of the patient and no path, which may name one."""
+    packages = ("torch", "monai", "numpy", "pydicom", "nibabel")
+    return {
+        "unipet_3d": __version__,
+        "method": denoiser.method,
+        "weights_sha256": denoiser.weights_sha256,
+        "device": str(denoiser.device),
+        "suvbw_factor": before.suvbw_factor,
+        "suv_provenance": list(before.provenance),
+        "regions": regions,
+        "shape": list(before.suv.shape),
+        "voxel_size_mm": [round(size, 5) for size in before.voxel_size],
+        "n_source_files": len(before.source_files),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seconds": seconds,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+    }

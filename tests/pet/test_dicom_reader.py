@@ -1,0 +1,345 @@
+"""Reading a folder: the geometry, and every broken series that other readers let pass."""
+
+import random
+import re
+import shutil
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom.uid import EnhancedPETImageStorage, JPEG2000Lossless, generate_uid
+
+from pipeline.pet import PETError, PETSeries, read_dicom_series, read_pet, write_dicom_series
+
+HALF_STEP = 10.0 / 32767 / 2
+
+
+def refuses(folder, *words: str) -> None:
+    with pytest.raises(PETError) as caught:
+        read_dicom_series(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(folder) in message
+    for word in words:
+        assert word in message, message
+
+
+def item_of(dataset):
+    return dataset.RadiopharmaceuticalInformationSequence[0]
+
+
+# ---------------------------------------------------------------------------------------------- geometry
+
+
+def test_a_series_reads_back(series, dicom_folder):
+    read = read_dicom_series(dicom_folder)
+    assert read.header == series.header
+    np.testing.assert_allclose(read.affine, series.affine, atol=1e-9)
+    np.testing.assert_allclose(read.suv, series.suv, atol=1.01 * HALF_STEP)
+    assert read.suv.dtype == np.float32
+    assert read.suv.flags.c_contiguous
+    assert read.voxel_size == (4.0, 5.0, 3.0)
+
+
+def test_source_files_follow_the_z_axis(dicom_folder):
+    read = read_dicom_series(dicom_folder)
+    heights = [pydicom.dcmread(path).ImagePositionPatient[2] for path in read.source_files]
+    assert heights == sorted(heights)
+    assert heights[0] == read.affine[2, 3]
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**16))
+def test_order_on_disk_does_not_matter(dicom_folder, tmp_path, seed):
+    shuffled = tmp_path / f"shuffled_{seed}"
+    shutil.rmtree(shuffled, ignore_errors=True)
+    names = [f"{k:02d}.dcm" for k in range(12)]
+    random.Random(seed).shuffle(names)
+    shuffled.mkdir()
+    for path, name in zip(sorted(dicom_folder.iterdir()), names, strict=True):
+        shutil.copy(path, shuffled / name)
+    np.testing.assert_array_equal(read_dicom_series(shuffled).suv, read_dicom_series(dicom_folder).suv)
+
+
+def test_instance_numbers_do_not_matter(edit, dicom_folder):
+    before = read_dicom_series(dicom_folder).suv
+
+    def reverse(dataset):
+        dataset.InstanceNumber = 13 - dataset.InstanceNumber
+        dataset.SliceLocation = "0"
+
+    np.testing.assert_array_equal(read_dicom_series(edit(reverse)).suv, before)
+
+
+@pytest.mark.parametrize(
+    "orientation",
+    [
+        [1, 0, 0, 0, 1, 0],  # axial
+        [-1, 0, 0, 0, -1, 0],  # axial, turned by 180 degrees
+        [1, 0, 0, 0, -1, 0],  # axial, slices stacked towards the feet
+        [0, 1, 0, 0, 0, -1],  # sagittal
+        [1, 0, 0, 0, 0, -1],  # coronal
+        [0.8, 0.6, 0, -0.6, 0.8, 0],  # turned by 37 degrees
+        [0.96, 0, 0.28, 0, 1, 0],  # tilted by 16 degrees
+    ],
+)
+@pytest.mark.parametrize("direction", [1, -1])
+def test_every_voxel_keeps_its_place_in_the_patient(edit, orientation, direction):
+    """Columns, rows and slices are placed by hand with the equation of DICOM PS3.3 C.7.6.2.1.1."""
+    row, column = np.array(orientation[:3], float), np.array(orientation[3:], float)
+    normal = direction * np.cross(row, column)
+    origin = np.array([10.0, -20.0, 30.0])
+    stored = {}
+
+    def turn(dataset):
+        dataset.ImageOrientationPatient = [float(c) for c in orientation]
+        position = origin + normal * 3.0 * (dataset.InstanceNumber - 1)
+        dataset.ImagePositionPatient = [f"{c:.6f}" for c in position]
+        stored[dataset.InstanceNumber] = (position, dataset.pixel_array * float(dataset.RescaleSlope))
+
+    read = read_dicom_series(edit(turn))
+    assert pydicom.dcmread(read.source_files[0]).PixelSpacing == [5.0, 4.0]
+    axes = np.abs(read.affine[:3, :3])
+    assert (np.argmax(axes, axis=0) == [0, 1, 2]).all()
+    assert (np.diag(read.affine) > 0).all()
+    to_index = np.linalg.inv(read.affine)
+    for position, values in stored.values():
+        for j, i in [(0, 0), (9, 0), (0, 7), (4, 3)]:
+            lps = position + row * 4.0 * i + column * 5.0 * j
+            index = to_index @ [-lps[0], -lps[1], lps[2], 1.0]
+            np.testing.assert_allclose(index, np.rint(index), atol=1e-4)
+            x, y, z = np.rint(index[:3]).astype(int)
+            assert read.suv[x, y, z] == pytest.approx(values[j, i] * read.suvbw_factor, rel=1e-6)
+
+
+def test_simpleitk_sees_the_same_geometry_and_values(edit, dicom_folder):
+    sitk = pytest.importorskip("SimpleITK")
+    edit(lambda dataset: setattr(dataset, "RescaleSlope", "2.5"))
+    read = read_dicom_series(dicom_folder)
+    image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(dicom_folder)))
+    for index in [(0, 0, 0), (7, 9, 11), (2, 5, 7)]:
+        point = np.array(image.TransformIndexToPhysicalPoint(index))
+        x, y, z = np.rint(np.linalg.inv(read.affine) @ [-point[0], -point[1], point[2], 1])[:3].astype(int)
+        assert read.suv[x, y, z] == pytest.approx(image[index] * read.suvbw_factor, rel=1e-6)
+        np.testing.assert_allclose(read.affine @ [x, y, z, 1], [-point[0], -point[1], point[2], 1], atol=1e-4)
+
+
+# ------------------------------------------------------------------------------------- what is left alone
+
+
+def test_files_in_subfolders_and_other_files(dicom_folder):
+    before = read_dicom_series(dicom_folder).suv
+    (dicom_folder / "README").write_text("scanned on a Tuesday")
+    (dicom_folder / "empty").touch()
+    (dicom_folder / "sub").mkdir()
+    for path in sorted(dicom_folder.glob("*.dcm"))[:5]:
+        path.rename(dicom_folder / "sub" / path.name)
+    read = read_dicom_series(dicom_folder)
+    np.testing.assert_array_equal(read.suv, before)
+    assert any("2 files that are not DICOM" in note for note in read.provenance)
+
+
+def test_a_dicomdir_is_left_out(dicom_folder):
+    dataset = pydicom.dcmread(next(dicom_folder.glob("*.dcm")))
+    dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
+    dataset.save_as(dicom_folder / "DICOMDIR")
+    assert read_dicom_series(dicom_folder).suv.shape == (8, 10, 12)
+
+
+def test_number_of_time_slices_of_a_static_series_is_not_believed(edit):
+    read = read_dicom_series(edit(lambda dataset: setattr(dataset, "NumberOfTimeSlices", 6)))
+    assert any("6 frames" in note for note in read.provenance)
+
+
+def test_table_positions_rounded_between_beds_are_accepted_and_told(edit):
+    def move(dataset):
+        if dataset.InstanceNumber > 6:
+            x, y, z = dataset.ImagePositionPatient
+            dataset.ImagePositionPatient = [x, y, z - 0.08]
+
+    read = read_dicom_series(edit(move))
+    assert any("off an even grid" in note for note in read.provenance)
+
+
+def test_a_missing_intercept_is_zero_by_definition(edit):
+    assert read_dicom_series(edit(lambda dataset: dataset.pop("RescaleIntercept"))).suv.max() > 9
+
+
+def test_provenance_names_nobody(edit):
+    def name(dataset):
+        dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = "Doe^Jane", "ID4711", "19600102"
+
+    read = read_dicom_series(edit(name))
+    text = " ".join(read.provenance) + repr(read.header)
+    assert not re.search(r"Doe|Jane|ID4711|1960|20000101", text)
+
+
+# ------------------------------------------------------------------------------------- what is refused
+
+
+def test_empty_folder(tmp_path):
+    refuses(tmp_path, "no DICOM file among 0 files")
+
+
+def test_not_there_and_not_dicom(tmp_path):
+    with pytest.raises(PETError, match="no such file or folder"):
+        read_pet(tmp_path / "nowhere")
+    text = tmp_path / "scan.txt"
+    text.write_text("hello")
+    with pytest.raises(PETError, match="not a DICOM file"):
+        read_pet(text)
+    with pytest.raises(PETError, match="nowhere: No such file"):
+        read_dicom_series(tmp_path / "nowhere")
+
+
+def test_a_single_slice_is_not_a_series(dicom_folder):
+    with pytest.raises(PETError, match="expected the folder"):
+        read_pet(dicom_folder / "PET_0001.dcm")
+    for path in sorted(dicom_folder.glob("*.dcm"))[1:]:
+        path.unlink()
+    refuses(dicom_folder, "1 slices, expected 12")
+
+
+def test_two_series_in_one_folder(dicom_folder, series):
+    write_dicom_series(series, dicom_folder / "other", description="Late scan")
+    refuses(dicom_folder, "2 series", "'Whole body' (PT, 12 files)", "'Late scan' (PT, 12 files)")
+
+
+def _set(keyword: str, value: object):
+    return lambda dataset: setattr(dataset, keyword, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_set("Modality", "CT"), ["Modality is CT", "expected PT"]),
+        (_set("SOPClassUID", EnhancedPETImageStorage), ["Enhanced PET", "not supported"]),
+        (_set("Units", "CNTS"), ["Units is CNTS"]),
+        (_set("Units", "PROPCNTS"), ["Units is PROPCNTS"]),
+        (_set("DecayCorrection", "NONE"), ["DecayCorrection is NONE"]),
+        (_set("CorrectedImage", ["DECY", "SCAT"]), ["not corrected for attenuation"]),
+        (_set("CorrectedImage", "DECY"), ["not corrected for attenuation"]),
+        (_set("PatientWeight", "0"), ["PatientWeight is 0"]),
+        (_set("PatientWeight", None), ["PatientWeight is missing"]),
+        (_set("PatientWeight", "-3"), ["PatientWeight is -3 kg"]),
+        (lambda d: item_of(d).pop("RadionuclideTotalDose"), ["RadionuclideTotalDose is missing"]),
+        (lambda d: setattr(item_of(d), "RadionuclideTotalDose", "0"), ["RadionuclideTotalDose is 0"]),
+        (lambda d: d.pop("RadiopharmaceuticalInformationSequence"), ["has 0 items, expected 1"]),
+        (_set("ImageOrientationPatient", [1, 0, 0, 0.5, 0.9, 0]), ["not orthonormal"]),
+        (_set("ImageOrientationPatient", [2, 0, 0, 0, 1, 0]), ["not orthonormal"]),
+        (_set("PixelSpacing", [0, 4]), ["PixelSpacing", "expected positive"]),
+        (_set("NumberOfSlices", 20), ["12 slices, expected 20"]),
+    ],
+)
+def test_what_is_wrong_with_the_whole_series(edit, change, words):
+    refuses(edit(change), *words)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_set("PatientID", "SECRET7"), ["another PatientID"]),
+        (_set("FrameOfReferenceUID", generate_uid()), ["another FrameOfReferenceUID"]),
+        (_set("Units", "CNTS"), ["Units is 'CNTS', expected 'BQML' as in 11 of 12"]),
+        (_set("DecayCorrection", "ADMIN"), ["DecayCorrection is 'ADMIN', expected 'START'"]),
+        (_set("PatientWeight", "71"), ["PatientWeight is '71', expected '70.0'"]),
+        (lambda d: setattr(item_of(d), "RadionuclideTotalDose", "1e8"), ["RadionuclideTotalDose"]),
+        (lambda d: d.pop("RescaleSlope"), ["RescaleSlope is missing"]),
+        (_set("RescaleSlope", "-1"), ["RescaleSlope is -1"]),
+        (_set("RescaleIntercept", "-1024"), ["RescaleIntercept is -1024, expected 0"]),
+        (_set("ImageOrientationPatient", [-1, 0, 0, 0, 1, 0]), ["ImageOrientationPatient", "as in PET_0001"]),
+        (_set("PixelSpacing", [5, 4.1]), ["PixelSpacing is [5.0, 4.1], expected [5.0, 4.0]"]),
+        (lambda d: d.pop("ImagePositionPatient"), ["ImagePositionPatient has 0 values, expected 3"]),
+        (_set("Rows", 9), ["matrix is 8 x 9, expected 8 x 10"]),
+        (_set("Rows", 60000), ["PixelData has 160 bytes, expected 960000"]),
+        (lambda d: d.pop("PixelData"), ["PixelData is missing"]),
+        (_set("PixelData", b"\0" * 100), ["PixelData has 100 bytes, expected 160"]),
+    ],
+)
+def test_what_is_wrong_with_one_slice(edit, change, words):
+    folder = edit(change, number=5)
+    refuses(folder, "PET_0005.dcm", *words)
+    with pytest.raises(PETError) as caught:
+        read_dicom_series(folder)
+    assert "SECRET7" not in str(caught.value)
+
+
+def test_attributes_that_are_no_numbers(edit):
+    def damage(dataset):
+        dataset.pop("RescaleSlope")
+        dataset.add_new("RescaleSlope", "UN", b"1.0\\2.0")
+
+    refuses(edit(damage, number=5), "PET_0005.dcm", "RescaleSlope is not a number")
+
+
+def test_missing_transfer_syntax(edit):
+    folder = edit(lambda dataset: None)
+    path = folder / "PET_0005.dcm"
+    path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.99999.1.2.1\0"))
+    refuses(folder, "PET_0005.dcm", "TransferSyntaxUID is 1.2.840.99999.1.2.1")
+
+
+def test_missing_slice(edit, dicom_folder):
+    edit(lambda dataset: dataset.pop("NumberOfSlices"))
+    (dicom_folder / "PET_0005.dcm").unlink()
+    refuses(dicom_folder, "1 slice(s) missing", "between -291.500 and -285.500 mm", "expected at -288.500 mm")
+
+
+def test_duplicate_slice(edit, dicom_folder):
+    shutil.copy(dicom_folder / "PET_0005.dcm", dicom_folder / "again.dcm")
+    refuses(dicom_folder, "two slices at -288.500 mm", "PET_0005.dcm", "again.dcm")
+
+
+def test_unequal_spacing(edit):
+    def move(dataset):
+        x, y, z = dataset.ImagePositionPatient
+        dataset.ImagePositionPatient = [x, y, z + 0.5]
+
+    refuses(edit(move, number=12), "spacing of slices is 3.500 mm", "expected 3.000 mm")
+
+
+def test_slice_shifted_sideways(edit):
+    def move(dataset):
+        x, y, z = dataset.ImagePositionPatient
+        dataset.ImagePositionPatient = [x + 2, y, z]
+
+    refuses(edit(move, number=4), "PET_0004.dcm", "shifted 2.000 mm sideways")
+
+
+@pytest.mark.parametrize("kind", ["DYNAMIC", "GATED"])
+def test_dynamic_and_gated_series(edit, dicom_folder, kind):
+    edit(lambda dataset: setattr(dataset, "SeriesType", [kind, "IMAGE"]))
+    for path in sorted(dicom_folder.glob("*.dcm")):
+        shutil.copy(path, path.with_name("frame2_" + path.name))
+    refuses(dicom_folder, "2 slices at each of 12 positions", "dynamic or gated")
+    edit(lambda dataset: setattr(dataset, "NumberOfTimeSlices", 2))
+    refuses(dicom_folder, f"SeriesType is {kind} with 2 frames")
+
+
+@pytest.mark.parametrize("keep", [0.2, 0.6, 0.97])
+def test_a_file_cut_short(dicom_folder, keep):
+    path = dicom_folder / "PET_0007.dcm"
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+    refuses(dicom_folder)
+
+
+def test_a_file_that_lost_its_content(dicom_folder):
+    (dicom_folder / "PET_0007.dcm").write_bytes(b"")
+    refuses(dicom_folder, "PET_0007.dcm", "not DICOM")
+
+
+def test_pixels_that_cannot_be_decoded(dicom_folder):
+    path = dicom_folder / "PET_0003.dcm"
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    dataset.PixelData = pydicom.encaps.encapsulate([b"\0" * 64])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(path)
+    refuses(dicom_folder, "PET_0003.dcm", "JPEG 2000", "cannot be decoded")
+
+
+def test_the_result_is_a_pet_series(dicom_folder):
+    assert isinstance(read_pet(str(dicom_folder)), PETSeries)

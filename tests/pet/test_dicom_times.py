@@ -1,0 +1,291 @@
+"""Which moment a series is decay-corrected to, and when the tracer was given."""
+
+import csv
+import json
+import re
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+
+from pipeline.pet import PETError, suvbw_factor_of
+from pipeline.pet.dicom_header import read_header
+
+HALF_LIFE = 6586.2
+START = datetime(2020, 3, 5, 11, 0, 0)
+
+
+def slice_at(
+    acquired: datetime,
+    *,
+    series: datetime | None = None,
+    administered: datetime | None = START - timedelta(hours=1),
+    injection_time: datetime | None = None,
+    half_life: float | None = HALF_LIFE,
+    **attributes: object,
+) -> Dataset:
+    dataset = Dataset()
+    dataset.AcquisitionDate, dataset.AcquisitionTime = acquired.strftime("%Y%m%d %H%M%S.%f").split()
+    series = series or acquired
+    dataset.SeriesDate, dataset.SeriesTime = series.strftime("%Y%m%d %H%M%S.%f").split()
+    dataset.Units, dataset.DecayCorrection, dataset.CorrectedImage = "BQML", "START", ["ATTN", "DECY"]
+    dataset.PatientWeight = "70"
+    dataset.Manufacturer = "Example"
+    item = Dataset()
+    item.RadionuclideTotalDose = "350000000"
+    if half_life is not None:
+        item.RadionuclideHalfLife = str(half_life)
+    if administered is not None:
+        item.RadiopharmaceuticalStartDateTime = administered.strftime("%Y%m%d%H%M%S.%f")
+    if injection_time is not None:
+        item.RadiopharmaceuticalStartTime = injection_time.strftime("%H%M%S.%f")
+    dataset.RadiopharmaceuticalInformationSequence = [item]
+    for keyword, value in attributes.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+def uptake(*slices: Dataset) -> tuple[float, str]:
+    header, notes = read_header(slices)
+    return header.uptake_time, " ".join(notes)
+
+
+def test_vectors_of_real_scanners(reference_data):
+    folder = reference_data / "suv_header_vectors"
+    with (folder / "expected.csv").open() as file:
+        expected = {row["file"]: float(row["suvbw_factor"]) for row in csv.DictReader(file)}
+    n_checked = 0
+    for name, factor in expected.items():
+        slices = []
+        for record in json.loads((folder / name).read_text()):
+            record.pop("PhilipsPETPrivateGroup")
+            dataset, item = Dataset(), Dataset()
+            for keyword, value in record.items():
+                is_of_item = keyword.startswith(("Radionuclide", "Radiopharmaceutical"))
+                setattr(item if is_of_item else dataset, keyword, value)
+            dataset.RadiopharmaceuticalInformationSequence = [item]
+            dataset.Manufacturer = name.split("_")[0]
+            slices.append(dataset)
+        header, _ = read_header(slices)
+        if header.units == "BQML":
+            assert suvbw_factor_of(header) == pytest.approx(factor, abs=1e-6), name
+            n_checked += 1
+        else:
+            with pytest.raises(PETError, match="CNTS"):
+                suvbw_factor_of(header)
+    assert n_checked == 4
+
+
+def test_rule_1_stated_date_time_wins():
+    stated = (START - timedelta(minutes=10)).strftime("%Y%m%d%H%M%S")
+    seconds, notes = uptake(slice_at(START, DecayCorrectionDateTime=stated))
+    assert seconds == 3000
+    assert "Reference time of decay: DecayCorrectionDateTime" in notes
+    assert "+600 s" in notes
+
+
+@pytest.mark.parametrize(
+    ("group", "element", "creator", "manufacturer"),
+    [(0x0009, 0x0D, "GEMS_PETD_01", "GE MEDICAL SYSTEMS"), (0x0071, 0x22, "SIEMENS MED PT", "SIEMENS")],
+)
+@pytest.mark.parametrize("creator_is_kept", [True, False])
+def test_rule_1_private_date_times(group, element, creator, manufacturer, creator_is_kept):
+    dataset = slice_at(START, series=START + timedelta(minutes=30), Manufacturer=manufacturer)
+    value = (START - timedelta(minutes=5)).strftime("%Y%m%d%H%M%S.00")
+    if creator_is_kept:
+        dataset.private_block(group, creator, create=True).add_new(element, "DT", value)
+    else:
+        dataset.add_new((group, 0x1000 + element), "UN", value.encode())
+    seconds, notes = uptake(dataset)
+    assert seconds == 3300
+    assert "private" in notes
+
+
+def test_rule_1_ignores_another_vendors_block():
+    dataset = slice_at(START, Manufacturer="GE MEDICAL SYSTEMS")
+    dataset.private_block(0x0009, "SOMEBODY ELSE", create=True).add_new(0x0D, "DT", "20200305100500")
+    assert uptake(dataset)[0] == 3600
+
+
+def test_rule_2_earliest_slice_that_starts_the_series():
+    beds = [slice_at(START + timedelta(minutes=3 * k), series=START) for k in (2, 0, 1)]
+    seconds, notes = uptake(*beds)
+    assert seconds == 3600
+    assert "equal to the series time" in notes
+
+
+@pytest.mark.parametrize(("manufacturer", "within"), [("Example", 149.605), ("GE MEDICAL SYSTEMS", 0.0)])
+def test_rule_3_counts_frame_reference_time_back(manufacturer, within):
+    # T/2 - lambda T^2/24 = 149.605 s for T = 300 s of F-18; the series time is a reconstruction's.
+    dataset = slice_at(
+        START + timedelta(seconds=600),
+        series=START + timedelta(hours=5),
+        Manufacturer=manufacturer,
+        FrameReferenceTime=f"{1000 * (600 + within):.1f}",
+        ActualFrameDuration="300000",
+    )
+    seconds, notes = uptake(dataset)
+    assert seconds == pytest.approx(3600, abs=0.001)
+    assert "counted back" in notes
+    assert "Series time is 17400 s after the earliest acquisition, not used." in notes
+    assert "acquisition of the earliest slice, is +600 s" in notes
+
+
+def test_rule_3_is_dropped_where_beds_contradict_each_other():
+    beds = [
+        slice_at(START, series=START - timedelta(seconds=20), FrameReferenceTime=t, ActualFrameDuration="120000")
+        for t in ("79000", "199000")
+    ]
+    seconds, notes = uptake(*beds)
+    assert seconds == 3580
+    assert "120 s apart" in notes
+
+
+def test_rule_4_series_time_then_earliest_acquisition():
+    seconds, notes = uptake(slice_at(START, series=START - timedelta(seconds=30)))
+    assert seconds == 3570
+    assert "decay: series time" in notes
+    seconds, notes = uptake(slice_at(START, series=START + timedelta(hours=2)))
+    assert seconds == 3600
+    assert "decay: acquisition of the earliest slice." in notes
+
+
+def test_no_time_at_all_is_refused():
+    dataset = slice_at(START)
+    del dataset.AcquisitionTime
+    with pytest.raises(PETError, match="reference time of decay is unknown"):
+        read_header([dataset])
+
+
+def test_acquisition_date_time_stands_in_for_date_and_time():
+    dataset = slice_at(START)
+    del dataset.AcquisitionTime
+    dataset.AcquisitionDateTime = START.strftime("%Y%m%d%H%M%S")
+    assert uptake(dataset)[0] == 3600
+
+
+def test_midnight_between_injection_and_scan():
+    scan = datetime(2020, 3, 6, 0, 30)
+    seconds, notes = uptake(slice_at(scan, administered=None, injection_time=datetime(2020, 3, 5, 23, 30)))
+    assert seconds == 3600
+    assert "day before" in notes
+
+
+def test_a_date_time_of_another_day_is_not_believed():
+    wrong_day = START - timedelta(days=400, hours=1)
+    seconds, notes = uptake(slice_at(START, administered=wrong_day, injection_time=wrong_day))
+    assert seconds == 3600
+    assert "not believed" in notes
+    with pytest.raises(PETError, match="RadiopharmaceuticalStartTime is missing"):
+        read_header([slice_at(START, administered=wrong_day)])
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"), [("AcquisitionTime", "noon"), ("AcquisitionDate", "20201301"), ("SeriesTime", "2561")]
+)
+def test_times_that_are_none_are_refused(keyword, value):
+    dataset = slice_at(START)
+    with pytest.warns(UserWarning, match="Invalid value"):
+        setattr(dataset, keyword, value)
+    with pytest.raises(PETError, match=f"{keyword}.* is not a DICOM date or time|or {keyword} is not"):
+        read_header([dataset])
+
+
+def test_injection_shortly_after_the_start_is_a_dynamic_scan():
+    assert uptake(slice_at(START, administered=START + timedelta(seconds=90)))[0] == -90
+
+
+def test_injection_time_after_the_scan_is_refused():
+    late = START + timedelta(minutes=20)
+    with pytest.raises(PETError, match="expected at most 13172 s"):
+        read_header([slice_at(START, administered=None, injection_time=late)])
+
+
+def test_time_of_day_alone_is_refused_for_long_lived_nuclides():
+    injected = START - timedelta(hours=1)
+    with pytest.raises(PETError, match="does not tell the day"):
+        read_header([slice_at(START, administered=None, injection_time=injected, half_life=282276.0)])
+    assert uptake(slice_at(START, administered=START - timedelta(days=3), half_life=282276.0))[0] == 3 * 86400
+
+
+def test_time_zones():
+    dataset = slice_at(START)
+    item = dataset.RadiopharmaceuticalInformationSequence[0]
+    item.RadiopharmaceuticalStartDateTime = "20200305100000+0100"
+    assert uptake(dataset)[0] == 3600
+    dataset.TimezoneOffsetFromUTC = "+0200"
+    assert uptake(dataset)[0] == 0
+
+
+def test_half_life_comes_from_the_nuclide_or_not_at_all():
+    dataset = slice_at(START, half_life=None)
+    with pytest.raises(PETError, match="RadionuclideHalfLife is missing"):
+        read_header([dataset])
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "C-131A3", "SRT", "^68^Gallium"
+    dataset.RadiopharmaceuticalInformationSequence[0].RadionuclideCodeSequence = [code]
+    header, notes = read_header([dataset])
+    assert header.radionuclide == "Ga-68"
+    assert header.radionuclide_half_life == pytest.approx(4062.6)
+    assert any("Ga-68 was used" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "field", "expected"),
+    [
+        ("PatientWeight", "70000", "patient_weight", 70.0),
+        ("PatientSize", "175", "patient_height", 1.75),
+        ("PatientSize", "0", "patient_height", None),
+        ("RadionuclideTotalDose", "350", "injected_dose", 350e6),
+    ],
+)
+def test_repairs_are_made_and_told(keyword, value, field, expected):
+    dataset = slice_at(START)
+    is_of_item = keyword == "RadionuclideTotalDose"
+    setattr(dataset.RadiopharmaceuticalInformationSequence[0] if is_of_item else dataset, keyword, value)
+    header, notes = read_header([dataset])
+    assert getattr(header, field) == expected
+    assert expected is None or any(keyword in note for note in notes)
+
+
+def test_a_dose_that_could_be_in_any_unit_is_refused():
+    dataset = slice_at(START)
+    dataset.RadiopharmaceuticalInformationSequence[0].RadionuclideTotalDose = "0.35"
+    with pytest.raises(PETError, match=r"0\.35, neither Bq nor MBq"):
+        read_header([dataset])
+
+
+@given(st.integers(-400 * 86400, 400 * 86400), st.integers(0, 1800), st.integers(-600, 600))
+def test_shifting_all_times_together_changes_nothing(shift, late, series_offset):
+    def read(origin: datetime) -> tuple[float, tuple[str, ...]]:
+        header, notes = read_header(
+            [
+                slice_at(
+                    origin + timedelta(seconds=late),
+                    series=origin + timedelta(seconds=series_offset),
+                    administered=origin - timedelta(hours=1),
+                    FrameReferenceTime=str(1000 * (late + 59)),
+                    ActualFrameDuration="120000",
+                )
+            ]
+        )
+        return suvbw_factor_of(header), notes
+
+    assert read(START + timedelta(seconds=shift)) == read(START)
+
+
+def test_no_date_and_no_time_of_day_in_the_provenance():
+    wrong_day = START - timedelta(days=400)
+    stated = (START - timedelta(minutes=10)).strftime("%Y%m%d%H%M%S")
+    _, notes = uptake(
+        slice_at(
+            START,
+            series=START + timedelta(hours=1),
+            administered=wrong_day,
+            injection_time=wrong_day.replace(hour=10),
+            DecayCorrectionDateTime=stated,
+        )
+    )
+    assert not re.search(r"2019|2020|\d\d:\d\d|1050|1100|100000", notes), notes

@@ -1,0 +1,135 @@
+"""The page is complete, escaped, reproducible and free of anything external."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation import gaussian_filter_mm, lesion_table, regions_in_either
+from pipeline.pet import PETError, PETHeader, PETSeries
+from pipeline.report import write_report
+
+AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
+RUN = {"Method": "Gaussian", "Weights SHA-256": "none", "Remark": "<script>alert(1)</script>"}
+
+
+@pytest.fixture(scope="module")
+def before() -> PETSeries:
+    x, y, z = np.meshgrid(*(np.arange(n) * 4.0 for n in (60, 50, 70)), indexing="ij")
+    suv = np.where(((x - 120) / 90) ** 2 + ((y - 100) / 70) ** 2 <= 1, 1.0, 0.0)
+    suv[(x - 100) ** 2 + (y - 90) ** 2 + (z - 150) ** 2 <= 15**2] = 9.0
+    noise = np.random.default_rng(0).normal(1, 0.2, suv.shape)
+    header = PETHeader(
+        units="BQML",
+        decay_correction="START",
+        radionuclide="F-18",
+        radiopharmaceutical="FDG <b>",
+        injected_dose=3.5e8,
+        patient_weight=70.0,
+        administration_time=-3600.0,
+        reference_time=0.0,
+    )
+    return PETSeries(suv=suv * noise, affine=AFFINE, header=header, suvbw_factor=2e-4, provenance=("Read & checked.",))
+
+
+@pytest.fixture(scope="module")
+def after(before) -> PETSeries:
+    return before.with_suv(gaussian_filter_mm(before.suv, fwhm=6.0, voxel_size=(4, 4, 4)), note="Smoothed.")
+
+
+def table(before: PETSeries, after: PETSeries, *, threshold: float = 4.0):
+    regions = regions_in_either(before.suv, after.suv, voxel_size=before.voxel_size, threshold=threshold)
+    return lesion_table(before.suv, after.suv, regions, voxel_size=before.voxel_size, affine=before.affine)
+
+
+def write(path, before, after, lesions):
+    return write_report(path, title="Subject <1>", before=before, after=after, lesions=lesions, run=RUN)
+
+
+@pytest.fixture(scope="module")
+def html(before, after, tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    return write(path, before, after, table(before, after)).read_text(encoding="utf-8")
+
+
+def test_text_from_headers_and_runs_is_escaped(html):
+    assert "<script" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert "FDG &lt;b&gt;" in html
+    assert "<title>Subject &lt;1&gt;</title>" in html
+
+
+def test_it_says_what_was_done_and_where_the_suv_factor_comes_from(html):
+    for text in (
+        "Weights SHA-256",
+        "350.0 MBq",
+        "70.0 kg",
+        "60.0 min",
+        "2.00000e-04",
+        "Read &amp; checked.",
+        "Smoothed.",
+    ):
+        assert text in html
+
+
+def test_it_loads_nothing_from_outside_and_runs_no_script(html):
+    assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:image/png;base64,)""", html)
+    assert not re.search(r"https?://|@import|url\(", html)
+    assert html.count("data:image/png;base64,") == 4
+
+
+def test_every_tag_is_closed(html):
+    class Balance(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.open: list[str] = []
+
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            if tag not in ("meta", "img", "br"):
+                self.open.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert self.open.pop() == tag
+
+    parser = Balance()
+    parser.feed(html)
+    assert parser.open == []
+
+
+def test_the_table_shows_the_numbers_of_the_lesion_table(html, before, after):
+    row = table(before, after).iloc[0]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", html)
+    assert cells[:2] == ["1", "both"]
+    assert f"{row.suv_max_before:.2f}" in cells
+    assert f"{row.suv_peak_after:.2f}" in cells
+    assert f"−{abs(row.suv_max_change_percent):.1f} %" in cells
+
+
+def test_a_large_change_is_marked_and_none_is_where_nothing_changed(html, before, after, tmp_path):
+    assert 'class="marked"' in html
+    same = write(tmp_path / "same.html", before, before, table(before, before)).read_text(encoding="utf-8")
+    assert 'class="marked"' not in same
+    assert "0.0 %" in same
+
+
+def test_no_regions_is_said_with_the_method(before, after, tmp_path):
+    empty = table(before, after, threshold=50.0)
+    page = write(tmp_path / "empty.html", before, after, empty).read_text(encoding="utf-8")
+    assert "No region of high uptake was found (fixed SUV &gt;= 50 in either image" in page
+    assert "<table" not in page
+
+
+def test_the_same_arguments_give_the_same_file(html, before, after, tmp_path):
+    assert write(tmp_path / "again.html", before, after, table(before, after)).read_text(encoding="utf-8") == html
+
+
+def test_a_refused_report_leaves_no_file(before, after, tmp_path):
+    moved = AFFINE.copy()
+    moved[0, 3] = 8.0
+    elsewhere = PETSeries(suv=after.suv, affine=moved, header=after.header)
+    dark = before.with_suv(np.zeros(before.suv.shape))
+    for first, second, message in [(before, elsewhere, "different grids"), (dark, dark, "no body found")]:
+        with pytest.raises(PETError, match=message):
+            write(tmp_path / "report.html", first, second, table(before, after))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,174 @@
+"""A uniform cylinder on a small scanner: bias, noise against dose, shared noise, geometry, background."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline.pet import PETError
+from pipeline.simulation import Scanner, scanner_preset, system_model, thin
+from pipeline.simulation.reconstruction import SeparableBlur
+from pipeline.simulation.scanner import axial_sensitivity
+
+SCANNER = Scanner(
+    name="cylinder",
+    matrix=(32, 32, 24),
+    voxel_size=(8.0, 8.0, 8.0),
+    n_angles=48,
+    n_subsets=6,
+    psf_in_plane=8.0,
+    psf_axial=8.0,
+    post_filter=8.0,
+    bed_length=None,
+)
+RADIUS = 90.0  # [mm]
+FACTORS = (4, 10, 20)
+
+
+def fine_axes(scanner):
+    f = scanner.supersampling
+    return [
+        (np.arange(n * f) - (n * f - 1) / 2) * v / f for n, v in zip(scanner.matrix, scanner.voxel_size, strict=True)
+    ]
+
+
+def cylinder(scanner):
+    x, y, z = fine_axes(scanner)
+    disc = (np.hypot(x[:, None], y) <= RADIUS).astype(np.float32)
+    return np.repeat(disc[:, :, None], z.size, axis=2)
+
+
+@pytest.fixture(scope="module")
+def core():
+    """Voxels well inside the cylinder. Shape (X, Y, Z)."""
+    n, _, nz = SCANNER.matrix
+    axis = (np.arange(n) - (n - 1) / 2) * SCANNER.voxel_size[0]
+    disc = np.hypot(axis[:, None], axis) <= RADIUS - 25
+    core = np.repeat(disc[:, :, None], nz, axis=2)
+    core[:, :, :2] = core[:, :, -2:] = False
+    return core
+
+
+@pytest.fixture(scope="module")
+def acquisition():
+    body = cylinder(SCANNER)
+    return system_model(SCANNER).acquire(2.0 * body, 0.0096 * body)
+
+
+@pytest.fixture(scope="module")
+def doses(acquisition):
+    """Noise-free, full and low-dose images, each with several draws. Shape (draws, X, Y, Z)."""
+    model = system_model(SCANNER)
+    scale = 6e6 / acquisition.total
+    expected = [acquisition.expected(k) * np.float32(scale) for k in range(SCANNER.n_subsets)]
+    images = {"noise_free": model.reconstruct(expected, acquisition, scale=scale)}
+    for draw in range(4):
+        rng = np.random.default_rng(draw)
+        counts = [rng.poisson(e).astype(np.int32) for e in expected]
+        images.setdefault(1, []).append(model.reconstruct(counts, acquisition, scale=scale))
+        previous = 1
+        for factor in FACTORS:
+            counts = [thin(c, previous / factor, rng) for c in counts]
+            previous = factor
+            images.setdefault(factor, []).append(model.reconstruct(counts, acquisition, scale=scale / factor))
+    return {key: np.asarray(value) for key, value in images.items()}
+
+
+def test_noise_free_background_is_unbiased(doses, core):
+    assert doses["noise_free"][core].mean() == pytest.approx(2.0, rel=0.01)
+
+
+def test_mean_does_not_depend_on_the_dose(doses, core):
+    for factor in (1, *FACTORS):
+        assert doses[factor][:, core].mean() == pytest.approx(2.0, rel=0.02)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_noise_grows_with_the_square_root_of_the_factor(doses, core, factor):
+    noise = {key: (doses[key] - doses["noise_free"])[:, core].std() for key in (1, factor)}
+    assert noise[factor] / noise[1] == pytest.approx(np.sqrt(factor), rel=0.07)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_noise_is_shared_with_the_full_dose(doses, core, factor):
+    low, full = ((doses[key] - doses["noise_free"])[:, core].ravel() for key in (factor, 1))
+    assert np.corrcoef(low, full)[0, 1] == pytest.approx(1 / np.sqrt(factor), abs=0.05)
+
+
+def test_an_independent_draw_shares_nothing(doses, core):
+    first, second = (doses[1] - doses["noise_free"])[:2, core]
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.06
+
+
+@pytest.mark.parametrize("tof_fwhm", [None, 60.0])
+def test_a_source_is_reconstructed_where_it_is(tof_fwhm):
+    scanner = replace(SCANNER, tof_fwhm=tof_fwhm, scatter_fraction=0.0, randoms_fraction=0.0)
+    x, y, z = fine_axes(scanner)
+    center = np.array([42.0, -30.0, 26.0])
+    distance = np.sqrt((x[:, None, None] - center[0]) ** 2 + (y[None, :, None] - center[1]) ** 2 + (z - center[2]) ** 2)
+    source = (distance < 16).astype(np.float32)
+    truth = np.array([(np.nonzero(source)[k] * v / 2).mean() for k, v in enumerate(scanner.voxel_size)])
+    model = system_model(scanner)
+    acquisition = model.acquire(source, np.zeros_like(source))
+    image = model.reconstruct(acquisition.trues, acquisition, scale=1.0)
+    grid = np.indices(image.shape).reshape(3, -1) * np.array(scanner.voxel_size)[:, None]
+    found = grid @ image.ravel() / image.sum()
+    # Index 0 of the fine grid lies a quarter of a voxel below index 0 of the image.
+    np.testing.assert_allclose(found, truth - np.array(scanner.voxel_size) / 4, atol=0.5)
+    volume = np.prod(scanner.voxel_size)
+    assert image.sum() * volume == pytest.approx(source.sum() * volume / 8, rel=0.02)
+
+
+def test_scatter_and_randoms_are_the_fractions_asked_for(acquisition):
+    trues = sum(float(t.sum(dtype=np.float64)) for t in acquisition.trues)
+    background = acquisition.total - trues
+    scatter = trues * SCANNER.scatter_fraction / (1 - SCANNER.scatter_fraction)
+    randoms = acquisition.total * SCANNER.randoms_fraction
+    assert background == pytest.approx(scatter + randoms, rel=1e-4)
+
+
+def test_attenuation_follows_beer_and_lambert(acquisition):
+    # Through the axis of the cylinder: exp(-mu 2 R).
+    n, _, nz = SCANNER.matrix
+    factors = acquisition.factors[0].reshape(-1, n, nz)
+    middle = factors[:, n // 2 - 1 : n // 2 + 1, nz // 2].mean()
+    assert middle == pytest.approx(np.exp(-0.0096 * 2 * RADIUS), rel=0.03)
+
+
+def test_blur_keeps_the_sum_and_is_its_own_adjoint():
+    rng = np.random.default_rng(0)
+    blur = SeparableBlur(24, 20, in_plane=1.5, axial=2.0)
+    a, b = rng.random((2, 24 * 24, 20)).astype(np.float32)
+    assert np.vdot(blur(a), b) == pytest.approx(np.vdot(a, blur(b)), rel=1e-5)
+    point = np.zeros((24, 24, 20), dtype=np.float32)
+    point[12, 12, 10] = 1.0
+    blurred = blur(point.reshape(-1, 20)).reshape(point.shape)
+    assert blurred.sum() == pytest.approx(1.0, rel=1e-3)
+    # Full width at half maximum of 2 voxels: half the maximum one voxel away.
+    assert blurred[12, 12, 11] / blurred[12, 12, 10] == pytest.approx(0.5, abs=0.01)
+
+
+def test_sensitivity_profile_has_mean_one_and_falls_at_the_ends():
+    profile = axial_sensitivity(scanner_preset("generic"))
+    assert profile.mean() == pytest.approx(1.0, rel=1e-5)
+    np.testing.assert_allclose(profile, profile[::-1], rtol=1e-4)
+    assert profile[0] < 0.6 * profile[20:-20].min()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_subsets": 7}, "multiple of 7"),
+        ({"matrix": (32, 30, 24)}, "X equal to Y"),
+        ({"randoms_fraction": 1.0}, "expected 0 to 1"),
+        ({"liver_cov": (0.0, 0.1)}, "above 0"),
+    ],
+)
+def test_impossible_scanners_are_refused(change, message):
+    with pytest.raises(PETError, match=message):
+        replace(SCANNER, **change)
+
+
+def test_unknown_preset_is_refused_by_name():
+    with pytest.raises(PETError, match="generic_tof"):
+        scanner_preset("biograph")

@@ -1,0 +1,71 @@
+"""The layers: who may import whom, and that importing the package stays cheap."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pipeline
+
+PACKAGE = Path(pipeline.__file__).parent
+
+# Each part may import the parts named here, and itself.
+ALLOWED = {
+    "pet": set(),
+    "networks": set(),
+    "losses": set(),
+    "transforms": {"pet"},
+    "simulation": {"pet"},
+    "data": {"pet"},
+    "evaluation": {"pet"},
+    "training": {"networks", "losses", "pet"},
+    "inference": {"networks", "pet", "transforms"},
+    "report": {"evaluation", "pet"},
+    "benchmark": {"data", "evaluation", "inference", "pet"},
+    "workflow": {"evaluation", "inference", "pet", "report", "transforms"},
+    "cli": {"benchmark", "data", "evaluation", "inference", "pet", "simulation", "workflow"},
+}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_parts(path: Path) -> set[str]:
+    parts = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [node.module or ""]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        parts |= {name.split(".")[1] for name in names if name.startswith("pipeline.")}
+    return parts
+
+
+SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.name != "__init__.py")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_downwards(path):
+    part = part_of(path)
+    assert part in ALLOWED, f"{part} is new: say here what it may import"
+    assert imported_parts(path) - {part} <= ALLOWED[part]
+
+
+@pytest.mark.parametrize("part", ["pet", "simulation", "evaluation", "report"])
+def test_these_parts_need_no_torch(part):
+    for path in (PACKAGE / part).rglob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        assert "import torch" not in source, f"{path} imports torch"
+        assert "import monai" not in source, f"{path} imports monai"
+
+
+def test_importing_the_package_loads_neither_torch_nor_monai():
+    code = "import sys, pipeline, pipeline.cli; print(sorted({'torch', 'monai', 'scipy'} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

@@ -1,0 +1,118 @@
+"""Transforms: inverses, units, and doses."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.pet import PETError, PETHeader, PETSeries, read_pet, write_nifti
+from pipeline.transforms import LoadPETd, RandDosed, SavePETd, ScaleSUVd, mix_doses, scan_name, tensor_to_pet
+
+
+def series(shape=(5, 6, 7), seed=0) -> PETSeries:
+    suv = np.random.default_rng(seed).gamma(2.0, 1.0, shape).astype(np.float32)
+    affine = np.diag([4.0, 4.0, 3.0, 1.0])
+    affine[:3, 3] = [-10, 20, -30]
+    return PETSeries(suv=suv, affine=affine, header=PETHeader(units="GML"))
+
+
+def test_scaling_inverts():
+    transform = ScaleSUVd("image", suv_scale=2.0)
+    x = torch.rand(1, 4, 4, 4)
+    scaled = transform({"image": x})
+    assert torch.equal(scaled["image"], x / 2)
+    assert torch.equal(transform.inverse(scaled)["image"], x)
+
+
+def test_scale_must_be_positive():
+    with pytest.raises(ValueError, match="positive"):
+        ScaleSUVd("image", suv_scale=0)
+
+
+def test_loading_gives_suv_with_its_affine(tmp_path):
+    original = series()
+    write_nifti(original, tmp_path / "a_pet.nii.gz")
+    image = LoadPETd("image")({"image": tmp_path / "a_pet.nii.gz"})["image"]
+    assert image.shape == (1, 5, 6, 7)
+    np.testing.assert_array_equal(image[0].numpy(), original.suv)
+    np.testing.assert_allclose(image.affine.numpy(), original.affine)
+
+
+def test_loading_without_sidecar_does_not_fall_back_to_raw_values(tmp_path):
+    write_nifti(series(), tmp_path / "a_pet.nii.gz")
+    (tmp_path / "a_pet.json").unlink()
+    with pytest.raises(PETError):
+        LoadPETd("image")({"image": tmp_path / "a_pet.nii.gz"})
+
+
+def test_back_to_a_series_inverts_and_adds_no_negative_activity():
+    source = series()
+    pred = torch.from_numpy(source.suv)[None] / 2
+    same = tensor_to_pet(pred, source, suv_scale=2.0, note="n")
+    np.testing.assert_array_equal(same.suv, source.suv)
+    assert same.provenance[-1] == "n"
+    pred[0, 0, 0, 0] = -1
+    assert tensor_to_pet(pred, source, suv_scale=2.0, note="n").suv[0, 0, 0] == 0
+
+
+def test_negative_voxels_of_the_source_survive_the_identity():
+    source = series()
+    source = source.with_suv(source.suv - 1)
+    pred = torch.from_numpy(source.suv)[None] / 2
+    np.testing.assert_array_equal(tensor_to_pet(pred, source, suv_scale=2.0, note="n").suv, source.suv)
+
+
+def test_saving_writes_what_was_predicted_on_the_source_grid(tmp_path):
+    original = series()
+    write_nifti(original, tmp_path / "sub-7_rec-low_pet.nii.gz")
+    data = LoadPETd("image")({"image": tmp_path / "sub-7_rec-low_pet.nii.gz"})
+    data["pred"] = data["image"].as_tensor()
+    SavePETd("pred", output_dir=tmp_path / "out", suv_scale=3.0, method="test")(data)
+    written = read_pet(tmp_path / "out" / "sub-7_rec-low_desc-denoised_pet.nii.gz")
+    np.testing.assert_allclose(written.suv, 3 * original.suv, rtol=1e-6)
+    np.testing.assert_allclose(written.affine, original.affine)
+
+
+@pytest.mark.parametrize(
+    ("file_name", "kept"),
+    [("sub-01_ses-2_pet.nii.gz", "sub-01_ses-2"), ("SMITH_JOHN_pet.nii.gz", None), ("sub-01_SMITH_pet.nii", None)],
+)
+def test_names_of_outputs_hold_pseudonyms_only(tmp_path, file_name, kept):
+    write_nifti(series(), tmp_path / file_name)
+    name = scan_name(read_pet(tmp_path / file_name))
+    assert name == (kept or name)
+    assert "SMITH" not in name
+
+
+def test_mixing_ends_at_the_two_images():
+    low, full = torch.rand(1, 3, 3, 3), torch.rand(1, 3, 3, 3)
+    torch.testing.assert_close(mix_doses(low, full, low_factor=20, factor=20), low)
+    torch.testing.assert_close(mix_doses(low, full, low_factor=20, factor=1), full)
+
+
+def test_mixing_gives_the_variance_of_the_dose():
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(1000, 200_000)
+    low = torch.from_numpy(20.0 * rng.binomial(counts, 1 / 20))
+    full = torch.from_numpy(counts.astype(float))
+    for factor in (2, 5, 15):
+        mixed = mix_doses(low, full, low_factor=20, factor=factor)
+        assert mixed.var().item() == pytest.approx(factor * 1000, rel=0.02)
+
+
+def test_random_dose_is_seeded_and_uses_the_next_lower_dose():
+    transform = RandDosed({"drf100": 100.0, "drf004": 4.0}).set_random_state(seed=3)
+    full = torch.zeros(1, 2, 2, 2)
+    factors = []
+    for _ in range(200):
+        out = transform({"label": full, "drf004": full + 1, "drf100": full + 2})
+        assert set(out) == {"label", "image"}
+        factor, value = transform.factor, out["image"][0, 0, 0, 0].item()
+        low_factor, low = (4, 1) if factor <= 4 else (100, 2)
+        assert value == pytest.approx(low * ((factor - 1) / (low_factor - 1)) ** 0.5, rel=1e-5)
+        factors.append(factor)
+    assert min(factors) >= 2
+    assert max(factors) <= 100
+    assert np.median(factors) == pytest.approx(200**0.5, rel=0.3)  # log-uniform
+    again = RandDosed({"drf100": 100.0, "drf004": 4.0}).set_random_state(seed=3)
+    again({"label": full, "drf004": full, "drf100": full})
+    assert again.factor == factors[0]
