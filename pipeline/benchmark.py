@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -10,6 +9,7 @@ import pandas as pd
 
 from pipeline.data import dose_keys
 from pipeline.evaluation import (
+    PEAK_SUV,
     best_gaussian_fwhm,
     body_mask,
     false_hot_spots,
@@ -21,10 +21,7 @@ from pipeline.evaluation import (
 from pipeline.inference import Denoiser
 from pipeline.pet import PETSeries, read_pet
 
-__all__ = ["PEAK_SUV", "evaluate_methods", "summarise", "tune_gaussian"]
-
-PEAK_SUV = 20.0
-"""Peak of PSNR and range of SSIM [g/mL], the same for every image."""
+__all__ = ["evaluate_methods", "summarise", "tune_gaussian"]
 
 _FWHM_CANDIDATES = (0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16)
 _REFERENCES = {"full": "label", "repeat": "full_repeat", "noise_free": "noise_free"}
@@ -34,7 +31,7 @@ def tune_gaussian(items: Sequence[Mapping[str, str]]) -> dict[float, float]:
     """Dose reduction factor -> width [mm] of the Gaussian that gives the highest PSNR on these subjects."""
     widths = {}
     for key, factor in dose_keys(items[0]).items():
-        pairs = ((low := read_pet(item[key]), read_pet(item["label"])) for item in items)
+        pairs = ((read_pet(item[key]), read_pet(item["label"])) for item in items)
         arrays = ((low.suv, full.suv, low.voxel_size) for low, full in pairs)
         widths[factor] = best_gaussian_fwhm(arrays, data_range=PEAK_SUV, candidates=_FWHM_CANDIDATES)
     return widths
@@ -71,7 +68,7 @@ def evaluate_methods(
     rows = []
     for item in items:
         references = {name: read_pet(item[key]) for name, key in _REFERENCES.items()}
-        lesions = np.asarray(nib.load(Path(item["lesions"])).dataobj)
+        lesions = np.asarray(nib.Nifti1Image.from_filename(item["lesions"]).dataobj)
         body = body_mask(references["full"].suv, voxel_size=references["full"].voxel_size)
         for key, factor in dose_keys(item).items():
             low = read_pet(item[key])

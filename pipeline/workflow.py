@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from pipeline import __version__
-from pipeline.evaluation import lesion_table, regions_in_either, write_table
+from pipeline.evaluation import PEAK_SUV, lesion_table, psnr, regions_in_either, write_table
 from pipeline.inference import Denoiser
-from pipeline.pet import PETSeries, read_pet
+from pipeline.pet import PETError, PETSeries, read_pet
 from pipeline.pet.atomic import new_folder
 from pipeline.report import write_report
 from pipeline.transforms import scan_name, write_denoised
@@ -33,7 +34,7 @@ class ScanResult:
     """Denoised."""
     lesions: pd.DataFrame
     """Regions with their SUV before and after."""
-    run: dict[str, object]
+    run: dict[str, Any]
     """The run record, as in ``run.json``."""
 
 
@@ -44,6 +45,7 @@ def denoise_scan(
     *,
     threshold: float = 4.0,
     min_volume: float = 1.0,
+    reference: PETSeries | None = None,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> ScanResult:
     """Denoise one scan and write everything about it into a new folder, complete or not at all.
@@ -63,19 +65,26 @@ def denoise_scan(
         SUV [g/mL] from which voxels form regions.
     min_volume
         Smaller regions are left out [mL].
+    reference
+        Full-dose series on the same grid: the run record then holds the PSNR of input and output against it.
     on_step
         Is told the name of each step as it starts.
 
     Raises
     ------
     PETError
-        If the source cannot be read as SUV, or the folder cannot be written or holds something already.
+        If the source cannot be read as SUV, the reference lies on another grid, a threshold is out of range, or the
+        folder cannot be written or holds something already.
     """
+    if not (threshold > 0 and min_volume >= 0):
+        raise PETError(f"threshold {threshold:g} g/mL, min_volume {min_volume:g} mL: expected above 0, and 0 or more")
     with new_folder(Path(output)) as folder:
         seconds: dict[str, float] = {}
         steps = _Steps(on_step, seconds)
         with steps("reading"):
             before = read_pet(source)
+            if reference is not None and reference.suv.shape != before.suv.shape:
+                raise PETError(f"{source}: has shape {before.suv.shape}, the reference {reference.suv.shape}")
         with steps("denoising"):
             after = denoiser(before)
         name = scan_name(before)
@@ -88,6 +97,9 @@ def denoise_scan(
             lesions = lesion_table(before.suv, after.suv, regions, voxel_size=before.voxel_size, affine=before.affine)
             write_table(lesions, folder / "lesions.tsv")
         run = _run_record(before, denoiser, regions.method, seconds)
+        if reference is not None:
+            for key, series in (("psnr_input_db", before), ("psnr_output_db", after)):
+                run[key] = round(psnr(series.suv, reference.suv, data_range=PEAK_SUV), 3)
         with steps("reporting"):
             shown = {key: value for key, value in run.items() if isinstance(value, str | int | float)}
             write_report(folder / "report.html", title=name, before=before, after=after, lesions=lesions, run=shown)
@@ -114,7 +126,7 @@ class _Steps:
         self.seconds[self.name] = round(time.perf_counter() - self.started, 3)
 
 
-def _run_record(before: PETSeries, denoiser: Denoiser, regions: str, seconds: dict[str, float]) -> dict[str, object]:
+def _run_record(before: PETSeries, denoiser: Denoiser, regions: str, seconds: dict[str, float]) -> dict[str, Any]:
     """What was done, by what, on what; nothing of the patient and no path, which may name one."""
     packages = ("torch", "monai", "numpy", "pydicom", "nibabel")
     return {

@@ -29,8 +29,7 @@ def cohort_items(subject_folders: Iterable[str | Path]) -> list[dict[str, str]]:
     for folder in sorted(Path(f) for f in subject_folders):
         name = folder.name
         pet = folder / "pet"
-        item = {
-            "subject": name,
+        paths = {
             "label": pet / f"{name}_rec-full_pet.nii.gz",
             "full_repeat": pet / f"{name}_rec-fullrepeat_pet.nii.gz",
             "noise_free": pet / f"{name}_rec-noisefree_pet.nii.gz",
@@ -38,11 +37,11 @@ def cohort_items(subject_folders: Iterable[str | Path]) -> list[dict[str, str]]:
         }
         for path in sorted(pet.glob(f"{name}_rec-drf*_pet.nii.gz")):
             if match := _LOW_DOSE.search(path.name):
-                item[match[1]] = path
-        for key, path in item.items():
-            if key != "subject" and not Path(path).is_file():
-                raise PETError(f"{folder}: image {Path(path).name} is missing, expected a simulated subject")
-        items.append({key: str(value) for key, value in item.items()})
+                paths[match[1]] = path
+        for path in paths.values():
+            if not path.is_file():
+                raise PETError(f"{folder}: image {path.name} is missing, expected a simulated subject")
+        items.append({"subject": name, **{key: str(path) for key, path in paths.items()}})
     if not items:
         raise PETError("no simulated subjects were given, expected folders named sub-*")
     for item in items[1:]:

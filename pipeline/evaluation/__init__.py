@@ -6,7 +6,7 @@ how an image was made.
 
 from pipeline.evaluation.gaussian import best_gaussian_fwhm, gaussian_filter_mm
 from pipeline.evaluation.hot_spots import bias_by_diameter, false_hot_spots, lesion_bias
-from pipeline.evaluation.image_quality import bias, noise_level, nrmse, psnr, ssim
+from pipeline.evaluation.image_quality import PEAK_SUV, bias, noise_level, nrmse, psnr, ssim
 from pipeline.evaluation.quantification import (
     LESION_TABLE_COLUMNS,
     lesion_table,
@@ -22,6 +22,7 @@ from pipeline.evaluation.tables import write_table
 
 __all__ = [
     "LESION_TABLE_COLUMNS",
+    "PEAK_SUV",
     "Regions",
     "best_gaussian_fwhm",
     "bias",

@@ -8,7 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-__all__ = ["bias", "noise_level", "nrmse", "psnr", "ssim"]
+__all__ = ["PEAK_SUV", "bias", "noise_level", "nrmse", "psnr", "ssim"]
+
+PEAK_SUV = 20.0
+"""Peak of PSNR and range of SSIM that this project states its figures with [g/mL]."""
 
 SSIM_TAPS = 11
 SSIM_SIGMA = 1.5

@@ -1,11 +1,12 @@
 """Inferer that runs a network at a lower precision inside, on data that stays float32 outside."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
-from torch import Tensor, nn
+from torch import Tensor
 
 __all__ = ["AutocastInferer"]
 
@@ -22,7 +23,7 @@ class AutocastInferer(Inferer):
     def __init__(self, dtype: torch.dtype | None = torch.bfloat16) -> None:
         self.dtype = dtype
 
-    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """network(inputs) for inputs (B, 1, X, Y, Z), as a plain float32 tensor."""
         x = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         x = x.contiguous(memory_format=torch.channels_last_3d)

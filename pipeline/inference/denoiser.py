@@ -1,6 +1,7 @@
 """Denoiser: a method of the bundle applied to a PET series."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,16 +75,17 @@ class Denoiser:
         parser.read_config([str(path) for path in _config_files(bundle, method)])
         parser["bundle_root"] = str(bundle.resolve())
         if device is not None:
-            parser["device"] = f"$torch.device({str(device)!r})"
-        weights = parser.get_parsed_content("weights")
-        return cls(
-            network=parser.get_parsed_content("network"),
-            inferer=parser.get_parsed_content("inferer"),
-            suv_scale=parser.get_parsed_content("suv_scale"),
-            method=method,
-            device=parser.get_parsed_content("device"),
-            weights_sha256=sha256_of(weights) if weights else None,
-        )
+            parser["device"] = _available(device)
+        with _original_errors():
+            weights = parser.get_parsed_content("weights")
+            return cls(
+                network=parser.get_parsed_content("network"),
+                inferer=parser.get_parsed_content("inferer"),
+                suv_scale=parser.get_parsed_content("suv_scale"),
+                method=method,
+                device=parser.get_parsed_content("device"),
+                weights_sha256=sha256_of(weights) if weights else None,
+            )
 
     def __call__(self, series: PETSeries) -> PETSeries:
         """Denoised series on the grid of the given one."""
@@ -96,6 +98,25 @@ class Denoiser:
 def method_names(bundle: str | Path) -> list[str]:
     """Methods of a bundle: ``unipet`` and the overlays in ``configs/methods``."""
     return ["unipet", *sorted(path.stem for path in (Path(bundle) / "configs" / "methods").glob("*.yaml"))]
+
+
+def _available(device: str | torch.device) -> torch.device:
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # which of them depends on how torch was built
+        raise PETError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+
+@contextmanager
+def _original_errors() -> Iterator[None]:
+    """Bring back the PETError that MONAI's parser wraps in errors of its own."""
+    try:
+        yield
+    except RuntimeError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, PETError):
+            cause = cause.__cause__
+        raise cause or error from None
 
 
 def _config_files(bundle: Path, method: str) -> list[Path]:

@@ -56,7 +56,7 @@ def read_dataset(path: Path, *, stop_before_pixels: bool = False) -> Dataset | N
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(path, stop_before_pixels=stop_before_pixels)
             kind = dataset.file_meta.get("MediaStorageSOPClassUID")
-            syntax = dataset.file_meta.get("TransferSyntaxUID")
+            syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", "")))
     except InvalidDicomError:
         if path.suffix.lower() in DICOM_SUFFIXES:
             raise PETError(f"{path.name}: content is not DICOM, expected it from the file's name") from None
@@ -68,7 +68,7 @@ def read_dataset(path: Path, *, stop_before_pixels: bool = False) -> Dataset | N
         raise PETError(f"{path.name}: damaged DICOM file ({error})") from error
     if kind == MediaStorageDirectoryStorage:
         return None
-    if syntax is None or not syntax.is_transfer_syntax:
+    if not syntax.is_transfer_syntax:
         raise PETError(f"{path.name}: TransferSyntaxUID is {syntax or 'missing'}, expected one that DICOM defines")
     return dataset
 

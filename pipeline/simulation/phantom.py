@@ -55,7 +55,7 @@ def make_phantom(
     """Make a patient with FDG.
 
     The vertex lies just below the upper end of the field of view; what does not fit below is cut off.
-    About 5 s for 192 x 192 x 384 voxels.
+    About 6 s for 192 x 192 x 384 voxels.
 
     Parameters
     ----------

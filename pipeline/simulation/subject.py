@@ -138,7 +138,11 @@ def simulate_subject(
     """Simulate one patient: phantom, expected data, Poisson counts, thinning, reconstructions.
 
     The counts at a dose reduction factor are a part of the counts of every lower factor. Less dose
-    means a shorter scan: scatter and randoms shrink with the trues.
+    means a shorter scan: scatter and randoms shrink with the trues. (Injecting less would shrink randoms
+    with the square of the dose; that is not simulated.) The reconstruction knows scatter, randoms and
+    attenuation exactly, and planes are coupled by an axial blur only.
+
+    About 28 CPU-s for `GENERIC`, 37 for `GENERIC_TOF` and 84 for `DISCOVERY_ST` with five factors.
 
     Parameters
     ----------

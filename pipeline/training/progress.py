@@ -3,7 +3,7 @@
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ignite.engine import Engine, Events
 
@@ -47,7 +47,7 @@ class EpochLog:
         self.epoch_started, self.sums, self.n_iterations = time.monotonic(), {}, 0
 
     def _collect(self, engine: Engine) -> None:
-        output: dict[str, Any] = engine.state.output
+        output = cast(dict[str, Any], engine.state.output)
         for name, value in {"loss": float(output["loss"]), **output.get("losses", {})}.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.n_iterations += 1
@@ -57,7 +57,7 @@ class EpochLog:
         values = {name: total / self.n_iterations for name, total in self.sums.items()}
         if self.evaluator is not None:
             values |= {name: float(value) for name, value in self.evaluator.state.metrics.items()}
-        epoch, last = engine.state.epoch, engine.state.max_epochs
+        epoch, last = engine.state.epoch, engine.state.max_epochs or 0
         minutes_left = (now - self.run_started) / (epoch - self.first_epoch) * (last - epoch) / 60
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         logger.info("%s %d/%d  %s  %.0f min left", self.stage, epoch, last, shown, minutes_left)

@@ -1,0 +1,147 @@
+"""The bundle through MONAI's own command: training, resuming, inference; and what the model zoo asks for."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from monai.bundle import ConfigParser, verify_net_in_out
+from monai.bundle.workflows import ConfigWorkflow
+
+from pipeline import read_pet
+
+
+@pytest.fixture(scope="module")
+def bundle(repository) -> Path:
+    return repository / "bundles" / "unipet_3d"
+
+
+def run_bundle(*arguments: str, cwd: Path) -> str:
+    """Run `python -m monai.bundle run ...` as a user would; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "monai.bundle", "run", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def training_arguments(bundle: Path, cohort: list[Path], output: Path, *, max_epochs: int) -> list[str]:
+    subjects = [str(folder) for folder in cohort]
+    return [
+        *("--config_file", str(bundle / "configs" / "train.yaml")),
+        *("--output_dir", str(output)),
+        *("--train_folders", str(subjects)),
+        *("--cohorts#validation", str(subjects[:1])),
+        *("--patch_size", "[32,32,32]"),
+        *("--network_def#channels", "8"),
+        *("--network_def#n_blocks", "4"),
+        *("--pretrain#max_epochs", "1"),
+        *("--train#max_epochs", str(max_epochs)),
+        *("--train#trainer#critic_warmup", "1"),
+    ]
+
+
+def test_training_runs_stops_and_resumes_from_elsewhere(bundle, tiny_cohort, tmp_path, repository):
+    output = tmp_path / "runs"
+    run_bundle("training", *training_arguments(bundle, tiny_cohort, output, max_epochs=1), cwd=repository)
+    assert (output / "model.pt").is_file()
+    first = (output / "progress.tsv").read_text().splitlines()
+    assert {tuple(line.split("\t")[:2]) for line in first} == {("BDN", "1"), ("UniPET", "1")}
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    said = run_bundle("training", *training_arguments(bundle, tiny_cohort, output, max_epochs=3), cwd=elsewhere)
+    assert "continuing from" in said
+    lines = (output / "progress.tsv").read_text().splitlines()
+    added = [tuple(line.split("\t")[:2]) for line in lines[len(first) :]]
+    assert set(added) == {("UniPET", "2"), ("UniPET", "3")}
+    assert not list(elsewhere.iterdir())
+
+
+def test_the_run_id_of_the_model_zoo_works_too(bundle, tiny_cohort, tmp_path):
+    run_bundle(*training_arguments(bundle, tiny_cohort, tmp_path / "runs", max_epochs=1), cwd=tmp_path)
+    assert (tmp_path / "runs" / "unipet_checkpoint.pt").is_file()
+
+
+def test_inference_denoises_a_folder(bundle, tiny_cohort, tmp_path):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    name = "sub-0001_rec-drf020_pet"
+    for suffix in (".nii.gz", ".json"):
+        (scans / (name + suffix)).write_bytes((tiny_cohort[0] / "pet" / (name + suffix)).read_bytes())
+    run_bundle(
+        *("--config_file", bundle / "configs" / "inference.yaml"),
+        *("--dataset_dir", scans),
+        *("--output_dir", tmp_path / "out"),
+        cwd=tmp_path,
+    )
+    noisy = read_pet(scans / f"{name}.nii.gz")
+    denoised = read_pet(tmp_path / "out" / "sub-0001_rec-drf020_desc-denoised_pet.nii.gz")
+    np.testing.assert_allclose(denoised.affine, noisy.affine, atol=1e-4)
+    assert denoised.suv.min() >= 0
+    assert not np.array_equal(denoised.suv, noisy.suv)
+    from_dicom = read_pet(tmp_path / "out" / "sub-0001_rec-drf020_dicom")
+    assert len(from_dicom.source_files) == noisy.suv.shape[2]
+    np.testing.assert_allclose(from_dicom.suv, denoised.suv, atol=denoised.suv.max() / 32767)
+
+
+@pytest.mark.parametrize("name", ["train", "inference"])
+def test_required_properties_are_there(bundle, name, tiny_cohort, tmp_path):
+    workflow = ConfigWorkflow(
+        config_file=str(bundle / "configs" / f"{name}.yaml"),
+        workflow_type=name,
+        logging_file=False,
+        dataset_dir=str(tiny_cohort[0]),
+        output_dir=str(tmp_path),
+        **({"train_folders": [str(f) for f in tiny_cohort]} if name == "train" else {}),
+        **({"cohorts#validation": [str(tiny_cohort[0])]} if name == "train" else {}),
+    )
+    workflow.initialize()
+    assert not workflow.check_properties()
+
+
+def test_configurations_agree_on_network_and_scale(bundle):
+    train, inference = (ConfigParser.load_config_file(bundle / "configs" / f"{n}.yaml") for n in ("train", "inference"))
+    for key in ("network_def", "suv_scale"):
+        assert train[key] == inference[key], key
+
+
+def test_network_in_and_out(bundle, monkeypatch):
+    monkeypatch.chdir(bundle)
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(bundle / "configs" / "metadata.json"),
+        config_file=str(bundle / "configs" / "inference.yaml"),
+        n=1,
+        any=16,
+        device="cpu",
+    )
+
+
+def test_metadata_names_versions_and_changes(bundle, repository):
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    assert metadata["version"] in metadata["changelog"]
+    assert f"version = {metadata['version']}" in (repository / "setup.cfg").read_text()
+    pinned = dict(
+        line.split("==") for line in (repository / "constraints.txt").read_text().splitlines() if "==" in line
+    )
+    assert metadata["monai_version"] == pinned["monai"]
+    assert metadata["pytorch_version"] == pinned["torch"]
+    assert metadata["numpy_version"] == pinned["numpy"]
+    for package, version in metadata["required_packages_version"].items():
+        assert package == "unipet_3d" or pinned[package] == version
+    for key in ("task", "description", "authors", "copyright", "network_data_format"):
+        assert metadata[key]
+
+
+def test_files_of_a_bundle(bundle):
+    for name in ("LICENSE", "docs/README.md", "models/model.pt", "configs/logging.conf", "configs/evaluate.yaml"):
+        assert (bundle / name).stat().st_size > 0, name
+    assert (bundle / "models" / "model.pt").stat().st_size < 16 * 2**20
+    assert not (bundle / "scripts").exists()

@@ -1,0 +1,255 @@
+"""The command line as a user meets it: results, and one line for every mistake."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+
+from pipeline import read_pet
+from pipeline.pet import write_dicom_series
+
+
+def unipet(*arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", "from pipeline.cli import main; main()", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "HOME": "/tmp"},
+    )
+
+
+@pytest.fixture(scope="module")
+def noisy(tiny_cohort) -> Path:
+    return tiny_cohort[0] / "pet" / "sub-0001_rec-drf020_pet.nii.gz"
+
+
+@pytest.fixture
+def dicom(noisy, tmp_path) -> Path:
+    return write_dicom_series(read_pet(noisy), tmp_path / "dicom_in", description="PET")
+
+
+@pytest.fixture(scope="module")
+def denoised(noisy, tiny_cohort, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    out = tmp_path_factory.mktemp("denoised") / "out"
+    full = tiny_cohort[0] / "pet" / "sub-0001_rec-full_pet.nii.gz"
+    return out, unipet("denoise", noisy, out, "--reference", full, "--threshold", "2")
+
+
+def test_denoise_writes_everything(denoised):
+    out, done = denoised
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in out.iterdir()) == [
+        "dicom",
+        "lesions.tsv",
+        "report.html",
+        "run.json",
+        "sub-0001_rec-drf020_desc-denoised_pet.json",
+        "sub-0001_rec-drf020_desc-denoised_pet.nii.gz",
+    ]
+    assert re.search(r"PSNR against the reference .*: input \d+\.\d\d dB, output \d+\.\d\d dB", done.stdout)
+
+
+def test_run_record_says_what_was_done(denoised, repository):
+    run = json.loads((denoised[0] / "run.json").read_text())
+    assert run["method"] == "unipet"
+    from pipeline.inference import sha256_of
+
+    assert run["weights_sha256"] == sha256_of(repository / "bundles" / "unipet_3d" / "models" / "model.pt")
+    assert set(run["seconds"]) >= {"reading", "denoising", "writing", "measuring"}
+    assert {"python", "torch", "monai"} <= set(run["versions"])
+    assert run["suv_provenance"]
+
+
+def test_lesion_table_measures_both_images(denoised, noisy):
+    table = pd.read_csv(denoised[0] / "lesions.tsv", sep="\t")
+    before, after = read_pet(noisy), read_pet(denoised[0] / "sub-0001_rec-drf020_desc-denoised_pet.nii.gz")
+    assert table["suv_max_before"].max() == pytest.approx(before.suv.max(), rel=1e-4)
+    assert table["suv_max_after"].max() == pytest.approx(after.suv.max(), rel=1e-4)
+    assert table["method"].str.contains("SUV >= 2").all()
+
+
+def test_identity_gives_back_what_came_in(dicom, tmp_path):
+    done = unipet("denoise", dicom, tmp_path / "out", "--method", "identity")
+    assert done.returncode == 0, done.stderr
+    source = read_pet(dicom)
+    (nifti,) = (tmp_path / "out").glob("*_desc-denoised_pet.nii.gz")
+    np.testing.assert_allclose(read_pet(nifti).suv, source.suv, rtol=1e-6)
+    copy = read_pet(tmp_path / "out" / "dicom")
+    for k, path in enumerate(copy.source_files):
+        half_slope = float(pydicom.dcmread(path, stop_before_pixels=True).RescaleSlope) / 2 * copy.suvbw_factor
+        assert np.abs(copy.suv[:, :, k] - source.suv[:, :, k]).max() <= half_slope * (1 + 1e-3) + 1e-7
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["weights_sha256"] is None
+
+
+def test_nothing_of_the_patient_reaches_names_or_text(dicom, tmp_path):
+    for path in dicom.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.PatientName, dataset.PatientID = "Smith^Jane", "MRN12345"
+        dataset.save_as(path)
+    folder = tmp_path / "Smith_Jane"
+    shutil.move(dicom, folder)
+    assert unipet("denoise", folder, tmp_path / "out", "--method", "identity").returncode == 0
+    for path in (tmp_path / "out").rglob("*"):
+        assert "smith" not in path.name.lower()
+        if path.suffix in (".json", ".html", ".tsv"):
+            text = path.read_text().lower()
+            assert "smith" not in text
+            assert "mrn12345" not in text
+
+
+def edit(path: Path, change) -> None:
+    dataset = pydicom.dcmread(path)
+    change(dataset)
+    dataset.save_as(path)
+
+
+def broken_folder(kind: str, folder: Path, other: Path) -> Path:
+    """The DICOM folder with one thing wrong."""
+    files = sorted(folder.iterdir())
+    if kind == "empty folder":
+        for path in files:
+            path.unlink()
+    elif kind == "CT":
+        for path in files:
+            edit(path, lambda d: setattr(d, "Modality", "CT"))
+    elif kind == "two series":
+        for path in other.iterdir():
+            shutil.copy(path, folder / f"other_{path.name}")
+    elif kind == "two patients":
+        edit(files[3], lambda d: setattr(d, "PatientID", "another"))
+    elif kind == "missing slice":
+        files[5].unlink()
+    elif kind == "duplicate slice":
+        shutil.copy(files[5], folder / "again.dcm")
+        edit(folder / "again.dcm", lambda d: setattr(d, "SOPInstanceUID", pydicom.uid.generate_uid()))
+    elif kind == "slice without slope":
+        edit(files[5], lambda d: delattr(d, "RescaleSlope"))
+    elif kind == "mixed units":
+        edit(files[5], lambda d: setattr(d, "Units", "CNTS"))
+    elif kind == "missing weight":
+        for path in files:
+            edit(path, lambda d: delattr(d, "PatientWeight"))
+    elif kind == "truncated file":
+        content = files[5].read_bytes()
+        files[5].write_bytes(content[: len(content) // 2])
+    return folder
+
+
+BROKEN = [
+    "empty folder",
+    "CT",
+    "two series",
+    "two patients",
+    "missing slice",
+    "duplicate slice",
+    "slice without slope",
+    "mixed units",
+    "missing weight",
+    "truncated file",
+]
+
+
+def assert_refused(done: subprocess.CompletedProcess, out: Path) -> str:
+    assert done.returncode == 1, done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("unipet: ")
+    assert not out.exists()
+    if out.parent.is_dir():
+        assert not [path for path in out.parent.iterdir() if path.name.startswith(".writing")]
+    return lines[0]
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_series_end_in_one_line(kind, dicom, noisy, tmp_path):
+    other = write_dicom_series(read_pet(noisy), tmp_path / "other", description="PET") if "two series" in kind else None
+    folder = broken_folder(kind, dicom, other)
+    line = assert_refused(unipet("denoise", folder, tmp_path / "out", "--method", "identity"), tmp_path / "out")
+    assert str(folder) in line
+
+
+def test_nifti_without_sidecar_is_refused(noisy, tmp_path):
+    shutil.copy(noisy, tmp_path / noisy.name)
+    line = assert_refused(unipet("denoise", tmp_path / noisy.name, tmp_path / "out"), tmp_path / "out")
+    assert "sidecar" in line
+
+
+def test_output_below_a_file_is_refused(noisy, tmp_path):
+    (tmp_path / "file").touch()
+    assert_refused(
+        unipet("denoise", noisy, tmp_path / "file" / "out", "--method", "identity"), tmp_path / "file" / "out"
+    )
+
+
+def test_output_folder_with_content_is_left_alone(noisy, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    done = unipet("denoise", noisy, tmp_path / "out", "--method", "identity")
+    assert done.returncode == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--method", "magic"], "unknown method 'magic', expected one of unipet, identity"),
+        (["--bundle", "/nowhere"], "/nowhere: not a bundle"),
+        (["--device", "cuda:9"], "cuda:9"),
+        (["--threshold", "0"], "threshold"),
+        (["--reference", "/nowhere.nii.gz"], "/nowhere.nii.gz"),
+    ],
+)
+def test_wrong_options_end_in_one_line(noisy, tmp_path, options, said):
+    assert said in assert_refused(unipet("denoise", noisy, tmp_path / "out", *options), tmp_path / "out")
+
+
+def test_damaged_weights_are_named(noisy, tmp_path, repository):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(repository / "bundles" / "unipet_3d" / "configs", bundle / "configs")
+    (bundle / "models").mkdir()
+    (bundle / "models" / "model.pt").write_bytes(b"not weights")
+    line = assert_refused(unipet("denoise", noisy, tmp_path / "out", "--bundle", bundle), tmp_path / "out")
+    assert "model.pt: not weights" in line
+
+
+@pytest.mark.parametrize("command", ["denoise", "simulate", "evaluate"])
+def test_help_shows_an_example(command):
+    done = unipet(command, "--help")
+    assert done.returncode == 0
+    assert f"Example: unipet {command}" in done.stdout
+
+
+def test_evaluate_prints_a_table_per_measure(tiny_cohort, tmp_path):
+    for k, part in enumerate(("test", "tuning")):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / tiny_cohort[k].name).symlink_to(tiny_cohort[k])
+    done = unipet(
+        *("evaluate", tmp_path / "test", "--tuning", tmp_path / "tuning"),
+        *("--method", "identity", "--output", tmp_path / "rows.tsv"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "PSNR against full dose" in done.stdout
+    rows = pd.read_csv(tmp_path / "rows.tsv", sep="\t").set_index(["method", "dose_reduction_factor"])
+    assert rows.loc[("identity", 4), "psnr_full"] == rows.loc[("input", 4), "psnr_full"]
+    assert rows.loc[("input", 20), "psnr_full"] < rows.loc[("input", 4), "psnr_full"]
+    assert rows.loc[("gaussian", 20), "psnr_full"] >= rows.loc[("input", 20), "psnr_full"]
+
+
+def test_evaluate_refuses_to_tune_on_the_test_subjects(tiny_cohort):
+    folder = tiny_cohort[0].parent
+    done = unipet("evaluate", folder, "--tuning", folder)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_simulate_refuses_an_unknown_scanner(tmp_path):
+    line = assert_refused(unipet("simulate", tmp_path / "out", "--scanner", "kaleidoscope"), tmp_path / "out")
+    assert "kaleidoscope" in line
