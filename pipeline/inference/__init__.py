@@ -1,7 +1,7 @@
 """Inference: from a network to a denoised scan."""
 
-from pipeline.inference.autocast import AutocastInferer
+from pipeline.inference.autocast import AutocastInferer, fast_dtype
 from pipeline.inference.bundle import find_bundle, load_weights, sha256_of
 from pipeline.inference.denoiser import Denoiser, method_names
 
-__all__ = ["AutocastInferer", "Denoiser", "find_bundle", "load_weights", "method_names", "sha256_of"]
+__all__ = ["AutocastInferer", "Denoiser", "fast_dtype", "find_bundle", "load_weights", "method_names", "sha256_of"]

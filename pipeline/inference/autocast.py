@@ -8,7 +8,20 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import Tensor
 
-__all__ = ["AutocastInferer"]
+__all__ = ["AutocastInferer", "fast_dtype"]
+
+
+def fast_dtype(device: torch.device | str) -> torch.dtype | None:
+    """bfloat16 where the processor computes in it, else None, which stands for float32.
+
+    Processors without bfloat16 instructions emulate them, several times slower than float32.
+    """
+    if torch.device(device).type == "cuda":
+        supported = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        supported = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return torch.bfloat16 if supported else None
 
 
 class AutocastInferer(Inferer):

@@ -57,6 +57,6 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     except FileNotFoundError:
         raise PETError(f"{path}: the weights do not exist") from None
     except Exception as error:  # torch raises half a dozen types for a file that is not what it should be
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise PETError(f"{path}: not weights of this network ({reason})") from error
     return network.eval()

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["StyleAlignmentNetwork", "masked_mean"]
+__all__ = ["StyleAlignmentNetwork", "halved", "masked_mean"]
 
 
 def masked_mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -19,6 +19,12 @@ def masked_mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
     total = mask.sum(dim=(2, 3, 4))
     weighted = (x * mask).sum(dim=(2, 3, 4)) / total.clamp_min(1e-6)
     return torch.where(total > 0, weighted, x.mean(dim=(2, 3, 4)))
+
+
+def halved(mask: Tensor) -> Tensor:
+    """Mask (B, 1, X, Y, Z) at half resolution, sizes rounded up as a stride-2 convolution does."""
+    kernel = [min(2, n) for n in mask.shape[2:]]  # pooling refuses a kernel longer than the volume
+    return F.avg_pool3d(mask, kernel, ceil_mode=True)
 
 
 class ChannelAttention(nn.Module):
@@ -53,7 +59,7 @@ class EncoderStage(nn.Module):
         x = self.attention(act(self.reduce(x)), mask)
         x = act(self.expand(act(self.down(x))))
         if mask is not None:
-            mask = F.avg_pool3d(mask, 2, ceil_mode=True)  # the stride-2 convolution rounds sizes up, too
+            mask = halved(mask)
         return x, act(self.to_latent(masked_mean(x, mask))), mask
 
 

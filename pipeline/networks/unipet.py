@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pipeline.networks.base_denoising import BaseDenoisingNetwork
 from pipeline.networks.released_weights import convert_released_state_dict, released_architecture
-from pipeline.networks.style_alignment import StyleAlignmentNetwork
+from pipeline.networks.style_alignment import StyleAlignmentNetwork, halved
 
 __all__ = ["UniPET"]
 
@@ -134,7 +134,9 @@ class UniPET(nn.Module):
     def _latents(self, shallow: Tensor, x: Tensor) -> Tensor:
         if self.body_threshold is None:
             return self.san(shallow)
-        body = (F.avg_pool3d(x, 5, stride=1, padding=2) > self.body_threshold).to(x.dtype)
+        # Padded by hand: pooling refuses volumes shorter than its kernel even when its own padding would do.
+        smooth = F.avg_pool3d(F.pad(x, (2,) * 6), 5, stride=1)
+        body = (smooth > self.body_threshold).to(x.dtype)
         if self.base.resolution_factor > 1:
-            body = F.avg_pool3d(body, self.base.resolution_factor, ceil_mode=True)
+            body = halved(body)
         return self.san(shallow, body)

@@ -1,0 +1,130 @@
+"""Inferer, bundle lookup and Denoiser."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from torch import nn
+
+from pipeline.inference import AutocastInferer, Denoiser, fast_dtype, find_bundle, load_weights, method_names
+from pipeline.networks import UniPET
+from pipeline.pet import PETError, PETHeader, PETSeries
+
+
+def series(shape=(12, 13, 14)) -> PETSeries:
+    suv = np.random.default_rng(0).gamma(2.0, 1.0, shape).astype(np.float32)
+    return PETSeries(suv=suv, affine=np.diag([4.0, 4.0, 3.0, 1.0]), header=PETHeader(units="GML"))
+
+
+def test_autocast_runs_inside_at_low_precision_and_outside_in_float32():
+    seen = []
+
+    class Probe(nn.Conv3d):
+        def forward(self, x):
+            y = super().forward(x)
+            seen.append(y.dtype)
+            return y
+
+    x = MetaTensor(torch.rand(1, 1, 4, 4, 4))
+    out = AutocastInferer(torch.bfloat16)(x, Probe(1, 1, 1))
+    assert seen == [torch.bfloat16]
+    assert out.dtype == torch.float32
+    assert not isinstance(out, MetaTensor)
+
+
+def test_autocast_without_dtype_is_exact():
+    x, network = torch.rand(1, 1, 6, 5, 4), nn.Conv3d(1, 1, 3, padding=1)
+    torch.testing.assert_close(AutocastInferer(None)(x, network), network(x), rtol=0, atol=0)
+
+
+def test_fast_dtype_follows_the_processor(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert fast_dtype("cpu") == torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    assert fast_dtype(torch.device("cpu")) is None
+
+
+def test_denoiser_applies_the_scale_around_the_network():
+    seen = []
+
+    def inferer(x, network):
+        seen.append(x)
+        return network(x)
+
+    class Halve(nn.Module):
+        def forward(self, x):
+            return x / 2
+
+    denoise = Denoiser(network=Halve(), inferer=inferer, suv_scale=4.0, method="halve", device=torch.device("cpu"))
+    source = series()
+    result = denoise(source)
+    np.testing.assert_allclose(seen[0][0, 0].numpy(), source.suv / 4)
+    np.testing.assert_allclose(result.suv, source.suv / 2, rtol=1e-6)
+    np.testing.assert_array_equal(result.affine, source.affine)
+    assert result.provenance[-1] == "Denoised by halve."
+
+
+def test_the_shipped_bundle_denoises():
+    denoise = Denoiser.from_bundle(device="cpu")
+    assert sum(p.numel() for p in denoise.network.parameters()) > 1e6
+    assert len(denoise.weights_sha256) == 64
+    source = series()
+    result = denoise(source)
+    assert result.suv.min() >= 0
+    # Noise without any structure: a denoiser must bring it closer to its mean.
+    assert result.suv.std() < 0.7 * source.suv.std()
+
+
+def test_identity_is_exact():
+    source = series()
+    np.testing.assert_array_equal(Denoiser.from_bundle(method="identity")(source).suv, source.suv)
+
+
+def test_methods_are_the_overlays(repository):
+    assert method_names(repository / "bundles" / "unipet_3d") == ["unipet", "identity"]
+
+
+def make_bundle(folder: Path) -> Path:
+    (folder / "configs").mkdir(parents=True)
+    for name in ("metadata.json", "train.yaml"):
+        (folder / "configs" / name).touch()
+    return folder
+
+
+def test_bundle_is_the_one_whose_configuration_was_named(tmp_path, monkeypatch, repository):
+    named, here = make_bundle(tmp_path / "named"), make_bundle(tmp_path / "here")
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "argv", ["x", "--config_file", f"['{named}/configs/train.yaml','{named}/configs/b.yaml']"])
+    assert find_bundle() == str(named)
+    monkeypatch.setattr(sys, "argv", ["x"])
+    assert find_bundle() == str(here)
+    monkeypatch.chdir(tmp_path)
+    assert find_bundle() == str(repository / "bundles" / "unipet_3d")
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights"])
+def test_damaged_weights_are_refused(tmp_path, content):
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(PETError, match="not weights of this network"):
+        load_weights(nn.Linear(1, 1), tmp_path / "model.pt")
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "model.pt")
+    with pytest.raises(PETError, match="not weights of this network") as caught:
+        load_weights(UniPET(8, 4), tmp_path / "model.pt")
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_would_run_code_are_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "ran",))
+
+    torch.save({"a": Evil()}, tmp_path / "model.pt")
+    with pytest.raises(PETError):
+        load_weights(nn.Linear(1, 1), tmp_path / "model.pt")
+    assert not (tmp_path / "ran").exists()
