@@ -1,11 +1,13 @@
 """Methods against each other on the same subjects: one row per subject, dose and method."""
 
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from nibabel.filebasedimages import ImageFileError
 
 from pipeline.data import dose_keys
 from pipeline.evaluation import (
@@ -19,7 +21,7 @@ from pipeline.evaluation import (
     ssim,
 )
 from pipeline.inference import Denoiser
-from pipeline.pet import PETSeries, read_pet
+from pipeline.pet import PETError, PETSeries, read_pet
 
 __all__ = ["evaluate_methods", "summarise", "tune_gaussian"]
 
@@ -68,7 +70,7 @@ def evaluate_methods(
     rows = []
     for item in items:
         references = {name: read_pet(item[key]) for name, key in _REFERENCES.items()}
-        lesions = np.asarray(nib.Nifti1Image.from_filename(item["lesions"]).dataobj)
+        lesions = _read_labels(item["lesions"], shape=references["full"].suv.shape)
         body = body_mask(references["full"].suv, voxel_size=references["full"].voxel_size)
         for key, factor in dose_keys(item).items():
             low = read_pet(item[key])
@@ -92,6 +94,16 @@ def summarise(rows: pd.DataFrame, *, measure: str = "psnr_full") -> pd.DataFrame
 
 def _gaussian(series: PETSeries, *, fwhm: float) -> PETSeries:
     return series.with_suv(gaussian_filter_mm(series.suv, fwhm=fwhm, voxel_size=series.voxel_size))
+
+
+def _read_labels(path: str, *, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        labels = np.asarray(nib.Nifti1Image.from_filename(path).dataobj)
+    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+        raise PETError(f"{path}: not a readable NIfTI file, damaged or cut short") from error
+    if labels.shape != shape:
+        raise PETError(f"{path}: has shape {labels.shape}, expected {shape} as the images have")
+    return labels
 
 
 def _measure(

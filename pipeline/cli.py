@@ -1,5 +1,6 @@
 """Command line: unipet denoise | simulate | evaluate. Heavy imports wait inside the commands."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -32,6 +34,8 @@ Device = Annotated[str | None, typer.Option(help="Such as cuda or cpu; by defaul
 
 def main() -> None:
     """Entry point of the console script."""
+    # Batch systems and containers end jobs with SIGTERM: leave through the stack, which removes what is half written.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     app()
 
 
@@ -46,7 +50,7 @@ def _errors_in_one_line() -> Iterator[None]:
         print(f"unipet: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        print("unipet: interrupted, nothing was written", file=sys.stderr)
+        print("unipet: interrupted, nothing half written is left", file=sys.stderr)
         raise typer.Exit(130) from None
 
 
@@ -116,9 +120,13 @@ def denoise(
         stored = "stored as SUVbw" if factor is None else f"SUVbw factor {factor:.6g} g/mL per Bq/mL"
         print(f"{result.name}: {shape} voxels, {stored}, {len(result.lesions)} regions")
         if full_dose is not None:
-            print(f"PSNR against the reference (peak 20 SUV): input {run['psnr_input_db']:.2f} dB, ", end="")
-            print(f"output {run['psnr_output_db']:.2f} dB")
+            before, after = (_decibel(run[key]) for key in ("psnr_input_db", "psnr_output_db"))
+            print(f"PSNR against the reference (peak 20 SUV): input {before}, output {after}")
         print(f"{output / 'report.html'} written in {sum(run['seconds'].values()):.0f} s")
+
+
+def _decibel(value: float | None) -> str:
+    return "infinite (equal images)" if value is None else f"{value:.2f} dB"
 
 
 @app.command()
@@ -172,10 +180,18 @@ def evaluate(
         from pipeline.evaluation import write_table
         from pipeline.inference import Denoiser
         from pipeline.pet import PETError
+        from pipeline.pet.errors import naming
 
-        items, tuning_items = (cohort_items(sorted(folder.glob("sub-*"))) for folder in (cohort, tuning))
+        if output is not None and not output.absolute().parent.is_dir():
+            raise PETError(f"{output}: folder {output.absolute().parent} does not exist")
+        with naming(cohort):
+            items = cohort_items(sorted(cohort.glob("sub-*")))
+        with naming(tuning):
+            tuning_items = cohort_items(sorted(tuning.glob("sub-*")))
         if cohort.resolve() == tuning.resolve():
             raise PETError(f"{tuning}: is the cohort to measure on, expected other subjects for tuning")
+        if missing := set(dose_keys(items[0])) - set(dose_keys(tuning_items[0])):
+            raise PETError(f"{tuning}: has no {', '.join(sorted(missing))}, expected every dose of {cohort}")
         methods = {name: Denoiser.from_bundle(bundle, method=name, device=device) for name in method or ["unipet"]}
         widths = tune_gaussian(tuning_items)
         with _progress() as progress:
@@ -201,7 +217,8 @@ _MEASURES = {
 
 
 def _as_table(summary: "pd.DataFrame", title: str) -> Table:
-    table = Table(title=title, title_justify="left")
+    # Escaped, for rich takes a unit in brackets for markup.
+    table = Table(title=escape(title), title_justify="left")
     table.add_column("method")
     for factor in summary.columns:
         table.add_column(f"DRF {factor:g}", justify="right")

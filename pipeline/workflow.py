@@ -1,6 +1,7 @@
 """The main job: one scan in; denoised volume, DICOM series, lesion table, report and run record out."""
 
 import json
+import math
 import platform
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pipeline import __version__
@@ -20,6 +22,10 @@ from pipeline.report import write_report
 from pipeline.transforms import scan_name, write_denoised
 
 __all__ = ["ScanResult", "denoise_scan"]
+
+
+GRID_AGREEMENT = 1e-2
+"""The affine of a reference may differ from that of the scan by this much [mm]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,18 +79,23 @@ def denoise_scan(
     Raises
     ------
     PETError
-        If the source cannot be read as SUV, the reference lies on another grid, a threshold is out of range, or the
-        folder cannot be written or holds something already.
+        If the source cannot be read as SUV or is flat, the reference lies on another grid, a threshold is out of
+        range, or the folder cannot be written, holds something already, or lies inside the source.
     """
     if not (threshold > 0 and min_volume >= 0):
         raise PETError(f"threshold {threshold:g} g/mL, min_volume {min_volume:g} mL: expected above 0, and 0 or more")
+    if Path(source).is_dir() and Path(output).resolve().is_relative_to(Path(source).resolve()):
+        # The folder of one series would become a folder of two, which nothing reads any more.
+        raise PETError(f"{output}: lies inside the series {source}, expected a folder elsewhere")
     with new_folder(Path(output)) as folder:
         seconds: dict[str, float] = {}
         steps = _Steps(on_step, seconds)
         with steps("reading"):
             before = read_pet(source)
-            if reference is not None and reference.suv.shape != before.suv.shape:
-                raise PETError(f"{source}: has shape {before.suv.shape}, the reference {reference.suv.shape}")
+            if min(before.suv.shape) < 2:
+                raise PETError(f"{source}: volume has shape {before.suv.shape}, expected at least 2 voxels each way")
+            if reference is not None:
+                _check_grid(source, before, reference)
         with steps("denoising"):
             after = denoiser(before)
         name = scan_name(before)
@@ -99,12 +110,24 @@ def denoise_scan(
         run = _run_record(before, denoiser, regions.method, seconds)
         if reference is not None:
             for key, series in (("psnr_input_db", before), ("psnr_output_db", after)):
-                run[key] = round(psnr(series.suv, reference.suv, data_range=PEAK_SUV), 3)
+                decibel = psnr(series.suv, reference.suv, data_range=PEAK_SUV)
+                # JSON has no infinity, which is the PSNR of equal images.
+                run[key] = round(decibel, 3) if math.isfinite(decibel) else None
         with steps("reporting"):
             shown = {key: value for key, value in run.items() if isinstance(value, str | int | float)}
             write_report(folder / "report.html", title=name, before=before, after=after, lesions=lesions, run=shown)
-        (folder / "run.json").write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / "run.json").write_text(
+            json.dumps(run, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
     return ScanResult(name=name, before=before, after=after, lesions=lesions, run=run)
+
+
+def _check_grid(source: str | Path, before: PETSeries, reference: PETSeries) -> None:
+    if reference.suv.shape != before.suv.shape:
+        raise PETError(f"{source}: has shape {before.suv.shape}, the reference {reference.suv.shape}")
+    apart = float(np.abs(before.affine - reference.affine).max())
+    if apart > GRID_AGREEMENT:
+        raise PETError(f"{source}: affine is up to {apart:.3g} mm off the reference's, expected one grid")
 
 
 class _Steps:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pydicom
 import pytest
 
 from pipeline import read_pet
-from pipeline.pet import write_dicom_series
+from pipeline.pet import write_dicom_series, write_nifti
 
 
 def unipet(*arguments: object) -> subprocess.CompletedProcess:
@@ -253,3 +254,71 @@ def test_evaluate_refuses_to_tune_on_the_test_subjects(tiny_cohort):
 def test_simulate_refuses_an_unknown_scanner(tmp_path):
     line = assert_refused(unipet("simulate", tmp_path / "out", "--scanner", "kaleidoscope"), tmp_path / "out")
     assert "kaleidoscope" in line
+
+
+def test_output_inside_the_series_is_refused(dicom):
+    n_files = len(list(dicom.iterdir()))
+    line = assert_refused(unipet("denoise", dicom, dicom / "out", "--method", "identity"), dicom / "out")
+    assert "lies inside the series" in line
+    assert len(list(dicom.iterdir())) == n_files
+
+
+def test_a_volume_of_one_plane_is_refused_before_it_is_denoised(noisy, tmp_path):
+    series = read_pet(noisy)
+    path = write_nifti(replace(series, suv=series.suv[:, :, :1]), tmp_path / "flat.nii.gz")
+    line = assert_refused(unipet("denoise", path, tmp_path / "out", "--method", "identity"), tmp_path / "out")
+    assert "flat.nii.gz: volume has shape (32, 32, 1)" in line
+
+
+def test_a_reference_elsewhere_is_refused(noisy, tmp_path):
+    series = read_pet(noisy)
+    moved = series.affine.copy()
+    moved[0, 3] += 5
+    path = write_nifti(replace(series, affine=moved), tmp_path / "moved.nii.gz")
+    done = unipet("denoise", noisy, tmp_path / "out", "--method", "identity", "--reference", path)
+    assert "5 mm off the reference's" in assert_refused(done, tmp_path / "out")
+
+
+def test_an_infinite_psnr_is_no_number_in_json(noisy, tmp_path):
+    done = unipet("denoise", noisy, tmp_path / "out", "--method", "identity", "--reference", noisy)
+    assert "input infinite (equal images)" in done.stdout, done.stderr
+    run = json.loads((tmp_path / "out" / "run.json").read_text(), parse_constant=pytest.fail)
+    assert run["psnr_input_db"] is None
+
+
+def test_termination_leaves_nothing_behind(noisy, tmp_path):
+    script = "import os, signal\nfrom pipeline import cli, workflow\n"
+    script += "workflow.write_denoised = lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM)\ncli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "denoise", noisy, tmp_path / "out", "--method", "identity"],
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 143
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def cohorts(tiny_cohort, tmp_path) -> tuple[Path, Path]:
+    for k, part in enumerate(("test", "tuning")):
+        shutil.copytree(tiny_cohort[k], tmp_path / part / tiny_cohort[k].name)
+    return tmp_path / "test", tmp_path / "tuning"
+
+
+def test_evaluate_prints_units(cohorts):
+    done = unipet("evaluate", cohorts[0], "--tuning", cohorts[1], "--method", "identity")
+    assert "PSNR against full dose [dB]" in " ".join(done.stdout.split()), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda test, tuning: next(tuning.rglob("*drf020_pet.nii.gz")).unlink(), "tuning: has no drf020"),
+        (lambda test, tuning: next(test.rglob("*_mask.nii.gz")).write_bytes(b"x"), "mask.nii.gz: not a readable"),
+        (lambda test, tuning: shutil.rmtree(test / "sub-0001"), "test: no simulated subjects"),
+    ],
+)
+def test_evaluate_ends_in_one_line(cohorts, tmp_path, damage, said):
+    damage(*cohorts)
+    done = unipet("evaluate", cohorts[0], "--tuning", cohorts[1], "--method", "identity")
+    assert said in assert_refused(done, tmp_path / "out")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipeline.pet import PETError
+from pipeline.pet.nifti import is_nifti_name
 
 __all__ = ["find_scans"]
 
@@ -25,7 +26,7 @@ def find_scans(folder: str | Path) -> list[str]:
         if path.is_dir():
             if any(_is_dicom(file) for file in path.iterdir() if file.is_file()):
                 scans.append(path)
-        elif path.name.endswith((".nii", ".nii.gz")) and _sidecar(path).is_file():
+        elif is_nifti_name(path) and _sidecar(path).is_file():
             scans.append(path)
     if not scans:
         raise PETError(f"{folder}: no PET scan found, expected NIfTI with JSON sidecar or folders of DICOM slices")
@@ -33,9 +34,13 @@ def find_scans(folder: str | Path) -> list[str]:
 
 
 def _sidecar(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    stem = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    return stem.with_suffix(".json")
 
 
 def _is_dicom(path: Path) -> bool:
+    # The directory of a disc is DICOM as well, and no scan.
+    if path.name.upper() == "DICOMDIR":
+        return False
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -10,26 +11,48 @@ from torch import nn
 
 from pipeline.pet import PETError
 
-__all__ = ["find_bundle", "load_weights", "sha256_of"]
+__all__ = ["find_bundle", "load_weights", "own_bundle", "sha256_of"]
 
-_CONFIG_PATH = re.compile(r"[^\s,'\"\[\]=]+\.(?:ya?ml|json)")
+# Of a checkout, and of an installed package.
+_OWN = (
+    Path(__file__).resolve().parents[2] / "bundles" / "unipet_3d",
+    Path(sys.prefix) / "share" / "unipet_3d" / "bundle",
+)
+_CONFIG_PATH = re.compile(r"[^,'\"\[\]=]+\.(?:ya?ml|json)")
 
 
 def find_bundle() -> str:
     """Folder of the bundle that is being run, as an absolute path.
 
     MONAI does not tell a configuration where it was read from. This looks, in order, at the configuration files named
-    on the command line, at the working directory, and at the checkout that this package is installed from, and
-    takes the first that is a bundle. Give ``--bundle_root`` to say it yourself.
+    on the command line, at the working directory, and at the bundle that comes along with this package, and takes the
+    first that is one. Give ``--bundle_root`` to say it yourself.
 
     Raises
     ------
     PETError
         If none of them is a bundle.
     """
-    named = (Path(path).resolve().parent.parent for arg in sys.argv[1:] for path in _CONFIG_PATH.findall(arg))
-    checkout = Path(__file__).resolve().parents[2] / "bundles" / "unipet_3d"
-    for folder in (*named, Path.cwd(), checkout):
+    named = (Path(path.strip()).resolve().parent.parent for arg in sys.argv[1:] for path in _CONFIG_PATH.findall(arg))
+    return _first_bundle((*named, Path.cwd(), *_OWN))
+
+
+def own_bundle() -> str:
+    """Folder of the bundle that comes along with this package, as an absolute path.
+
+    The working directory is not looked at: a configuration is code, and a command that names no bundle must not run
+    one that lies about.
+
+    Raises
+    ------
+    PETError
+        If the installation is incomplete.
+    """
+    return _first_bundle(_OWN)
+
+
+def _first_bundle(folders: Iterable[Path]) -> str:
+    for folder in folders:
         if (folder / "configs" / "metadata.json").is_file():
             return str(folder)
     raise PETError("no bundle found (a folder with configs/metadata.json); name one with --bundle or --bundle_root")

@@ -9,7 +9,7 @@ import torch
 from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
-from pipeline.inference.bundle import find_bundle, sha256_of
+from pipeline.inference.bundle import own_bundle, sha256_of
 from pipeline.pet import PETError, PETSeries
 from pipeline.transforms import pet_to_tensor, scale_suv, tensor_to_pet
 
@@ -65,7 +65,7 @@ class Denoiser:
         PETError
             If the bundle, the method or the weights are missing, or the weights do not fit the network.
         """
-        bundle = Path(find_bundle() if bundle is None else bundle)
+        bundle = Path(own_bundle() if bundle is None else bundle)
         if not (bundle / "configs" / "inference.yaml").is_file():
             raise PETError(f"{bundle}: not a bundle, configs/inference.yaml is missing")
         names = method_names(bundle)

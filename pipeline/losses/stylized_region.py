@@ -11,12 +11,12 @@ def local_variance(image: Tensor) -> Tensor:
 
     At the border the neighbourhood is what of it lies inside the image.
     """
-    image = image.float()
+    wide = image.double()  # in float32 the difference of squares of a flat bladder would pass for texture
 
     def mean(x: Tensor) -> Tensor:
         return F.avg_pool3d(x, 3, stride=1, padding=1, count_include_pad=False)
 
-    return (mean(image.square()) - mean(image).square()).clamp_min(0)
+    return (mean(wide.square()) - mean(wide).square()).clamp_min(0).to(image.dtype)
 
 
 def stylized_region(full_dose_suv: Tensor, *, threshold: float = 1e-3) -> Tensor:

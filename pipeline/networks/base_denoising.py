@@ -67,13 +67,19 @@ class BaseDenoisingNetwork(nn.Module):
         reach = (2 * len(self.blocks) + 2) * self.resolution_factor
         return reach + self.resolution_factor - 1
 
+    def padded(self, x: Tensor) -> Tensor:
+        """x (B, 1, X, Y, Z) with every side extended to a multiple of the resolution factor."""
+        r = self.resolution_factor
+        missing = [-n % r for n in x.shape[2:]]
+        if not any(missing):
+            return x
+        # Replicated, not zero: a dark plane at the border would look like the end of the body.
+        return F.pad(x, [p for n in reversed(missing) for p in (0, n)], mode="replicate")
+
     def shallow_features(self, x: Tensor) -> Tensor:
         """Output of the first convolution, (B, channels, ceil(X/r), ceil(Y/r), ceil(Z/r)), of x (B, 1, X, Y, Z)."""
-        r = self.resolution_factor
-        if r > 1:
-            # Replicated, not zero: a dark plane at the border would look like the end of the body.
-            x = F.pad(x, [p for n in reversed(x.shape[2:]) for p in (0, -n % r)], mode="replicate")
-            x = pixelunshuffle(x, 3, r)
+        if self.resolution_factor > 1:
+            x = pixelunshuffle(self.padded(x), 3, self.resolution_factor)
         return self.conv0(x)
 
     def block_features(self, shallow: Tensor, styles: Sequence[Tensor | None] | None = None) -> list[Tensor]:

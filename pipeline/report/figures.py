@@ -33,7 +33,7 @@ _AFTER = "#0b5cad"
 _DPI = 160
 _WIDTH = 10.0  # [in]
 _MAX_PANEL_HEIGHT = 8.5  # [in]
-_GAP, _TOP, _BOTTOM, _BAR = 0.12, 0.42, 0.1, 0.75  # [in] between panels, titles above, below, colour bar
+_GAP, _TOP, _BOTTOM, _BAR = 0.12, 0.42, 0.1, 0.9  # [in] between panels, titles above, below, colour bar
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +209,12 @@ class _Task:
         write_subject(subject, self.folder)
 
 
+def _leave_cleanly() -> None:
+    """Let the parent alone answer Ctrl-C, and let a worker that is ended remove what it has half written."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
 def simulate_cohort(
     folder: str | Path,
     *,
@@ -286,7 +294,8 @@ def simulate_cohort(
             advance()
     else:
         # Fresh processes: forking one that holds BLAS or GPU threads may hang.
-        with ProcessPoolExecutor(min(jobs, len(missing)), mp_context=get_context("spawn")) as pool:
+        context = get_context("spawn")
+        with ProcessPoolExecutor(min(jobs, len(missing)), mp_context=context, initializer=_leave_cleanly) as pool:
             futures = [pool.submit(task.run) for task in missing]
             try:
                 for future in as_completed(futures):
@@ -294,5 +303,7 @@ def simulate_cohort(
                     advance()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
+                for worker in active_children():
+                    worker.terminate()
                 raise
     return [task.folder for task in tasks]

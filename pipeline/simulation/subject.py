@@ -22,6 +22,9 @@ __all__ = ["DEFAULT_DOSE_REDUCTION_FACTORS", "SimulatedSubject", "check_dose_red
 DEFAULT_DOSE_REDUCTION_FACTORS = (4.0, 10.0, 20.0, 50.0, 100.0)
 """Doses that a subject is reconstructed at, besides the full one."""
 
+LARGEST_FACTOR = 1000.0
+"""Beyond this a scan of usual counts has too few to reconstruct anything from."""
+
 _TRIAL_PROMPTS_PER_MM = 2.5e5
 _TRIAL_SLICES = 32
 _LIVER_MARGIN = 8.0  # [mm] from the liver's surface, so that only liver is measured
@@ -67,7 +70,7 @@ class SimulatedSubject:
 
 
 def check_dose_reduction_factors(factors: Sequence[float]) -> tuple[float, ...]:
-    """Sort the factors; all must be above 1 and different.
+    """Sort the factors; all must be above 1, at most `LARGEST_FACTOR`, and different.
 
     Raises
     ------
@@ -75,8 +78,10 @@ def check_dose_reduction_factors(factors: Sequence[float]) -> tuple[float, ...]:
         If one is not.
     """
     ordered = tuple(sorted(float(f) for f in factors))
-    if any(f <= 1 for f in ordered) or len(set(ordered)) != len(ordered):
-        raise PETError(f"dose reduction factors {tuple(factors)}, expected different numbers above 1")
+    if not all(1 < f <= LARGEST_FACTOR for f in ordered) or len(set(ordered)) != len(ordered):
+        raise PETError(
+            f"dose reduction factors {tuple(factors)}, expected different numbers above 1 and up to {LARGEST_FACTOR:g}"
+        )
     return ordered
 
 

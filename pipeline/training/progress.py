@@ -22,7 +22,7 @@ class EpochLog:
     stage
         Name of the training stage in log and table.
     evaluator
-        Engine whose newest metrics are shown beside the losses.
+        Engine whose metrics are shown beside the losses in the epochs in which it ran.
     """
 
     def __init__(self, path: str | Path, *, stage: str, evaluator: Engine | None = None) -> None:
@@ -55,7 +55,8 @@ class EpochLog:
     def _report(self, engine: Engine) -> None:
         now = time.monotonic()
         values = {name: total / self.n_iterations for name, total in self.sums.items()}
-        if self.evaluator is not None:
+        # Metrics of an earlier validation must not look like this epoch's.
+        if self.evaluator is not None and self.evaluator.state.epoch == engine.state.epoch:
             values |= {name: float(value) for name, value in self.evaluator.state.metrics.items()}
         epoch, last = engine.state.epoch, engine.state.max_epochs or 0
         minutes_left = (now - self.run_started) / (epoch - self.first_epoch) * (last - epoch) / 60

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from monai.transforms import MapTransform
 from torch import Tensor
 
 from pipeline import __version__
-from pipeline.pet import PETSeries, read_pet, write_dicom_series, write_nifti
+from pipeline.pet import PETError, PETSeries, read_pet, write_dicom_series, write_nifti
+from pipeline.pet.suv import suvbw_factor_of
 from pipeline.transforms.scale import unscale_suv
 
 __all__ = ["SavePETd", "scan_name", "tensor_to_pet", "write_denoised"]
@@ -45,20 +47,27 @@ def write_denoised(
 ) -> None:
     """Write a denoised series as ``NAME_desc-denoised_pet.nii.gz`` with sidecar, and as a DICOM series in Bq/mL.
 
-    DICOM needs dose, weight, half-life and times, so that every viewer computes the same SUV from it; a series of
-    SUVbw without them is written as NIfTI alone.
+    DICOM needs dose, weight, half-life, times and corrections, so that every viewer computes the same SUV from it;
+    a series of SUVbw without them is written as NIfTI alone.
     """
     folder = Path(folder)
     write_nifti(series, folder / f"{name}_desc-denoised_pet.nii.gz", extra={"DenoisingMethod": method})
-    header = series.header
-    needed = (header.injected_dose, header.patient_weight, header.radionuclide_half_life, header.uptake_time)
-    if series.suvbw_factor is not None or None not in needed:
+    if _gives_suv_in_dicom(series):
         write_dicom_series(
             series,
             folder / dicom_folder,
             description=f"Denoised PET ({method})",
             derivation=f"Denoised by unipet_3d {__version__}, method {method}",
         )
+
+
+def _gives_suv_in_dicom(series: PETSeries) -> bool:
+    """Whether a reader of Bq/mL with this header can compute SUV."""
+    try:
+        suvbw_factor_of(replace(series.header, units="BQML"))
+    except PETError:
+        return False
+    return True
 
 
 class SavePETd(MapTransform):
@@ -86,11 +95,16 @@ class SavePETd(MapTransform):
         self.suv_scale = suv_scale
         self.method = method
         self.image_key = image_key
+        self.source_of: dict[str, str] = {}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
-        source = read_pet(d[self.image_key].meta["filename_or_obj"])
+        path = str(d[self.image_key].meta["filename_or_obj"])
+        source = read_pet(path)
         name = scan_name(source)
+        other = self.source_of.setdefault(name, path)
+        if other != path:
+            raise PETError(f"{path}: would be written as {name}, as {other} was; expected another name")
         self.output_dir.mkdir(parents=True, exist_ok=True)
         for key in self.key_iterator(d):
             series = tensor_to_pet(d[key], source, suv_scale=self.suv_scale, note=f"Denoised by {self.method}.")

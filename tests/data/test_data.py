@@ -52,6 +52,20 @@ def test_scans_are_nifti_with_sidecar_and_folders_of_dicom(tiny_cohort, tmp_path
     assert find_scans(tmp_path) == [str(tmp_path / "deep" / "series"), str(tmp_path / f"{name}.nii.gz")]
 
 
+def test_the_directory_of_a_disc_is_no_scan(tiny_cohort, tmp_path):
+    source = tiny_cohort[0] / "pet" / "sub-0001_rec-drf004_pet.nii.gz"
+    series = write_dicom_series(read_pet(source), tmp_path / "series", description="PET")
+    shutil.copy(next(series.iterdir()), tmp_path / "DICOMDIR")
+    assert find_scans(tmp_path) == [str(series)]
+
+
+def test_the_case_of_an_extension_does_not_matter(tiny_cohort, tmp_path):
+    stem = tiny_cohort[0] / "pet" / "sub-0001_rec-drf004_pet"
+    shutil.copy(f"{stem}.nii.gz", tmp_path / "SCAN.1.NII.GZ")
+    shutil.copy(f"{stem}.json", tmp_path / "SCAN.1.json")
+    assert find_scans(tmp_path) == [str(tmp_path / "SCAN.1.NII.GZ")]
+
+
 def test_a_folder_without_scans_is_refused(tmp_path):
     with pytest.raises(PETError, match="no PET scan found"):
         find_scans(tmp_path)

@@ -105,6 +105,20 @@ def test_bundle_is_the_one_whose_configuration_was_named(tmp_path, monkeypatch, 
     assert find_bundle() == str(repository / "bundles" / "unipet_3d")
 
 
+@pytest.mark.parametrize("argument", ["{}/configs/train.yaml", "--config_file={}/configs/train.yaml"])
+def test_bundle_may_lie_in_a_folder_with_spaces(tmp_path, monkeypatch, argument):
+    named = make_bundle(tmp_path / "my bundle")
+    monkeypatch.setattr(sys, "argv", ["x", argument.format(named)])
+    assert find_bundle() == str(named)
+
+
+def test_a_command_that_names_no_bundle_runs_no_other(tmp_path, monkeypatch):
+    here = make_bundle(tmp_path / "here")
+    (here / "configs" / "inference.yaml").write_text("weights: $exec('raise SystemExit(3)')\n")
+    monkeypatch.chdir(here)
+    assert Denoiser.from_bundle(method="identity").weights_sha256 is None
+
+
 @pytest.mark.parametrize("content", [b"", b"not weights"])
 def test_damaged_weights_are_refused(tmp_path, content):
     (tmp_path / "model.pt").write_bytes(content)

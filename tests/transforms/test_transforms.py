@@ -1,11 +1,22 @@
 """Transforms: inverses, units, and doses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from pipeline.pet import PETError, PETHeader, PETSeries, read_pet, write_nifti
-from pipeline.transforms import LoadPETd, RandDosed, SavePETd, ScaleSUVd, mix_doses, scan_name, tensor_to_pet
+from pipeline.transforms import (
+    LoadPETd,
+    RandDosed,
+    SavePETd,
+    ScaleSUVd,
+    mix_doses,
+    scan_name,
+    tensor_to_pet,
+    write_denoised,
+)
 
 
 def series(shape=(5, 6, 7), seed=0) -> PETSeries:
@@ -70,6 +81,42 @@ def test_saving_writes_what_was_predicted_on_the_source_grid(tmp_path):
     written = read_pet(tmp_path / "out" / "sub-7_rec-low_desc-denoised_pet.nii.gz")
     np.testing.assert_allclose(written.suv, 3 * original.suv, rtol=1e-6)
     np.testing.assert_allclose(written.affine, original.affine)
+
+
+def test_scans_of_one_name_do_not_replace_each_other(tmp_path):
+    save = SavePETd("pred", output_dir=tmp_path / "out", suv_scale=3.0, method="test")
+    for k, visit in enumerate(("first", "second")):
+        (tmp_path / visit).mkdir()
+        write_nifti(series(seed=k), tmp_path / visit / "sub-7_pet.nii.gz")
+        data = LoadPETd("image")({"image": tmp_path / visit / "sub-7_pet.nii.gz"})
+        data["pred"] = data["image"].as_tensor()
+        if k == 0:
+            save(data)
+    with pytest.raises(PETError, match=r"second/sub-7_pet\.nii\.gz: would be written as sub-7, as .*first"):
+        save(data)
+    np.testing.assert_allclose(read_pet(tmp_path / "out" / "sub-7_desc-denoised_pet.nii.gz").suv, 3 * series().suv)
+
+
+@pytest.mark.parametrize(("decay_correction", "written"), [("START", True), ("NONE", False), ("", False)])
+def test_dicom_is_written_where_suv_can_be_computed_from_it(tmp_path, decay_correction, written):
+    header = PETHeader(
+        units="GML",
+        decay_correction=decay_correction,
+        patient_weight=70.0,
+        injected_dose=3e8,
+        radionuclide_half_life=6586.2,
+        administration_time=-3600.0,
+        reference_time=0.0,
+    )
+    write_denoised(replace(series(), header=header), tmp_path, name="pet-1", method="test")
+    assert (tmp_path / "pet-1_desc-denoised_pet.nii.gz").is_file()
+    assert (tmp_path / "dicom").is_dir() == written
+
+
+def test_a_series_of_which_only_the_factor_is_known_is_written_as_nifti(tmp_path):
+    known = replace(series(), header=PETHeader(units="BQML"), suvbw_factor=2e-4)
+    write_denoised(known, tmp_path, name="pet-1", method="test")
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".gz", ".json"]
 
 
 @pytest.mark.parametrize(
