@@ -1,5 +1,6 @@
-"""Command line: unipet denoise | simulate | evaluate. Heavy imports wait inside the commands."""
+"""Command line: unipet denoise | suv | simulate | evaluate. Heavy imports wait inside the commands."""
 
+import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -93,6 +94,11 @@ def denoise(
     threshold: Annotated[float, typer.Option(help="SUV from which voxels form regions [g/mL].")] = 4.0,
     min_volume: Annotated[float, typer.Option(help="Smaller regions are left out [mL].")] = 1.0,
     reference: Annotated[Path | None, typer.Option(help="Full-dose scan of the same grid: print PSNR, too.")] = None,
+    units: Annotated[str, typer.Option(help="Stored in DICOM: BQML (Bq/mL) or GML (SUVbw).")] = "BQML",
+    private: Annotated[bool, typer.Option(help="Keep the source's private DICOM attributes.")] = True,
+    deidentify: Annotated[
+        bool, typer.Option("--deidentify", help="De-identify DICOM by PS3.15; dates are shifted together.")
+    ] = False,
 ) -> None:
     """Denoise one whole-body scan; write NIfTI, DICOM, lesion table, report and run record.
 
@@ -101,8 +107,10 @@ def denoise(
     with _errors_in_one_line():
         from pipeline import read_pet
         from pipeline.inference import Denoiser
+        from pipeline.pet import DicomOptions
         from pipeline.workflow import denoise_scan
 
+        dicom = DicomOptions(units=units.upper(), keep_private=private, deidentify=deidentify)
         denoiser = Denoiser.from_bundle(bundle, method=method, device=device)
         full_dose = None if reference is None else read_pet(reference)
         with console.status("starting") as status:
@@ -113,12 +121,16 @@ def denoise(
                 threshold=threshold,
                 min_volume=min_volume,
                 reference=full_dose,
+                dicom=dicom,
                 on_step=status.update,
             )
         run, factor = result.run, result.before.suvbw_factor
         shape = " x ".join(map(str, result.before.suv.shape))
-        stored = "stored as SUVbw" if factor is None else f"SUVbw factor {factor:.6g} g/mL per Bq/mL"
+        stored = f"Units {result.before.header.units}"
+        stored += "" if factor is None else f", SUVbw factor {factor:.6g} g/mL per stored unit"
         print(f"{result.name}: {shape} voxels, {stored}, {len(result.lesions)} regions")
+        if run["dicom"] != "written":
+            print(f"DICOM {run['dicom']}")
         if full_dose is not None:
             before, after = (_decibel(run[key]) for key in ("psnr_input_db", "psnr_output_db"))
             print(f"PSNR against the reference (peak 20 SUV): input {before}, output {after}")
@@ -127,6 +139,22 @@ def denoise(
 
 def _decibel(value: float | None) -> str:
     return "infinite (equal images)" if value is None else f"{value:.2f} dB"
+
+
+@app.command()
+def suv(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="DICOM folder or file, or NIfTI with JSON sidecar.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say which rule gives the SUV of a scan, what was repaired and what disagrees; convert nothing.
+
+    Example: [bold]unipet suv scan_folder/[/bold]
+    """
+    with _errors_in_one_line():
+        from pipeline.pet import explain_suv
+
+        explanation = explain_suv(source)
+        print(json.dumps(explanation.as_dict(), indent=2) if as_json else explanation.as_text())
 
 
 @app.command()

@@ -16,7 +16,7 @@ import pandas as pd
 from pipeline import __version__
 from pipeline.evaluation import PEAK_SUV, lesion_table, psnr, regions_in_either, write_table
 from pipeline.inference import Denoiser
-from pipeline.pet import PETError, PETSeries, read_pet
+from pipeline.pet import DicomOptions, PETError, PETSeries, read_pet
 from pipeline.pet.atomic import new_folder
 from pipeline.report import write_report
 from pipeline.transforms import scan_name, write_denoised
@@ -52,6 +52,7 @@ def denoise_scan(
     threshold: float = 4.0,
     min_volume: float = 1.0,
     reference: PETSeries | None = None,
+    dicom: DicomOptions | None = None,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> ScanResult:
     """Denoise one scan and write everything about it into a new folder, complete or not at all.
@@ -73,6 +74,8 @@ def denoise_scan(
         Smaller regions are left out [mL].
     reference
         Full-dose series on the same grid: the run record then holds the PSNR of input and output against it.
+    dicom
+        Units, private attributes and de-identification of the DICOM series.
     on_step
         Is told the name of each step as it starts.
 
@@ -100,7 +103,7 @@ def denoise_scan(
             after = denoiser(before)
         name = scan_name(before)
         with steps("writing"):
-            write_denoised(after, folder, name=name, method=denoiser.method)
+            objection = write_denoised(after, folder, name=name, method=denoiser.method, options=dicom)
         with steps("measuring"):
             regions = regions_in_either(
                 before.suv, after.suv, voxel_size=before.voxel_size, threshold=threshold, min_volume=min_volume
@@ -108,6 +111,7 @@ def denoise_scan(
             lesions = lesion_table(before.suv, after.suv, regions, voxel_size=before.voxel_size, affine=before.affine)
             write_table(lesions, folder / "lesions.tsv")
         run = _run_record(before, denoiser, regions.method, seconds)
+        run["dicom"] = "written" if objection is None else f"not written, {objection}"
         if reference is not None:
             for key, series in (("psnr_input_db", before), ("psnr_output_db", after)):
                 decibel = psnr(series.suv, reference.suv, data_range=PEAK_SUV)

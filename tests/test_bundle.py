@@ -1,6 +1,7 @@
 """The bundle through MONAI's own command: training, resuming, inference; and what the model zoo asks for."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,19 @@ def test_training_runs_stops_and_resumes_from_elsewhere(bundle, tiny_cohort, tmp
 def test_the_run_id_of_the_model_zoo_works_too(bundle, tiny_cohort, tmp_path):
     run_bundle(*training_arguments(bundle, tiny_cohort, tmp_path / "runs", max_epochs=1), cwd=tmp_path)
     assert (tmp_path / "runs" / "unipet_checkpoint.pt").is_file()
+
+
+def test_evaluation_prints_the_psnr_of_the_weights(bundle, tiny_cohort, tmp_path):
+    subjects = [str(folder) for folder in tiny_cohort]
+    said = run_bundle(
+        "evaluating",
+        *("--config_file", str([str(bundle / "configs" / f"{name}.yaml") for name in ("train", "evaluate")])),
+        *("--output_dir", tmp_path),
+        *("--train_folders", str(subjects)),
+        *("--cohorts#validation", str(subjects)),
+        cwd=tmp_path,
+    )
+    assert re.search(r"PSNR on the validation subjects \[dB\]: \d\d\.\d", said)
 
 
 def test_inference_denoises_a_folder(bundle, tiny_cohort, tmp_path):

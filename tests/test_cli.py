@@ -106,6 +106,33 @@ def test_nothing_of_the_patient_reaches_names_or_text(dicom, tmp_path):
             assert "mrn12345" not in text
 
 
+def test_options_of_the_dicom_series(dicom, tmp_path):
+    for path in dicom.iterdir():
+        edit(path, lambda d: d.private_block(0x0009, "SOMEBODY", create=True).add_new(1, "LO", "MRN12345"))
+    options = ("--method", "identity", "--units", "gml", "--no-private", "--deidentify")
+    done = unipet("denoise", dicom, tmp_path / "out", *options)
+    assert done.returncode == 0, done.stderr
+    for path in (tmp_path / "out" / "dicom").iterdir():
+        dataset = pydicom.dcmread(path)
+        assert (dataset.Units, dataset.SUVType, dataset.PatientIdentityRemoved) == ("GML", "BW", "YES")
+        assert b"MRN12345" not in path.read_bytes()
+    copy, source = read_pet(tmp_path / "out" / "dicom"), read_pet(dicom)
+    np.testing.assert_allclose(copy.suv, source.suv, atol=source.suv.max() / 65000)
+
+
+def test_suv_is_explained_in_lines_and_in_json(dicom, noisy, tmp_path):
+    done = unipet("suv", dicom)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^SUVbw factor +\d\.\d{6}e-\d\d$", done.stdout, re.MULTILINE)
+    assert re.search(r"^- Uptake \d+ s from RadiopharmaceuticalStartDateTime\.$", done.stdout, re.MULTILINE)
+    entries = json.loads(unipet("suv", "--json", dicom).stdout)
+    assert entries["suvbw_factor"] == read_pet(dicom).suvbw_factor
+    assert json.loads(unipet("suv", "--json", noisy).stdout)["header"]["units"] == "GML"
+    for path in dicom.iterdir():
+        edit(path, lambda d: setattr(d, "Units", "PROPCNTS"))
+    assert "Units is PROPCNTS" in assert_refused(unipet("suv", dicom), tmp_path / "out")
+
+
 def edit(path: Path, change) -> None:
     dataset = pydicom.dcmread(path)
     change(dataset)
@@ -205,6 +232,7 @@ def test_output_folder_with_content_is_left_alone(noisy, tmp_path):
         (["--bundle", "/nowhere"], "/nowhere: not a bundle"),
         (["--device", "cuda:9"], "cuda:9"),
         (["--threshold", "0"], "threshold"),
+        (["--units", "CNTS"], "units 'CNTS' cannot be written, expected one of BQML, GML"),
         (["--reference", "/nowhere.nii.gz"], "/nowhere.nii.gz"),
     ],
 )
@@ -221,7 +249,7 @@ def test_damaged_weights_are_named(noisy, tmp_path, repository):
     assert "model.pt: not weights" in line
 
 
-@pytest.mark.parametrize("command", ["denoise", "simulate", "evaluate"])
+@pytest.mark.parametrize("command", ["denoise", "suv", "simulate", "evaluate"])
 def test_help_shows_an_example(command):
     done = unipet(command, "--help")
     assert done.returncode == 0

@@ -1,6 +1,7 @@
 """Write files and folders so that a target is either complete or not there.
 
-The content goes to a temporary name beside the target, reaches the disk, and is renamed last.
+The content goes to a temporary name beside the target, reaches the disk, and is renamed last. A folder that
+cannot be renamed onto (a mount point, the working directory) gets its entries renamed one by one.
 """
 
 import os
@@ -71,27 +72,40 @@ def new_folder(target: Path) -> Iterator[Path]:
     Parameters
     ----------
     target
-        Folder to create; it must be absent or empty.
+        Folder to create; it must be absent or empty. A symbolic link is followed.
 
     Raises
     ------
     PETError
-        If the target holds something already, or the parent folder does not exist.
+        If the target holds something already, or the parent folder does not exist. An error raised inside that
+        names the temporary folder is raised anew with the target's name.
     """
     parent = _parent(target)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise PETError(f"{target}: exists and is not an empty folder, expected a new one")
+    # A link is not a folder to rename onto; what it points to is.
+    place = target.resolve()
+    cannot_move = place.is_dir() and (place.is_mount() or place == Path.cwd())
+    parent = place if cannot_move else _parent(place)
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=parent))
     try:
-        yield temporary
+        try:
+            yield temporary
+        except PETError as error:
+            # By the time it is read, the temporary name is gone.
+            raise PETError(str(error).replace(str(temporary), str(target))) from error
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o777 & ~umask)
         for file in temporary.iterdir():
             _sync(file)
         _sync(temporary)
-        # Atomic on POSIX, also onto an empty folder.
-        temporary.replace(target)
+        if cannot_move:
+            for entry in sorted(temporary.iterdir()):
+                entry.rename(place / entry.name)
+        else:
+            # Atomic on POSIX, also onto an empty folder.
+            temporary.replace(place)
         _sync(parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -18,6 +18,7 @@ from nibabel.orientations import (
 )
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag, Tag
 
 from pipeline.pet.dicom_values import value_of
 from pipeline.pet.errors import PETError, naming
@@ -77,6 +78,15 @@ def _vector(dataset: Dataset, keyword: str, n_values: int, name: str) -> NDArray
     return vector
 
 
+def _stored(dataset: Dataset, tag: BaseTag) -> bytes | None:
+    """Return the bytes of an element that pydicom has not decoded yet."""
+    element = dataset.get_item(tag) if tag in dataset else None
+    return element.value if element is not None and isinstance(element.value, bytes) else None
+
+
+_ORIENTATION, _SPACING = Tag("ImageOrientationPatient"), Tag("PixelSpacing")
+
+
 def _check_spacing(positions: NDArray[np.float64], names: Sequence[str]) -> float:
     """Return how far sorted positions are off an even grid [mm], or refuse missing, double or uneven ones."""
     gaps = np.diff(positions)
@@ -124,6 +134,8 @@ def stack_slices(slices: Sequence[Dataset], names: Sequence[str]) -> SliceStack:
     """
     if len(slices) < 2:
         raise PETError(f"{len(slices)} slice, expected at least 2")
+    # Most slices store the same bytes, and decoding them takes longer than all the rest.
+    usual = _stored(slices[0], _ORIENTATION), _stored(slices[0], _SPACING)
     orientation = _vector(slices[0], "ImageOrientationPatient", 6, names[0])
     spacing = _vector(slices[0], "PixelSpacing", 2, names[0])
     along_row, along_column = orientation[:3], orientation[3:]
@@ -136,6 +148,11 @@ def stack_slices(slices: Sequence[Dataset], names: Sequence[str]) -> SliceStack:
     positions = np.empty((len(slices), 3))
     for k, (dataset, name) in enumerate(zip(slices, names, strict=True)):
         positions[k] = _vector(dataset, "ImagePositionPatient", 3, name)
+        found = (dataset.get("Columns"), dataset.get("Rows"))
+        if found != matrix:
+            raise PETError(f"{name}: matrix is {found[0]} x {found[1]}, expected {matrix[0]} x {matrix[1]}")
+        if None not in usual and (_stored(dataset, _ORIENTATION), _stored(dataset, _SPACING)) == usual:
+            continue
         other = _vector(dataset, "ImageOrientationPatient", 6, name)
         if np.abs(other - orientation).max() > ORIENTATION_TOLERANCE:
             raise PETError(
@@ -144,9 +161,6 @@ def stack_slices(slices: Sequence[Dataset], names: Sequence[str]) -> SliceStack:
         size = _vector(dataset, "PixelSpacing", 2, name)
         if np.abs(size - spacing).max() > SPACING_TOLERANCE:
             raise PETError(f"{name}: PixelSpacing is {size.tolist()}, expected {spacing.tolist()} as in {names[0]}")
-        found = (dataset.get("Columns"), dataset.get("Rows"))
-        if found != matrix:
-            raise PETError(f"{name}: matrix is {found[0]} x {found[1]}, expected {matrix[0]} x {matrix[1]}")
     normal = np.cross(along_row, along_column)
     normal /= np.linalg.norm(normal)
     heights = positions @ normal

@@ -143,7 +143,9 @@ def _common(header: PETHeader, *, description: str, subject_id: str) -> Dataset:
     common.SeriesDescription = description
     common.SeriesDate, common.SeriesTime = _date(reference), _time(reference)
     common.SeriesType = ["STATIC", "IMAGE"]
-    common.Units = "BQML"
+    common.Units = header.units
+    if header.units == "GML":
+        common.SUVType = "BW"
     common.CountsSource = "EMISSION"
     common.DecayCorrection = header.decay_correction
     common.CorrectedImage = ["DECY", "ATTN"]

@@ -7,19 +7,23 @@ sentence written here contains a date or a time of day: all times are given rela
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
+from functools import lru_cache
 
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DA, DT, TM
 
+from pipeline.pet.dicom_private import REFERENCE_TIMES, private_value
 from pipeline.pet.dicom_values import number_of, text_of, value_of
 from pipeline.pet.errors import PETError
-from pipeline.pet.suv import average_activity_time
+from pipeline.pet.suv import EARLIEST_UPTAKE, average_activity_time
 
 __all__ = [
     "ReferenceTime",
     "acquisition_time",
     "administration_time",
+    "average_moment",
+    "moment_of",
     "moment_of_reference",
     "reference_time",
 ]
@@ -30,17 +34,11 @@ DISAGREEMENT = 60.0
 ROUNDING = 1.0
 """Times of acquisition are often written to the second [s]."""
 
-EARLIEST_UPTAKE = -3600.0
-"""A RadiopharmaceuticalStartDateTime that gives a shorter uptake [s] is not believed."""
-
 LATEST_UPTAKE_HALF_LIVES = 2.0
 """A RadiopharmaceuticalStartDateTime that gives a longer uptake [half-lives] is not believed."""
 
 SHORT_LIVED = 6 * 3600.0
 """Up to this half-life [s], twice the half-life is within half a day, so a time of day tells the day."""
-
-GE_CREATOR = "GEMS_PETD_01"
-SIEMENS_CREATOR = "SIEMENS MED PT"
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,17 @@ class ReferenceTime:
     moment: datetime
     """On the scanner's clock."""
 
+    started: datetime | None
+    """Start of the acquisition of the earliest slice, if the slices say."""
+
     notes: tuple[str, ...]
     """The rule that gave it, and the candidates that disagree."""
+
+
+@lru_cache(maxsize=1024)
+def _combined(date: str, time: str) -> datetime:
+    # All slices of a bed have the same.
+    return datetime.combine(DA(date), TM(time))
 
 
 def _date_time(dataset: Dataset, date_keyword: str, time_keyword: str) -> datetime | None:
@@ -59,7 +66,7 @@ def _date_time(dataset: Dataset, date_keyword: str, time_keyword: str) -> dateti
     if not date or not time:
         return None
     try:
-        return datetime.combine(DA(date), TM(time))
+        return _combined(date, time)
     except (ValueError, TypeError) as error:
         raise PETError(f"{date_keyword} or {time_keyword} is not a DICOM date or time") from error
 
@@ -87,23 +94,6 @@ def _clock(value: object, dataset: Dataset, name: str) -> datetime | None:
     return moment - written + sign * timedelta(hours=int(offset[1:3]), minutes=int(offset[3:5]))
 
 
-def _private_value(dataset: Dataset, group: int, element: int, creator: str) -> object | None:
-    """Return the value of a private element of a vendor, also where the creator was lost.
-
-    De-identification may drop the element that names the creator: then block 10 of that vendor's own series
-    is read, unless somebody else has reserved it.
-    """
-    try:
-        return dataset.private_block(group, creator)[element].value
-    except KeyError:
-        pass
-    vendor = {GE_CREATOR: "GE", SIEMENS_CREATOR: "SIEMENS"}[creator]
-    if (group, 0x10) in dataset or vendor not in text_of(dataset, "Manufacturer").upper().split():
-        return None
-    found = dataset.get((group, 0x1000 + element))
-    return None if found is None else found.value
-
-
 def acquisition_time(dataset: Dataset) -> datetime | None:
     """Return when the acquisition of a slice began, or None if the slice does not say.
 
@@ -113,7 +103,18 @@ def acquisition_time(dataset: Dataset) -> datetime | None:
         If the attribute is not a DICOM date or time.
     """
     moment = _date_time(dataset, "AcquisitionDate", "AcquisitionTime")
-    return moment or _clock(value_of(dataset, "AcquisitionDateTime"), dataset, "AcquisitionDateTime")
+    return moment or moment_of(dataset, "AcquisitionDateTime")
+
+
+def moment_of(dataset: Dataset, keyword: str) -> datetime | None:
+    """Return the value of a DT attribute on the clock of the data set, or None if it is absent or empty.
+
+    Raises
+    ------
+    PETError
+        If it is not a DICOM date-time.
+    """
+    return _clock(value_of(dataset, keyword), dataset, keyword)
 
 
 def moment_of_reference(manufacturer: str, *, frame_duration: float, half_life: float) -> float:
@@ -133,37 +134,63 @@ def moment_of_reference(manufacturer: str, *, frame_duration: float, half_life: 
     return 0.0 if _is_ge(manufacturer) else average_activity_time(frame_duration, half_life)
 
 
+def average_moment(dataset: Dataset, *, half_life: float) -> tuple[datetime, str]:
+    """Return when a slice's activity was that of its average, and the rule that gave it.
+
+    An image without decay correction shows the activity of that moment. A multi-frame image states it as
+    FrameReferenceDateTime (0018,9151); else it follows from the acquisition and the duration of the frame.
+
+    Parameters
+    ----------
+    dataset
+        Header of the slice.
+    half_life
+        Half-life [s].
+
+    Raises
+    ------
+    PETError
+        If the slice does not say when or for how long it was acquired.
+    """
+    stated = moment_of(dataset, "FrameReferenceDateTime")
+    if stated is not None:
+        return stated, "FrameReferenceDateTime of each frame"
+    acquired, duration = acquisition_time(dataset), number_of(dataset, "ActualFrameDuration")
+    if acquired is None or not duration or duration < 0:
+        missing = "AcquisitionTime" if acquired is None else "ActualFrameDuration"
+        raise PETError(f"{missing} is missing, expected one on every slice of an image without decay correction")
+    within = average_activity_time(duration / 1000.0, half_life)
+    return acquired + timedelta(seconds=within), "AcquisitionTime and ActualFrameDuration of each slice"
+
+
 def _is_ge(manufacturer: str) -> bool:
     return "GE" in manufacturer.upper().split()
 
 
-def _stated(first: Dataset) -> tuple[datetime, str] | None:
-    candidates = (
-        ("DecayCorrectionDateTime (0018,9701)", value_of(first, "DecayCorrectionDateTime")),
-        ("Siemens private (0071,1022)", _private_value(first, 0x0071, 0x22, SIEMENS_CREATOR)),
-        ("GE private (0009,100d)", _private_value(first, 0x0009, 0x0D, GE_CREATOR)),
-    )
-    for name, value in candidates:
-        moment = _clock(value, first, name)
-        if moment is not None:
-            return moment, name
-    return None
+def _stated(first: Dataset) -> list[tuple[datetime, str]]:
+    candidates = [("DecayCorrectionDateTime (0018,9701)", value_of(first, "DecayCorrectionDateTime"))]
+    candidates += [(attribute.name, private_value(first, attribute)) for attribute in REFERENCE_TIMES]
+    moments = [(_clock(value, first, name), name) for name, value in candidates]
+    return [(moment, name) for moment, name in moments if moment is not None]
 
 
 def _back_computed(
-    slices: Sequence[Dataset], half_life: float | None, earliest: datetime, series: datetime | None
+    slices: Sequence[Dataset], half_life: float | None, acquired: Sequence[datetime], series: datetime | None
 ) -> tuple[datetime | None, str]:
     """Return the start that frame reference times point back to, or why they cannot be believed."""
+    earliest = min(acquired)
     manufacturer = text_of(slices[0], "Manufacturer")
     moments = []
-    for dataset in slices:
-        acquired = acquisition_time(dataset)
+    for dataset, start in zip(slices, acquired, strict=True):
         reference = number_of(dataset, "FrameReferenceTime")
         duration = number_of(dataset, "ActualFrameDuration")
-        if acquired is None or reference is None or duration is None or half_life is None:
+        if reference is None or duration is None or half_life is None:
             return None, ""
         within = moment_of_reference(manufacturer, frame_duration=duration / 1000.0, half_life=half_life)
-        moments.append(acquired + timedelta(seconds=within - reference / 1000.0))
+        try:
+            moments.append(start + timedelta(seconds=within - reference / 1000.0))
+        except OverflowError:
+            return None, "the frame reference time points beyond the calendar"
     spread = (max(moments) - min(moments)).total_seconds()
     moment = min(moments)
     if spread > DISAGREEMENT:
@@ -201,12 +228,11 @@ def reference_time(slices: Sequence[Dataset], *, half_life: float | None) -> Ref
     first = slices[0]
     acquired = [moment for moment in map(acquisition_time, slices) if moment is not None]
     series = _date_time(first, "SeriesDate", "SeriesTime")
-    stated = _stated(first)
     notes: list[str] = []
-    candidates: list[tuple[datetime, str]] = [stated] if stated else []
+    candidates = _stated(first)
     if len(acquired) == len(slices):
         earliest = min(acquired)
-        computed, objection = _back_computed(slices, half_life, earliest, series)
+        computed, objection = _back_computed(slices, half_life, acquired, series)
         if objection:
             notes.append(f"Reference time is not computed from FrameReferenceTime: {objection}.")
         if series == earliest:
@@ -226,7 +252,7 @@ def reference_time(slices: Sequence[Dataset], *, half_life: float | None) -> Ref
         apart = (other - moment).total_seconds()
         if abs(apart) > DISAGREEMENT:
             notes.append(f"Another candidate, {name}, is {apart:+.0f} s from the reference time.")
-    return ReferenceTime(moment, (f"Reference time of decay: {rule}.", *notes))
+    return ReferenceTime(moment, min(acquired, default=None), (f"Reference time of decay: {rule}.", *notes))
 
 
 def administration_time(
@@ -256,17 +282,15 @@ def administration_time(
     if date_time is not None:
         uptake = (reference - date_time).total_seconds()
         if uptake >= EARLIEST_UPTAKE and (longest is None or uptake <= longest):
-            return date_time, f"Uptake {uptake:.0f} s from RadiopharmaceuticalStartDateTime."
+            other = _other_time_of_day(item, date_time)
+            return date_time, f"Uptake {uptake:.0f} s from RadiopharmaceuticalStartDateTime{other}."
         objection = f"RadiopharmaceuticalStartDateTime gives an uptake of {uptake:.0f} s"
-    time = text_of(item, "RadiopharmaceuticalStartTime")
-    if not time:
+    text = text_of(item, "RadiopharmaceuticalStartTime")
+    if not text:
         raise PETError(f"{objection} and RadiopharmaceuticalStartTime is missing, SUV cannot be computed")
     if half_life is None or half_life > SHORT_LIVED:
         raise PETError(f"{objection}, and a time of day alone does not tell the day for this half-life")
-    try:
-        moment = datetime.combine(reference.date(), TM(time))
-    except (ValueError, TypeError) as error:
-        raise PETError("RadiopharmaceuticalStartTime is not a DICOM time") from error
+    moment = datetime.combine(reference.date(), _time_of_day(text))
     uptake = (reference - moment).total_seconds()
     day = "on the day of the reference time"
     if uptake < 0:
@@ -279,5 +303,25 @@ def administration_time(
                 f"before gives an uptake of {shifted:.0f} s, expected at most {longest:.0f} s"
             )
         uptake = shifted
+    if longest is not None and uptake > longest:
+        day += f", more than the usual {longest:.0f} s"
     rejected = "" if date_time is None else f" ({objection}, not believed)"
     return moment, f"Uptake {uptake:.0f} s from RadiopharmaceuticalStartTime {day}{rejected}."
+
+
+def _time_of_day(text: str) -> time:
+    try:
+        return TM(text)
+    except (ValueError, TypeError) as error:
+        raise PETError("RadiopharmaceuticalStartTime is not a DICOM time") from error
+
+
+def _other_time_of_day(item: Dataset, believed: datetime) -> str:
+    """Return half a sentence on a RadiopharmaceuticalStartTime that disagrees, or nothing."""
+    text = text_of(item, "RadiopharmaceuticalStartTime")
+    if not text:
+        return ""
+    apart = (datetime.combine(believed.date(), _time_of_day(text)) - believed).total_seconds()
+    # The nearest of the day before, the same day and the next.
+    apart = (apart + 43200) % 86400 - 43200
+    return f" (RadiopharmaceuticalStartTime is {apart:+.0f} s from it)" if abs(apart) > DISAGREEMENT else ""

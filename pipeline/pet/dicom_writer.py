@@ -1,4 +1,4 @@
-"""Write a `PETSeries` as a DICOM PET series in Bq/mL, from which every viewer computes the same SUV.
+"""Write a `PETSeries` as a DICOM PET series from which every viewer computes the same SUV.
 
 A series that was read from DICOM becomes a derived series on exactly the source's grid; one that was not, such
 as a simulated scan, becomes a complete series of its own.
@@ -14,14 +14,19 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import format_number_as_ds
 
 from pipeline.pet.atomic import new_folder
+from pipeline.pet.dicom_deidentify import deidentify
 from pipeline.pet.dicom_derived import derived_headers
 from pipeline.pet.dicom_geometry import to_native
+from pipeline.pet.dicom_options import DicomOptions
 from pipeline.pet.dicom_original import original_headers
+from pipeline.pet.dicom_private import remove_all_private
 from pipeline.pet.dicom_reader import read_dicom_series
+from pipeline.pet.dicom_reference import state_quantities, state_reference, state_units
 from pipeline.pet.errors import PETError, naming
+from pipeline.pet.header import PETHeader
 from pipeline.pet.nifti import is_nifti_name
 from pipeline.pet.series import PETSeries
-from pipeline.pet.suv import suvbw_factor_of
+from pipeline.pet.suv import stored_header, suvbw_factor_of
 
 __all__ = ["quantise", "write_dicom_series"]
 
@@ -102,13 +107,22 @@ def _is_from_dicom(series: PETSeries) -> bool:
     return bool(series.source_files) and not is_nifti_name(series.source_files[0])
 
 
-def _factor(series: PETSeries) -> float:
-    """Return SUVbw per Bq/mL as a reader of the series to be written will compute it."""
-    if not _is_from_dicom(series):
-        return suvbw_factor_of(replace(series.header, units="BQML"))
-    if series.suvbw_factor is None:
-        raise PETError("the source series is not in Bq/mL, cannot write a series derived from it")
-    return series.suvbw_factor
+def _derived(
+    series: PETSeries, meaning: PETHeader, *, description: str, derivation: str, options: DicomOptions
+) -> tuple[list[Dataset], NDArray[np.float64]]:
+    """Return the headers of a series derived from DICOM that say what its stored values mean."""
+    headers, affine = derived_headers(series, description=description, derivation=derivation)
+    state_quantities(headers, series.header)
+    is_converted = series.header.units != "BQML" or series.header.decay_correction not in {"START", "ADMIN"}
+    is_multi_frame = headers[0].SourceImageSequence[0].get("ReferencedFrameNumber") is not None
+    drops_private = options.deidentify or not options.keep_private
+    if is_converted or is_multi_frame or drops_private:
+        state_reference(headers, meaning)
+    state_units(headers, options.units)
+    if drops_private:
+        for header in headers:
+            remove_all_private(header)
+    return headers, affine
 
 
 def _verify(folder: Path, series: PETSeries, *, half_steps: NDArray[np.float64], affine: NDArray[np.float64]) -> None:
@@ -128,18 +142,20 @@ def write_dicom_series(
     description: str,
     derivation: str | None = None,
     subject_id: str = "ANONYMOUS",
+    options: DicomOptions | None = None,
 ) -> Path:
-    """Write a series as DICOM PET images, one file a slice, in 16-bit Bq/mL with a slope for each slice.
+    """Write a series as DICOM PET images, one file a slice, 16-bit integers with a slope for each slice.
 
     If the series was read from DICOM, the result is derived from it: same patient, study, frame of reference,
-    times, radiopharmaceutical and grid; new series and instances, which refer to the source. Else it is a
-    series of `subject_id` with synthetic dates. Files are named ``PET_0001.dcm`` after InstanceNumber. The
-    folder appears only when every file has been read back and compared.
+    times, radiopharmaceutical and grid; new series and instances, which refer to the source. Where the source
+    is in other units than Bq/mL, or not corrected for decay, the result is corrected to a reference time that it
+    states. Else it is a series of `subject_id` with synthetic dates. Files are named ``PET_0001.dcm`` after
+    InstanceNumber. The folder appears only when every file has been read back and compared.
 
     Parameters
     ----------
     series
-        The volume, with dose, weight and times, since Bq/mL is computed back from SUVbw.
+        The volume; for Bq/mL with dose, weight and times, since that is computed back from SUVbw.
     folder
         New or empty folder.
     description
@@ -148,7 +164,9 @@ def write_dicom_series(
         DerivationDescription, at most 1024 characters: what was done to the source. By default `description`
         for a series that was read from DICOM; a series that was not is then written as an original.
     subject_id
-        PatientID and PatientName of a series that was not read from DICOM.
+        PatientID and PatientName of a series that was not read from DICOM, or is de-identified.
+    options
+        Units, private attributes and de-identification; by default Bq/mL, kept, and none.
 
     Returns
     -------
@@ -167,14 +185,23 @@ def write_dicom_series(
         _check_text("subject_id", subject_id, MAX_DESCRIPTION)
         if derivation is not None:
             _check_text("derivation", derivation, MAX_DERIVATION)
-        factor = _factor(series)
+        options = options or DicomOptions()
+        meaning = stored_header(series.header, units=options.units)
+        factor = suvbw_factor_of(meaning)
         with new_folder(folder) as temporary:
             if _is_from_dicom(series):
-                headers, affine = derived_headers(series, description=description, derivation=derivation or description)
+                headers, affine = _derived(
+                    series, meaning, description=description, derivation=derivation or description, options=options
+                )
             else:
                 headers, affine = original_headers(
-                    series, description=description, derivation=derivation, subject_id=subject_id
+                    replace(series, header=meaning),
+                    description=description,
+                    derivation=derivation,
+                    subject_id=subject_id,
                 )
+            if options.deidentify:
+                deidentify(headers, subject_id=subject_id, key=options.deidentification_key)
             native = to_native(series.suv, affine)
             half_steps = np.empty(len(headers))
             for k, header in enumerate(headers):

@@ -1,10 +1,12 @@
 """The one error type for PET input that cannot be trusted."""
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["PETError", "naming"]
+__all__ = ["PETError", "naming", "reason_of"]
 
 
 class PETError(ValueError):
@@ -12,6 +14,14 @@ class PETError(ValueError):
 
     The message is one line: the file or folder, what was found, what was expected.
     """
+
+
+def reason_of(error: Exception) -> str:
+    """Return what a library says in an error, in one line, without the bytes that it quotes from the file.
+
+    Those may be any element's, and hold the patient's name.
+    """
+    return re.sub(r"""\bb(["']).*\1""", "some bytes", " ".join(str(error).split())) or type(error).__name__
 
 
 @contextmanager
@@ -32,9 +42,11 @@ def naming(path: str | Path) -> Iterator[None]:
         yield
     except PETError as error:
         message = str(error)
-        if message.startswith(str(path)):
+        if message.startswith(f"{path}:") or message.startswith(f"{path}{os.sep}"):
             raise
         raise PETError(f"{path}: {message}") from error
     except OSError as error:
         where = error.filename if error.filename is not None else path
-        raise PETError(f"{where}: {error.strerror or error}") from error
+        # pydicom puts a whole traceback into the message of an error met while writing an element.
+        reason = error.strerror or str(error).partition("\n")[0]
+        raise PETError(f"{where}: {reason}") from error

@@ -19,7 +19,7 @@ class PETHeader:
     """Units (0054,1001) of the values in the source: ``"BQML"`` [Bq/mL], ``"GML"`` [g/mL], ..."""
 
     suv_type: str = ""
-    """SUVType (0054,1006) of the source; empty means body weight."""
+    """SUVType (0054,1006) of the source: ``"BW"``, ``"LBM"``, ``"BSA"``, ...; empty means body weight."""
 
     decay_correction: str = ""
     """DecayCorrection (0054,1102): ``"START"``, ``"ADMIN"`` or ``"NONE"``."""
@@ -49,10 +49,17 @@ class PETHeader:
     """Start of the administration [s] after the start of the acquisition, so negative after an uptake."""
 
     reference_time: float | None = None
-    """Time to which the voxels are decay-corrected [s] after the start of the acquisition."""
+    """Time to which the voxels are decay-corrected [s] after the start of the acquisition; None for
+    DecayCorrection NONE, where every slice has a time of its own."""
 
     frame_duration: float | None = None
     """Duration of one bed position [s]."""
+
+    suv_per_count: float | None = None
+    """SUVbw [g/mL] per count, a factor that a vendor states for Units ``"CNTS"``."""
+
+    activity_per_count: float | None = None
+    """Activity concentration [Bq/mL] per count, a factor that a vendor states for Units ``"CNTS"``."""
 
     attenuation_corrected: bool = True
     """Whether the image is corrected for attenuation."""

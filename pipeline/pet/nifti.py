@@ -6,6 +6,7 @@ import os
 import zlib
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass, replace
 from io import IOBase
 from itertools import product
 from pathlib import Path
@@ -20,11 +21,12 @@ from numpy.typing import NDArray
 from pipeline.pet.atomic import replaced_file
 from pipeline.pet.dicom_geometry import to_canonical
 from pipeline.pet.errors import PETError, naming
+from pipeline.pet.header import PETHeader
 from pipeline.pet.series import PETSeries
 from pipeline.pet.sidecar import header_from_sidecar, number_in, sidecar_of
 from pipeline.pet.suv import suvbw_factor_of
 
-__all__ = ["is_nifti_name", "read_nifti", "write_nifti"]
+__all__ = ["NiftiSurvey", "is_nifti_name", "read_nifti", "survey_nifti", "write_nifti"]
 
 SUFFIXES = (".nii.gz", ".nii")
 
@@ -123,7 +125,7 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
         raise PETError(f"sidecar {path.name} is missing, SUV cannot be computed")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PETError(f"sidecar {path.name} is not JSON ({error})") from error
     if not isinstance(content, dict):
         raise PETError(f"sidecar {path.name} holds a {type(content).__name__}, expected an object")
@@ -131,7 +133,7 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
 
 
 def read_nifti(path: str | Path) -> PETSeries:
-    """Read a static NIfTI volume in Bq/mL or SUVbw, with the JSON sidecar of the same stem.
+    """Read a static NIfTI volume in activity concentration or SUVbw, with the JSON sidecar of the same stem.
 
     Axes are flipped and permuted, never resampled, to the closest RAS+ orientation.
 
@@ -148,36 +150,64 @@ def read_nifti(path: str | Path) -> PETSeries:
     """
     path = Path(path)
     with naming(path):
-        sidecar_path = _sidecar_path(path)
-        if not path.is_file():
-            raise PETError("no such file")
-        sidecar = _read_sidecar(sidecar_path)
-        with naming(sidecar_path.name):
-            header, notes = header_from_sidecar(sidecar)
-            stated = number_in(sidecar, "SUVbwFactor", positive=True)
-            factor = None
-            if header.units != "GML":
-                if stated is not None and header.injected_dose is None and header.attenuation_corrected:
-                    factor = stated
-                else:
-                    factor = suvbw_factor_of(header)
-                if stated is not None and abs(factor / stated - 1) > FACTOR_AGREEMENT:
-                    raise PETError(f"SUVbwFactor is {stated:.6e}, dose and weight give {factor:.6e}")
+        stated = survey_nifti(path)
         voxels, affine = _read_image(path)
-        if factor is not None:
-            voxels *= np.float32(factor)
+        if stated.factor is not None:
+            voxels *= np.float32(stated.factor)
         suv, affine = to_canonical(voxels, affine)
-        origin = "SUVbw" if factor is None else f"Bq/mL, SUVbw factor {factor:.6e} g/mL per Bq/mL"
-        history = sidecar.get("Provenance")
-        earlier = [str(sentence) for sentence in history] if isinstance(history, list) else []
         return PETSeries(
             suv=suv,
             affine=affine,
-            header=header,
-            suvbw_factor=factor,
-            provenance=(*earlier, f"Read from NIfTI in {origin}.", *notes),
+            header=stated.header,
+            suvbw_factor=stated.factor,
+            provenance=stated.provenance,
             source_files=(path,),
         )
+
+
+@dataclass(frozen=True)
+class NiftiSurvey:
+    """What the sidecar of a NIfTI volume says, before any voxel is read."""
+
+    header: PETHeader
+    """What SUV depends on."""
+
+    factor: float | None
+    """SUVbw per stored unit, None if the volume is SUVbw already."""
+
+    provenance: tuple[str, ...]
+    """How the factor came about, after the history in the sidecar, one sentence each."""
+
+
+def survey_nifti(path: Path) -> NiftiSurvey:
+    """Read the sidecar of a NIfTI volume, and work out the factor.
+
+    Raises
+    ------
+    PETError
+        If the file or its sidecar is missing, or lacks what SUV needs.
+    """
+    sidecar_path = _sidecar_path(path)
+    if not path.is_file():
+        raise PETError("no such file")
+    sidecar = _read_sidecar(sidecar_path)
+    with naming(sidecar_path.name):
+        found = header_from_sidecar(sidecar)
+        header = found.header
+        stated = number_in(sidecar, "SUVbwFactor", positive=True)
+        factor, origin = None, "SUVbw"
+        if header.units != "GML":
+            if stated is not None and header.injected_dose is None and header.attenuation_corrected:
+                factor = stated
+            else:
+                timed = header if found.average_time is None else replace(header, reference_time=found.average_time)
+                factor = suvbw_factor_of(timed) * found.unit
+            origin = f"{sidecar['Units']}, SUVbw factor {factor:.6e} g/mL per {sidecar['Units']}"
+            if stated is not None and abs(factor / stated - 1) > FACTOR_AGREEMENT:
+                raise PETError(f"SUVbwFactor is {stated:.6e}, dose and weight give {factor:.6e}")
+    history = sidecar.get("Provenance")
+    earlier = [str(sentence) for sentence in history] if isinstance(history, list) else []
+    return NiftiSurvey(header, factor, (*earlier, f"Read from NIfTI in {origin}.", *found.notes))
 
 
 def _image_of(series: PETSeries) -> nib.Nifti1Image:
@@ -228,7 +258,9 @@ def write_nifti(series: PETSeries, path: str | Path, *, extra: Mapping[str, Any]
     path = Path(path)
     with naming(path):
         sidecar_path = _sidecar_path(path)
-        sidecar = sidecar_of(series.header, suvbw_factor=series.suvbw_factor, provenance=series.provenance)
+        # The entry is SUVbw per Bq/mL: the factor of another source quantity is told in the provenance alone.
+        factor = series.suvbw_factor if series.header.units == "BQML" else None
+        sidecar = sidecar_of(series.header, suvbw_factor=factor, provenance=series.provenance)
         taken = sorted(set(sidecar) & set(extra or {}))
         if taken:
             raise PETError(f"extra sidecar entries {', '.join(taken)} are taken, expected other names")

@@ -11,12 +11,12 @@ __all__ = ["read_pet"]
 
 
 def read_pet(path: str | Path) -> PETSeries:
-    """Read a PET series into SUVbw: a folder of DICOM slices, or a NIfTI file with its JSON sidecar.
+    """Read a PET series into SUVbw: DICOM slices, a DICOM multi-frame image, or NIfTI with its JSON sidecar.
 
     Parameters
     ----------
     path
-        Folder of one DICOM series, or a file ending in .nii or .nii.gz.
+        Folder of one DICOM series, the file of an enhanced PET image, or a file ending in .nii or .nii.gz.
 
     Raises
     ------
@@ -27,8 +27,6 @@ def read_pet(path: str | Path) -> PETSeries:
     with naming(path):
         if not path.exists():
             raise PETError("no such file or folder")
-        if path.is_dir():
-            return read_dicom_series(path)
-        if is_nifti_name(path):
+        if is_nifti_name(path) and not path.is_dir():
             return read_nifti(path)
         return read_dicom_series(path)

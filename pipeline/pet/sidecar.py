@@ -8,16 +8,19 @@ of day are neither read nor written.
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.pet.errors import PETError
 from pipeline.pet.header import PETHeader
 from pipeline.pet.nuclides import HALF_LIFE, nuclide_from_name
+from pipeline.pet.suv import average_activity_time, stored_header
 
-__all__ = ["header_from_sidecar", "number_in", "sidecar_of"]
+__all__ = ["SidecarHeader", "header_from_sidecar", "number_in", "sidecar_of"]
 
-UNITS = {"Bq/mL": "BQML", "g/mL": "GML"}
-"""Units of a sidecar, and what DICOM calls them."""
+UNITS = {"Bq/mL": ("BQML", 1.0), "g/mL": ("GML", 1.0), "kBq/mL": ("BQML", 1e3), "MBq/mL": ("BQML", 1e6)}
+"""For each Units of a sidecar: what DICOM calls the quantity, and how many of its units one is. PET-BIDS writes
+Bq/mL; any case is read, since tools write Bq/ml, too."""
 
 ACTIVITY_UNITS = {"Bq": 1.0, "kBq": 1e3, "MBq": 1e6, "GBq": 1e9, "mCi": 3.7e7}
 """Becquerel per unit of InjectedRadioactivity."""
@@ -38,7 +41,11 @@ def number_in(sidecar: Mapping[str, Any], key: str, *, positive: bool = False) -
     value = sidecar.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    try:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError as error:
+        raise PETError(f"{key} is too large for a number") from error
+    if not is_number:
         raise PETError(f"{key} is {value!r}, expected a number")
     if positive and value <= 0:
         raise PETError(f"{key} is {value}, expected a positive number")
@@ -55,7 +62,7 @@ def _injected_dose(sidecar: Mapping[str, Any]) -> float | None:
     if dose is None:
         return None
     unit = sidecar.get("InjectedRadioactivityUnits")
-    if unit not in ACTIVITY_UNITS:
+    if not isinstance(unit, str) or unit not in ACTIVITY_UNITS:
         raise PETError(f"InjectedRadioactivityUnits is {unit!r}, expected one of {', '.join(ACTIVITY_UNITS)}")
     return dose * ACTIVITY_UNITS[unit]
 
@@ -70,17 +77,49 @@ def _decay_correction(sidecar: Mapping[str, Any]) -> str:
     return "START" if corrected else "NONE"
 
 
-def header_from_sidecar(sidecar: Mapping[str, Any]) -> tuple[PETHeader, tuple[str, ...]]:
-    """Return what SUV depends on, and a sentence for each value that was completed.
+@dataclass(frozen=True)
+class SidecarHeader:
+    """What a sidecar says about SUV."""
+
+    header: PETHeader
+    """What SUV depends on."""
+
+    unit: float
+    """How many Bq/mL, or g/mL, one unit of the voxels is."""
+
+    average_time: float | None
+    """Without decay correction: when the activity was that of its average [s], on the clock of `header`."""
+
+    notes: tuple[str, ...]
+    """A sentence for each value that was completed."""
+
+
+def _units(sidecar: Mapping[str, Any]) -> tuple[str, float]:
+    units = sidecar.get("Units")
+    known = {name.lower(): meaning for name, meaning in UNITS.items()}
+    if not isinstance(units, str) or units.lower() not in known:
+        raise PETError(f"Units is {units!r}, expected one of {', '.join(UNITS)}")
+    return known[units.lower()]
+
+
+def _first_number(sidecar: Mapping[str, Any], key: str, *, positive: bool = False) -> float | None:
+    """Return the one number of a PET-BIDS list, or a plain number."""
+    values = sidecar.get(key)
+    if isinstance(values, list) and len(values) > 1:
+        raise PETError(f"{key} lists {len(values)} frames, expected one static frame")
+    value = values[0] if isinstance(values, list) and values else values
+    return number_in({key: None if value == [] else value}, key, positive=positive)
+
+
+def header_from_sidecar(sidecar: Mapping[str, Any]) -> SidecarHeader:
+    """Return what SUV depends on.
 
     Raises
     ------
     PETError
-        If the units are neither Bq/mL nor g/mL, or a value has the wrong type or sign.
+        If the units are neither activity concentration nor g/mL, or a value has the wrong type or sign.
     """
-    units = sidecar.get("Units")
-    if units not in UNITS:
-        raise PETError(f"Units is {units!r}, expected one of {', '.join(UNITS)}")
+    units, unit = _units(sidecar)
     suv_type = _text(sidecar, "SUVType").upper()
     if suv_type not in {"", "BW"}:
         raise PETError(f"SUVType is {suv_type}, expected BW")
@@ -91,19 +130,22 @@ def header_from_sidecar(sidecar: Mapping[str, Any]) -> tuple[PETHeader, tuple[st
         half_life = HALF_LIFE[nuclide]
         notes.append(f"RadionuclideHalfLife is missing, {half_life:.1f} s of {nuclide} was used.")
     attenuation = _text(sidecar, "AttenuationCorrection")
-    if not attenuation and units == "Bq/mL":
+    if not attenuation and units == "BQML":
         notes.append("The sidecar does not say whether the image is corrected for attenuation.")
     scan_start = number_in(sidecar, "ScanStart") or 0.0
     times = {key: number_in(sidecar, key) for key in ("InjectionStart", "ImageDecayCorrectionTime")}
     injection, reference = (None if time is None else time - scan_start for time in times.values())
-    durations = sidecar.get("FrameDuration")
-    if isinstance(durations, list) and len(durations) > 1:
-        raise PETError(f"FrameDuration lists {len(durations)} frames, expected one static frame")
-    duration = durations[0] if isinstance(durations, list) and durations else durations
+    duration = _first_number(sidecar, "FrameDuration", positive=True)
+    decay_correction = _decay_correction(sidecar)
+    average_time = None
+    if decay_correction == "NONE" and duration is not None and half_life is not None:
+        frame_start = _first_number(sidecar, "FrameTimesStart") or 0.0
+        average_time = frame_start - scan_start + average_activity_time(duration, half_life)
+        notes.append("The image is not corrected for decay; SUV is, from the middle of its frame.")
     header = PETHeader(
-        units=UNITS[units],
+        units=units,
         suv_type=suv_type,
-        decay_correction=_decay_correction(sidecar),
+        decay_correction=decay_correction,
         patient_weight=number_in(sidecar, "BodyWeight", positive=True),
         patient_height=number_in(sidecar, "BodyHeight", positive=True),
         patient_sex=SEXES.get(_text(sidecar, "Sex").lower(), ""),
@@ -112,14 +154,14 @@ def header_from_sidecar(sidecar: Mapping[str, Any]) -> tuple[PETHeader, tuple[st
         radionuclide_half_life=half_life,
         injected_dose=_injected_dose(sidecar),
         administration_time=injection,
-        reference_time=reference,
-        frame_duration=number_in({"FrameDuration": duration}, "FrameDuration", positive=True),
+        reference_time=None if decay_correction == "NONE" else reference,
+        frame_duration=duration,
         attenuation_corrected=attenuation.lower() not in {"none", "n/a", "no"},
         manufacturer=_text(sidecar, "Manufacturer"),
         model_name=_text(sidecar, "ManufacturersModelName"),
         reconstruction_method=_text(sidecar, "ReconMethodName"),
     )
-    return header, tuple(notes)
+    return SidecarHeader(header, unit, average_time, tuple(notes))
 
 
 def sidecar_of(header: PETHeader, *, suvbw_factor: float | None, provenance: tuple[str, ...]) -> dict[str, Any]:
@@ -134,6 +176,9 @@ def sidecar_of(header: PETHeader, *, suvbw_factor: float | None, provenance: tup
     provenance
         How the volume came about.
     """
+    if header.decay_correction == "NONE":
+        # SUV is corrected for decay, whatever its source was.
+        header = stored_header(header)
     entries: dict[str, Any] = {
         "Modality": "PT",
         "Units": "g/mL",
@@ -150,7 +195,7 @@ def sidecar_of(header: PETHeader, *, suvbw_factor: float | None, provenance: tup
         "TimeZero": "ScanStart",
         "ScanStart": 0.0,
         "InjectionStart": header.administration_time,
-        "ImageDecayCorrected": {"START": True, "ADMIN": True, "NONE": False}.get(header.decay_correction),
+        "ImageDecayCorrected": header.decay_correction in {"START", "ADMIN"} or None,
         "ImageDecayCorrectionTime": header.reference_time,
         "FrameTimesStart": [0.0],
         "FrameDuration": None if header.frame_duration is None else [header.frame_duration],

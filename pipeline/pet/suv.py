@@ -5,14 +5,27 @@ Sources: QIBA vendor-neutral SUV pseudo-code (2012); DICOM PS3.3 C.8.9.1.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
+from pipeline.pet.body_size import suvbw_per_suv
 from pipeline.pet.errors import PETError
 from pipeline.pet.header import PETHeader
 
-__all__ = ["average_activity_time", "decay_constant", "decay_factor", "suvbw_factor", "suvbw_factor_of"]
+__all__ = [
+    "average_activity_time",
+    "check_units",
+    "decay_constant",
+    "decay_factor",
+    "stored_header",
+    "suvbw_factor",
+    "suvbw_factor_of",
+]
 
-MIN_ACTIVITY_FRACTION = 2.0**-60
+MIN_ACTIVITY_FRACTION = 2.0**-10
 """Smaller fractions of the dose left at the reference time are taken for an error in the times."""
+
+EARLIEST_UPTAKE = -3600.0
+"""A shorter uptake [s] is taken for an error: a dynamic scan may start before the administration."""
 
 
 def decay_constant(half_life: float) -> float:
@@ -88,14 +101,17 @@ def suvbw_factor(*, patient_weight: float, injected_dose: float, remaining_fract
     return 1000.0 * patient_weight / (injected_dose * remaining_fraction)
 
 
-def _remaining_at_start(header: PETHeader) -> float:
+def _remaining_at_reference(header: PETHeader) -> float:
     if header.radionuclide_half_life is None:
         raise PETError("RadionuclideHalfLife is missing, SUV cannot be computed")
-    if header.uptake_time is None:
+    uptake = header.uptake_time
+    if uptake is None:
         raise PETError("time from administration to reference is unknown, SUV cannot be computed")
-    fraction = decay_factor(header.uptake_time, header.radionuclide_half_life)
-    if not MIN_ACTIVITY_FRACTION < fraction < 1 / MIN_ACTIVITY_FRACTION:
-        raise PETError(f"uptake of {header.uptake_time:.0f} s leaves {fraction:.1e} of the dose")
+    if uptake < EARLIEST_UPTAKE:
+        raise PETError(f"administration is {-uptake:.0f} s after the reference time, SUV cannot be computed")
+    fraction = decay_factor(uptake, header.radionuclide_half_life)
+    if fraction < MIN_ACTIVITY_FRACTION:
+        raise PETError(f"uptake of {uptake:.0f} s leaves {fraction:.1e} of the dose, SUV cannot be computed")
     return fraction
 
 
@@ -103,44 +119,57 @@ def _remaining_at_administration(header: PETHeader) -> float:
     return 1.0
 
 
-def _factor_from_activity(header: PETHeader) -> float:
-    if header.decay_correction in REFUSED_DECAY_CORRECTIONS:
-        reason = REFUSED_DECAY_CORRECTIONS[header.decay_correction]
-        raise PETError(f"DecayCorrection is {header.decay_correction}, {reason}")
-    if header.decay_correction not in DECAY_CORRECTIONS:
-        found = header.decay_correction or "missing"
-        raise PETError(f"DecayCorrection is {found}, expected {' or '.join(DECAY_CORRECTIONS)}")
-    if not header.patient_weight:
-        raise PETError("PatientWeight is missing or 0, SUV cannot be computed")
-    if not header.injected_dose:
-        raise PETError("RadionuclideTotalDose is missing or 0, SUV cannot be computed")
-    return suvbw_factor(
-        patient_weight=header.patient_weight,
-        injected_dose=header.injected_dose,
-        remaining_fraction=DECAY_CORRECTIONS[header.decay_correction](header),
-    )
-
-
 DECAY_CORRECTIONS: dict[str, Callable[[PETHeader], float]] = {
-    "START": _remaining_at_start,
+    "START": _remaining_at_reference,
+    # Without correction, the reference time is the moment of average activity of each slice's own frame.
+    "NONE": _remaining_at_reference,
     "ADMIN": _remaining_at_administration,
 }
 """For each DecayCorrection: header -> fraction of the dose left at the time the voxels are corrected to."""
 
-REFUSED_DECAY_CORRECTIONS: dict[str, str] = {
-    "NONE": "SUV of an image without decay correction is not supported",
-}
-"""Decay corrections that DICOM defines and that are refused, with the reason."""
+
+def _factor_from_activity(header: PETHeader) -> float:
+    if header.decay_correction not in DECAY_CORRECTIONS:
+        found = header.decay_correction or "missing"
+        raise PETError(f"DecayCorrection is {found}, expected {' or '.join(DECAY_CORRECTIONS)}")
+    quantities = {"PatientWeight": header.patient_weight, "RadionuclideTotalDose": header.injected_dose}
+    for name, value in quantities.items():
+        if not value:
+            raise PETError(f"{name} is {'missing' if value is None else '0'}, SUV cannot be computed")
+    return suvbw_factor(
+        patient_weight=header.patient_weight or 0.0,
+        injected_dose=header.injected_dose or 0.0,
+        remaining_fraction=DECAY_CORRECTIONS[header.decay_correction](header),
+    )
+
+
+def _factor_from_counts(header: PETHeader) -> float:
+    if header.suv_per_count is not None:
+        return header.suv_per_count
+    if header.activity_per_count is not None:
+        return header.activity_per_count * _factor_from_activity(header)
+    raise PETError("Units is CNTS without the vendor's SUV or activity factor, SUV cannot be computed")
+
+
+def _factor_from_suv(header: PETHeader) -> float:
+    return 1.0 if header.suv_type in {"", "BW"} else suvbw_per_suv(header, header.suv_type)
+
+
+def _factor_from_suv_by_area(header: PETHeader) -> float:
+    if header.suv_type not in {"", "BSA"}:
+        raise PETError(f"Units is CM2ML with SUVType {header.suv_type}, expected BSA")
+    return suvbw_per_suv(header, "BSA")
+
 
 UNITS: dict[str, Callable[[PETHeader], float]] = {
     "BQML": _factor_from_activity,
+    "CNTS": _factor_from_counts,
+    "GML": _factor_from_suv,
+    "CM2ML": _factor_from_suv_by_area,
 }
 """For each Units: header -> SUVbw per unit of the stored quantity."""
 
 REFUSED_UNITS: dict[str, str] = {
-    "CNTS": "SUV from counts and a vendor's private factor is not supported",
-    "GML": "SUV of a series in g/mL, of whichever SUVType, is not supported",
-    "CM2ML": "SUV of a series in cm2/mL (body surface area) is not supported",
     "CPS": "counts per second are not calibrated, SUV cannot be computed",
     "PROPCNTS": "values proportional to counts are not calibrated, SUV cannot be computed",
     "PROPCPS": "values proportional to counts per second are not calibrated, SUV cannot be computed",
@@ -150,19 +179,54 @@ REFUSED_UNITS: dict[str, str] = {
 """Units that DICOM defines and that are refused, with the reason."""
 
 
-def suvbw_factor_of(header: PETHeader) -> float:
-    """Return SUVbw per unit of the quantity that a series stores, [g/mL] per [`header.units`].
+def check_units(units: str) -> None:
+    """Check that SUVbw can be computed from a quantity.
 
     Raises
     ------
     PETError
-        If the units or the decay correction are not supported, an attribute that SUV needs is missing, or the
-        image is not corrected for attenuation.
+        Saying why not, or what was expected.
+    """
+    if units in REFUSED_UNITS:
+        raise PETError(f"Units is {units}, {REFUSED_UNITS[units]}")
+    if units not in UNITS:
+        raise PETError(f"Units is {units or 'missing'}, expected {' or '.join(UNITS)}")
+
+
+def suvbw_factor_of(header: PETHeader) -> float:
+    """Return SUVbw per unit of the quantity that a series stores, [g/mL] per [`header.units`].
+
+    Parameters
+    ----------
+    header
+        What SUV depends on. Without decay correction, `reference_time` is the moment of average activity of one
+        slice's frame, and the factor is that slice's.
+
+    Raises
+    ------
+    PETError
+        If the units or the decay correction are not supported, an attribute that SUV needs is missing or
+        impossible, or the image is not corrected for attenuation.
     """
     if not header.attenuation_corrected:
         raise PETError("image is not corrected for attenuation, SUV cannot be computed")
-    if header.units in REFUSED_UNITS:
-        raise PETError(f"Units is {header.units}, {REFUSED_UNITS[header.units]}")
-    if header.units not in UNITS:
-        raise PETError(f"Units is {header.units or 'missing'}, expected {' or '.join(UNITS)}")
+    check_units(header.units)
     return UNITS[header.units](header)
+
+
+def stored_header(header: PETHeader, *, units: str = "BQML") -> PETHeader:
+    """Return the header of the same series when it is stored in decay-corrected Bq/mL, or in SUVbw.
+
+    A series without decay correction, or that does not say, is then corrected to the start of its acquisition.
+
+    Parameters
+    ----------
+    header
+        What the SUV of the source depends on.
+    units
+        ``"BQML"`` or ``"GML"``.
+    """
+    if header.decay_correction not in {"START", "ADMIN"}:
+        header = replace(header, decay_correction="START", reference_time=header.reference_time or 0.0)
+    suv_type = "BW" if units == "GML" else ""
+    return replace(header, units=units, suv_type=suv_type, suv_per_count=None, activity_per_count=None)

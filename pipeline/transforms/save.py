@@ -3,7 +3,6 @@
 import hashlib
 import re
 from collections.abc import Hashable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from monai.transforms import MapTransform
 from torch import Tensor
 
 from pipeline import __version__
-from pipeline.pet import PETError, PETSeries, read_pet, write_dicom_series, write_nifti
-from pipeline.pet.suv import suvbw_factor_of
+from pipeline.pet import DicomOptions, PETError, PETSeries, read_pet, write_dicom_series, write_nifti
+from pipeline.pet.suv import stored_header, suvbw_factor_of
 from pipeline.transforms.scale import unscale_suv
 
 __all__ = ["SavePETd", "scan_name", "tensor_to_pet", "write_denoised"]
@@ -43,31 +42,35 @@ def scan_name(series: PETSeries) -> str:
 
 
 def write_denoised(
-    series: PETSeries, folder: str | Path, *, name: str, method: str, dicom_folder: str = "dicom"
-) -> None:
-    """Write a denoised series as ``NAME_desc-denoised_pet.nii.gz`` with sidecar, and as a DICOM series in Bq/mL.
+    series: PETSeries,
+    folder: str | Path,
+    *,
+    name: str,
+    method: str,
+    dicom_folder: str = "dicom",
+    options: DicomOptions | None = None,
+) -> str | None:
+    """Write a denoised series as ``NAME_desc-denoised_pet.nii.gz`` with sidecar, and as a DICOM series.
 
-    DICOM needs dose, weight, half-life, times and corrections, so that every viewer computes the same SUV from it;
-    a series of SUVbw without them is written as NIfTI alone.
+    DICOM in Bq/mL needs dose, weight, half-life, times and corrections, so that every viewer computes the same SUV
+    from it; a series of SUVbw without them is written as NIfTI alone, unless ``options`` ask for SUVbw in DICOM. The
+    result then says why no DICOM was written; it is None if it was.
     """
+    options = options or DicomOptions()
     folder = Path(folder)
     write_nifti(series, folder / f"{name}_desc-denoised_pet.nii.gz", extra={"DenoisingMethod": method})
-    if _gives_suv_in_dicom(series):
-        write_dicom_series(
-            series,
-            folder / dicom_folder,
-            description=f"Denoised PET ({method})",
-            derivation=f"Denoised by unipet_3d {__version__}, method {method}",
-        )
-
-
-def _gives_suv_in_dicom(series: PETSeries) -> bool:
-    """Whether a reader of Bq/mL with this header can compute SUV."""
     try:
-        suvbw_factor_of(replace(series.header, units="BQML"))
-    except PETError:
-        return False
-    return True
+        suvbw_factor_of(stored_header(series.header, units=options.units))
+    except PETError as error:
+        return f"no reader could compute SUV from it: {error}"
+    write_dicom_series(
+        series,
+        folder / dicom_folder,
+        description=f"Denoised PET ({method})",
+        derivation=f"Denoised by unipet_3d {__version__}, method {method}",
+        options=options,
+    )
+    return None
 
 
 class SavePETd(MapTransform):

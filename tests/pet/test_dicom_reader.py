@@ -1,5 +1,6 @@
 """Reading a folder: the geometry, and every broken series that other readers let pass."""
 
+import os
 import random
 import re
 import shutil
@@ -141,6 +142,18 @@ def test_files_in_subfolders_and_other_files(dicom_folder):
     assert any("2 files that are not DICOM" in note for note in read.provenance)
 
 
+def test_what_a_mac_leaves_beside_each_file_is_left_out(dicom_folder):
+    for path in list(dicom_folder.glob("*.dcm")):
+        (dicom_folder / f"._{path.name}").write_bytes(bytes(120))
+    assert any("12 files that are not DICOM" in note for note in read_dicom_series(dicom_folder).provenance)
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_not_waited_for(dicom_folder):
+    os.mkfifo(dicom_folder / "pipe")
+    assert read_dicom_series(dicom_folder).suv.shape == (8, 10, 12)
+
+
 def test_a_dicomdir_is_left_out(dicom_folder):
     dataset = pydicom.dcmread(next(dicom_folder.glob("*.dcm")))
     dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
@@ -215,10 +228,13 @@ def _set(keyword: str, value: object):
     ("change", "words"),
     [
         (_set("Modality", "CT"), ["Modality is CT", "expected PT"]),
-        (_set("SOPClassUID", EnhancedPETImageStorage), ["Enhanced PET", "not supported"]),
-        (_set("Units", "CNTS"), ["Units is CNTS"]),
+        (_set("SOPClassUID", EnhancedPETImageStorage), ["Enhanced PET", "beside 11 other files"]),
+        (_set("Units", "CNTS"), ["Units is CNTS without the vendor's SUV or activity factor"]),
+        (_set("Units", "CPS"), ["Units is CPS", "not calibrated"]),
+        (_set("Units", "PROPCPS"), ["Units is PROPCPS", "not calibrated"]),
         (_set("Units", "PROPCNTS"), ["Units is PROPCNTS"]),
-        (_set("DecayCorrection", "NONE"), ["DecayCorrection is NONE"]),
+        (_set("DecayCorrection", "PART"), ["DecayCorrection is PART, expected START or NONE or ADMIN"]),
+        (_set("SeriesType", ["STATIC", "REPROJECTION"]), ["SeriesType is REPROJECTION"]),
         (_set("CorrectedImage", ["DECY", "SCAT"]), ["not corrected for attenuation"]),
         (_set("CorrectedImage", "DECY"), ["not corrected for attenuation"]),
         (_set("PatientWeight", "0"), ["PatientWeight is 0"]),
@@ -254,6 +270,7 @@ def test_what_is_wrong_with_the_whole_series(edit, change, words):
         (lambda d: d.pop("ImagePositionPatient"), ["ImagePositionPatient has 0 values, expected 3"]),
         (_set("Rows", 9), ["matrix is 8 x 9, expected 8 x 10"]),
         (_set("Rows", 60000), ["PixelData has 160 bytes, expected 960000"]),
+        (_set("DecayCorrectionDateTime", "20000101110000"), ["another DecayCorrectionDateTime"]),
         (lambda d: d.pop("PixelData"), ["PixelData is missing"]),
         (_set("PixelData", b"\0" * 100), ["PixelData has 100 bytes, expected 160"]),
     ],
@@ -308,14 +325,35 @@ def test_slice_shifted_sideways(edit):
     refuses(edit(move, number=4), "PET_0004.dcm", "shifted 2.000 mm sideways")
 
 
-@pytest.mark.parametrize("kind", ["DYNAMIC", "GATED"])
-def test_dynamic_and_gated_series(edit, dicom_folder, kind):
+@pytest.mark.parametrize(("kind", "keyword"), [("DYNAMIC", "FrameReferenceTime"), ("GATED", "TriggerTime")])
+def test_one_frame_of_a_dynamic_or_gated_series_is_chosen_by_hand(edit, dicom_folder, kind, keyword):
+    before = read_dicom_series(dicom_folder).suv
+    edit(lambda dataset: dataset.update({"NumberOfTimeSlices": 2}))
     edit(lambda dataset: setattr(dataset, "SeriesType", [kind, "IMAGE"]))
+    first = sorted(dicom_folder.glob("*.dcm"))
+    for path in first:
+        dataset = pydicom.dcmread(path)
+        setattr(dataset, keyword, "600000")
+        dataset.SOPInstanceUID = generate_uid()
+        dataset.save_as(path.with_name("frame2_" + path.name))
+        if keyword == "TriggerTime":
+            edit(lambda dataset: dataset.update({"TriggerTime": "0"}), number=int(path.stem[-4:]))
+    refuses(
+        dicom_folder,
+        f"2 slices at each of 12 positions (SeriesType {kind}): 2 frames of a dynamic or gated series, expected one",
+        f"put the files of one frame (one {keyword}) into a folder of their own",
+    )
+    for path in dicom_folder.glob("frame2_*"):
+        path.unlink()
+    read = read_dicom_series(dicom_folder)
+    np.testing.assert_array_equal(read.suv, before)
+    assert any(f"One of the 2 frames of a series of SeriesType {kind}." in note for note in read.provenance)
+
+
+def test_a_folder_that_was_copied_into_itself(dicom_folder):
     for path in sorted(dicom_folder.glob("*.dcm")):
-        shutil.copy(path, path.with_name("frame2_" + path.name))
-    refuses(dicom_folder, "2 slices at each of 12 positions", "dynamic or gated")
-    edit(lambda dataset: setattr(dataset, "NumberOfTimeSlices", 2))
-    refuses(dicom_folder, f"SeriesType is {kind} with 2 frames")
+        shutil.copy(path, path.with_name("copy_" + path.name))
+    refuses(dicom_folder, "2 slices at each of 12 positions", "the same slices 2 times")
 
 
 @pytest.mark.parametrize("keep", [0.2, 0.6, 0.97])
@@ -343,3 +381,38 @@ def test_pixels_that_cannot_be_decoded(dicom_folder):
 
 def test_the_result_is_a_pet_series(dicom_folder):
     assert isinstance(read_pet(str(dicom_folder)), PETSeries)
+
+
+def test_an_instance_uid_twice(edit, dicom_folder):
+    uid = pydicom.dcmread(dicom_folder / "PET_0002.dcm").SOPInstanceUID
+    folder = edit(lambda d: setattr(d, "SOPInstanceUID", uid), number=5)
+    refuses(folder, "PET_0005.dcm", "SOPInstanceUID is that of PET_0002.dcm")
+
+
+def test_a_missing_instance_uid(edit):
+    refuses(edit(lambda d: d.pop("SOPInstanceUID"), number=5), "PET_0005.dcm", "SOPInstanceUID is missing")
+
+
+def test_bits_that_contradict_each_other(edit):
+    refuses(edit(lambda d: setattr(d, "BitsStored", 12), number=5), "PET_0005.dcm", "HighBit is 15, expected 11")
+
+
+def test_a_file_cut_short_within_a_sequence_is_named(dicom_folder):
+    path = dicom_folder / "PET_0005.dcm"
+    dataset = pydicom.dcmread(path)
+    # Without a length of its own a sequence ends where its delimiter is found.
+    dataset["RadiopharmaceuticalInformationSequence"].is_undefined_length = True
+    item_of(dataset).is_undefined_length_sequence_item = True
+    dataset.save_as(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"\xfe\xff\x0d\xe0") + 8])
+    refuses(dicom_folder, "PET_0005.dcm: damaged DICOM file", "No tag to read")
+
+
+def test_a_folder_is_named_even_if_the_message_begins_alike(dicom_folder, tmp_path, monkeypatch):
+    dataset = pydicom.dcmread(dicom_folder / "PET_0005.dcm")
+    dataset.SeriesInstanceUID = generate_uid()
+    dataset.save_as(dicom_folder / "PET_0005.dcm")
+    dicom_folder.rename(tmp_path / "2")
+    monkeypatch.chdir(tmp_path)
+    refuses("2", "2: 2 series in one folder")

@@ -71,6 +71,30 @@ def test_activity_concentration_becomes_suv(written, series):
     assert read_nifti(in_mbq).suvbw_factor == pytest.approx(factor, rel=1e-12)
 
 
+@pytest.mark.parametrize(("units", "scale"), [("kBq/mL", 1e3), ("MBq/mL", 1e6), ("Bq/ml", 1.0)])
+def test_other_units_of_activity(written, series, units, scale):
+    factor = suvbw_factor_of(series.header) * scale
+    rewrite(written, (series.suv / factor).astype(np.float32))
+    read = read_nifti(change_sidecar(written, Units=units, SUVbwFactor=None))
+    assert read.suvbw_factor == pytest.approx(factor, rel=1e-12)
+    np.testing.assert_allclose(read.suv, series.suv, rtol=1e-6)
+
+
+def test_an_image_without_decay_correction(written, series, tmp_path):
+    # The mean over a frame of 120 s that starts 300 s after the scan, an hour and 300 s after the injection.
+    decay = np.log(2) / 6586.2
+    mean = 350e6 / 70e3 * np.exp(-decay * 3900) * (1 - np.exp(-decay * 120)) / (decay * 120)
+    rewrite(written, (series.suv * mean).astype(np.float32))
+    uncorrected = {"ImageDecayCorrected": False, "ImageDecayCorrectionTime": None, "FrameTimesStart": [300]}
+    read = read_nifti(change_sidecar(written, Units="Bq/mL", SUVbwFactor=None, **uncorrected))
+    np.testing.assert_allclose(read.suv, series.suv, rtol=1e-6)
+    assert read.header.decay_correction == "NONE"
+    # Written as SUV, it is corrected.
+    again = read_nifti(write_nifti(read, tmp_path / "again.nii"))
+    assert again.header.decay_correction == "START"
+    np.testing.assert_array_equal(again.suv, read.suv)
+
+
 def test_times_are_relative_to_any_zero(written, series):
     # Time zero at the injection, as PET-BIDS allows.
     change_sidecar(written, Units="Bq/mL", ScanStart=3600, InjectionStart=0, ImageDecayCorrectionTime=3600)
@@ -161,12 +185,18 @@ def test_missing_sidecar(written):
         ({"Units": "Bq/mL", "BodyWeight": "70 kg"}, "BodyWeight is '70 kg', expected a number"),
         ({"Units": "Bq/mL", "InjectedRadioactivityUnits": "Ci"}, "InjectedRadioactivityUnits is 'Ci'"),
         ({"Units": "Bq/mL", "InjectionStart": None}, "time from administration"),
-        ({"Units": "Bq/mL", "ImageDecayCorrected": False}, "DecayCorrection is NONE"),
+        (
+            {"Units": "Bq/mL", "ImageDecayCorrected": False, "FrameDuration": None},
+            "time from administration to reference is unknown",
+        ),
         ({"Units": "Bq/mL", "ImageDecayCorrected": None}, "DecayCorrection is missing"),
         ({"Units": "Bq/mL", "ImageDecayCorrected": "yes"}, "expected true or false"),
         ({"Units": "Bq/mL", "AttenuationCorrection": "none"}, "not corrected for attenuation"),
         ({"Units": "Bq/mL", "SUVbwFactor": 1e-3}, "SUVbwFactor is 1.000000e-03"),
         ({"FrameDuration": [60, 60]}, "FrameDuration lists 2 frames"),
+        ({"Units": ["g/mL"]}, "Units is ['g/mL'], expected one of Bq/mL, g/mL"),
+        ({"InjectedRadioactivityUnits": ["MBq"]}, "InjectedRadioactivityUnits is ['MBq']"),
+        ({"BodyWeight": 10**400}, "BodyWeight is too large for a number"),
     ],
 )
 def test_sidecars_that_do_not_do(written, changes, message):
@@ -176,7 +206,7 @@ def test_sidecars_that_do_not_do(written, changes, message):
     assert "scan.json" in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "[1, 2]", "{'Units': 1}"])
+@pytest.mark.parametrize("text", ["", "[1, 2]", "{'Units': 1}", "[" * 100_000])
 def test_sidecars_that_are_not_json_objects(written, text):
     sidecar_of(written).write_text(text)
     with pytest.raises(PETError, match=r"sidecar scan\.json"):
