@@ -44,11 +44,12 @@ def main() -> None:
 def _errors_in_one_line() -> Iterator[None]:
     """A user's mistake ends in one line and exit code 1, an interruption in 130."""
     from pipeline.pet import PETError
+    from pipeline.pet.errors import one_line
 
     try:
         yield
     except (PETError, OSError) as error:
-        print(f"unipet: {error}", file=sys.stderr)
+        print(f"unipet: {one_line(str(error))}", file=sys.stderr)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         print("unipet: interrupted, nothing half written is left", file=sys.stderr)

@@ -8,7 +8,7 @@ the profile allows: nothing unforeseen stays.
 
 from enum import Enum
 
-__all__ = ["ACTIONS", "Action"]
+__all__ = ["ACTIONS", "NEW_TEXTS", "Action"]
 
 
 class Action(Enum):
@@ -83,5 +83,7 @@ ACTIONS: dict[str, Action] = {
     )
     for keyword in keywords.split()
 }
-"""For each attribute that may stay: keyword -> what de-identification does to it. SeriesDescription and
-DerivationDescription are kept because a derived series has new ones."""
+"""For each attribute that may stay: keyword -> what de-identification does to it."""
+
+NEW_TEXTS = {"SeriesDescription", "DerivationDescription"}
+"""Texts that are kept because a derived series has new ones; inside of a sequence they are the source's."""

@@ -7,14 +7,16 @@ same number of days, so that no difference between two times changes.
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import DataElement, Dataset
 from pydicom.uid import UID
 
-from pipeline.pet.dicom_attributes import ACTIONS, Action
+from pipeline.pet.dicom_attributes import ACTIONS, NEW_TEXTS, Action
 from pipeline.pet.dicom_codes import code_item
 from pipeline.pet.dicom_values import text_of
 from pipeline.pet.errors import PETError
@@ -51,14 +53,23 @@ class _Mapping:
         """Shift the date that a DA or DT value begins with; the time of day and the zone stay."""
         digits = text.replace(".", "")[:8] if text[4:5] == "." else text[:8]
         rest = text[10:] if text[4:5] == "." else text[8:]
+        if not re.fullmatch(r"[\d.+-]*", rest):
+            raise PETError(f"{keyword} is not a complete date, cannot be de-identified")
         try:
             return (datetime.strptime(digits, "%Y%m%d") + self.shift).strftime("%Y%m%d") + rest
         except (ValueError, OverflowError) as error:
             raise PETError(f"{keyword} is not a complete date, cannot be de-identified") from error
 
 
-def keep_listed(dataset: Dataset) -> None:
+def keep_listed(dataset: Dataset, *, is_item: bool = False) -> None:
     """Remove every attribute that `ACTIONS` does not list, private ones too, at every level.
+
+    Parameters
+    ----------
+    dataset
+        Header of a slice, or an item of a sequence in one.
+    is_item
+        Whether it is an item: its texts are the source's.
 
     Raises
     ------
@@ -71,11 +82,13 @@ def keep_listed(dataset: Dataset) -> None:
         # pydicom decodes on access, and raises whatever the damaged bytes lead to.
         raise PETError("an attribute is damaged and cannot be decoded") from error
     for element in elements:
-        if element.keyword not in ACTIONS:
+        is_listed = element.keyword in ACTIONS and not (is_item and element.keyword in NEW_TEXTS)
+        # A sequence of another value representation is a block of bytes that nobody looks into.
+        if not is_listed or (element.VR != "SQ" and dictionary_VR(element.tag) == "SQ"):
             del dataset[element.tag]
         elif element.VR == "SQ":
             for item in element.value:
-                keep_listed(item)
+                keep_listed(item, is_item=True)
 
 
 def _treat(element: DataElement, mapping: _Mapping) -> None:

@@ -195,7 +195,8 @@ def _derive(dataset: Dataset, *, description: str, derivation: str, series_uid: 
     dataset.DerivationDescription = derivation
     dataset.SeriesDescription = description
     # PS3.3 C.8.9.4.1.1: value 2 of a PET image is PRIMARY.
-    dataset.ImageType = ["DERIVED", "PRIMARY", *list(value_of(dataset, "ImageType") or ())[2:]]
+    image_type = value_of(dataset, "ImageType") or ()
+    dataset.ImageType = ["DERIVED", "PRIMARY", *(() if isinstance(image_type, str) else image_type[2:])]
     dataset.SeriesInstanceUID = series_uid
     dataset.SOPInstanceUID = generate_uid()
     dataset.SeriesNumber = int(number_of(dataset, "SeriesNumber") or 0) + 1000

@@ -36,6 +36,8 @@ def _weight(first: Dataset, notes: list[str]) -> float | None:
     if weight < 0:
         raise PETError(f"PatientWeight is {weight:g} kg, expected a positive number")
     if weight > WEIGHT_IN_G_ABOVE:
+        if weight > 1000.0 * WEIGHT_IN_G_ABOVE:
+            raise PETError(f"PatientWeight is {weight:g}, neither kg nor g")
         notes.append(f"PatientWeight {weight:g} was taken to be in g.")
         weight /= 1000.0
     return weight
@@ -186,11 +188,13 @@ def start_of_acquisition(slices: Sequence[Dataset]) -> datetime | None:
 
 def _with_times(header: PETHeader, slices: Sequence[Dataset], item: Dataset) -> SeriesHeader:
     """Add administration and reference time, and the average time of each slice without decay correction."""
-    if header.decay_correction == "START":
-        return _corrected_to_start(header, slices, item)
-    if header.decay_correction == "NONE":
-        return _without_decay_correction(header, slices, item)
-    return _corrected_to_administration(header, slices, item)
+    add = {"START": _corrected_to_start, "NONE": _without_decay_correction}.get(
+        header.decay_correction, _corrected_to_administration
+    )
+    try:
+        return add(header, slices, item)
+    except OverflowError as error:
+        raise PETError("times of the series point beyond the calendar, expected years 1 to 9999") from error
 
 
 def _corrected_to_start(header: PETHeader, slices: Sequence[Dataset], item: Dataset) -> SeriesHeader:

@@ -91,7 +91,10 @@ def _clock(value: object, dataset: Dataset, name: str) -> datetime | None:
     if not re.fullmatch(r"[+-]\d{4}", offset):
         raise PETError(f"TimezoneOffsetFromUTC is {offset!r}, expected +HHMM or -HHMM")
     sign = -1 if offset[0] == "-" else 1
-    return moment - written + sign * timedelta(hours=int(offset[1:3]), minutes=int(offset[3:5]))
+    try:
+        return moment - written + sign * timedelta(hours=int(offset[1:3]), minutes=int(offset[3:5]))
+    except OverflowError as error:
+        raise PETError(f"{name} is beyond the calendar, expected years 1 to 9999") from error
 
 
 def acquisition_time(dataset: Dataset) -> datetime | None:

@@ -90,6 +90,8 @@ def _write_slice(dataset: Dataset, path: Path) -> None:
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    # That of the source may hold a TIFF header, and whatever its writer put there.
+    dataset.preamble = bytes(128)
     try:
         dataset.save_as(path, enforce_file_format=True)
     except (ValueError, TypeError, AttributeError) as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["PETError", "naming", "reason_of"]
+__all__ = ["PETError", "naming", "one_line", "reason_of"]
 
 
 class PETError(ValueError):
@@ -22,6 +22,11 @@ def reason_of(error: Exception) -> str:
     Those may be any element's, and hold the patient's name.
     """
     return re.sub(r"""\bb(["']).*\1""", "some bytes", " ".join(str(error).split())) or type(error).__name__
+
+
+def one_line(text: str) -> str:
+    """Return a text with its control characters escaped: files may hold line ends, and commands to a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextmanager

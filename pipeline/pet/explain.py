@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.pet.dicom_survey import survey_series
-from pipeline.pet.errors import PETError, naming
+from pipeline.pet.errors import PETError, naming, one_line
 from pipeline.pet.header import PETHeader
 from pipeline.pet.nifti import is_nifti_name, survey_nifti
 
@@ -54,8 +54,8 @@ class SUVExplanation:
             "Scanner": " ".join(filter(None, (header.manufacturer, header.model_name))),
         }
         width = max(map(len, rows)) + 2
-        table = [f"{name:<{width}}{value or 'not stated'}" for name, value in rows.items()]
-        return "\n".join([*table, "", *(f"- {sentence}" for sentence in self.provenance)])
+        table = [f"{name:<{width}}{one_line(value) or 'not stated'}" for name, value in rows.items()]
+        return "\n".join([*table, "", *(f"- {one_line(sentence)}" for sentence in self.provenance)])
 
 
 def _quantity(value: float | None, unit: str, *, scale: float = 1.0) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ from pipeline.simulation.subject import (
 )
 
 __all__ = ["simulate_cohort", "subject_seed", "write_subject"]
+
+logger = logging.getLogger(__name__)
 
 _INJECTED_PER_KG = 3.5e6  # [Bq/kg], a usual FDG prescription
 _UPTAKE_TIME = 3600.0  # [s]
@@ -288,10 +291,13 @@ def simulate_cohort(
 
     for _ in range(n_subjects - len(missing)):
         advance()
+    if missing:
+        logger.info("%s: simulating %d of %d subjects", folder, len(missing), n_subjects)
     if jobs == 1 or len(missing) < 2:
         for task in missing:
             task.run()
             advance()
+            logger.info("%s: %d of %d subjects", folder, n_done, n_subjects)
     else:
         # Fresh processes: forking one that holds BLAS or GPU threads may hang.
         context = get_context("spawn")
@@ -301,6 +307,7 @@ def simulate_cohort(
                 for future in as_completed(futures):
                     future.result()
                     advance()
+                    logger.info("%s: %d of %d subjects", folder, n_done, n_subjects)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 for worker in active_children():

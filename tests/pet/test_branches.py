@@ -278,6 +278,20 @@ PHILIPS = {"Units": "CNTS", "Manufacturer": "Philips"}
         ),
         (Scan(injection={"RadionuclideHalfLife": None, "RadionuclideCodeSequence": None}), "HalfLife is missing"),
         (Scan(injection={"RadionuclideTotalDose": "-3"}), "neither Bq nor MBq"),
+        (Scan(attributes={"PatientWeight": "7e7"}), "PatientWeight is 7e[+]07, neither kg nor g"),
+        (
+            Scan(attributes={"DecayCorrection": "NONE", "AcquisitionDate": "99991231", "AcquisitionTime": "235959"}),
+            "times of the series point beyond the calendar, expected years 1 to 9999",
+        ),
+        (
+            Scan(
+                attributes={
+                    "DecayCorrectionDateTime": "00010101000000+1200",
+                    "TimezoneOffsetFromUTC": "-0100",
+                }
+            ),
+            "is beyond the calendar, expected years 1 to 9999",
+        ),
         (
             Scan(injection={"RadiopharmaceuticalStartTime": "113000", "RadiopharmaceuticalStartDateTime": None}),
             "RadiopharmaceuticalStartTime is 1800 s after the reference time",
@@ -287,6 +301,12 @@ PHILIPS = {"Units": "CNTS", "Manufacturer": "Philips"}
 def test_what_is_refused(scan, message, tmp_path):
     with pytest.raises(PETError, match=message):
         read_dicom_series(write_slices(scan, tmp_path / "scan"))
+
+
+def test_an_image_type_of_one_value(tmp_path):
+    source = read_dicom_series(write_slices(Scan(attributes={"ImageType": "ORIGINAL"}), tmp_path / "scan"))
+    folder = write_dicom_series(source, tmp_path / "derived", description="Identity")
+    assert pydicom.dcmread(next(folder.iterdir())).ImageType == ["DERIVED", "PRIMARY"]
 
 
 def test_a_long_uptake_by_time_of_day_is_told(tmp_path):

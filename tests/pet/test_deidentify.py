@@ -124,15 +124,31 @@ def test_references_still_point_to_each_other(source_folder, tmp_path):
         assert header.StudyInstanceUID.is_valid
 
 
-def test_dates_that_cannot_be_shifted_are_refused(source_folder, tmp_path):
+@pytest.mark.parametrize("date", ["spring", "20250101 of Jane"])
+def test_dates_that_cannot_be_shifted_are_refused(date, source_folder, tmp_path):
     for path in source_folder.iterdir():
         dataset = pydicom.dcmread(path)
         dataset.pop("StudyDate")
-        dataset.add_new("StudyDate", "LO", "spring")
+        dataset.add_new("StudyDate", "LO", date)
         dataset.save_as(path)
     with pytest.raises(PETError, match="StudyDate is not a complete date"):
         deidentified(source_folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_nothing_hides_where_no_attribute_is(source_folder, tmp_path):
+    for path in source_folder.iterdir():
+        dataset = pydicom.dcmread(path)
+        # A TIFF header, as of files that are both; texts of a sequence's items; a sequence that is none.
+        dataset.preamble = b"II*\0SECRET20".ljust(128, b"\0")
+        item = pydicom.Dataset()
+        item.SeriesDescription, item.DerivationDescription = "SECRET21", "SECRET22"
+        dataset.AnatomicRegionSequence = [item]
+        dataset.add_new("EnergyWindowRangeSequence", "LT", "SECRET23")
+        dataset.save_as(path)
+    _, headers = deidentified(source_folder, tmp_path / "out")
+    assert all(b"SECRET" not in path.read_bytes() for path in (tmp_path / "out").iterdir())
+    assert headers[0].SeriesDescription == headers[0].DerivationDescription == "Denoised"
 
 
 def test_a_simulated_scan_has_no_identity_to_lose(series, tmp_path):

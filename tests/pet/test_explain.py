@@ -5,7 +5,9 @@ import re
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from pipeline.pet import PETError, explain_suv, read_pet, write_nifti
 from tests.pet.scans import Scan, write_slices
 from tests.pet.test_branches import SCANS
@@ -35,6 +37,17 @@ def test_it_is_told_in_lines_and_in_json(tmp_path):
     assert entries["suvbw_factor_range"][0] < entries["suvbw_factor_range"][1]
     assert entries["header"]["patient_weight"] == 70.0
     assert entries["provenance"] == list(explanation.provenance)
+
+
+def test_a_file_cannot_add_lines_or_command_the_terminal(tmp_path):
+    name = "Scan\x07ner\nWeight 1 kg"
+    explanation = explain_suv(write_slices(Scan(attributes={"ManufacturerModelName": name}), tmp_path / "scan"))
+    assert r"Synthetic Scan\x07ner\nWeight 1 kg" in explanation.as_text().splitlines()[11]
+    assert explanation.as_dict()["header"]["model_name"] == name
+    folder = write_slices(Scan(attributes={"Units": "BQ\nML"}), tmp_path / "refused")
+    done = CliRunner().invoke(app, ["suv", str(folder)])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == f"unipet: {folder}: Units is BQ\\nML, expected BQML or CNTS or GML or CM2ML\n"
 
 
 def test_it_names_nobody(tmp_path):
