@@ -27,7 +27,9 @@ class DicomOptions:
 
     deidentify: bool = False
     """Whether the series is de-identified by DICOM PS3.15 Annex E: Basic Profile, with the options to retain
-    patient characteristics and longitudinal temporal information with modified dates. Private attributes go."""
+    patient characteristics and longitudinal temporal information with modified dates. Private attributes go.
+    Dates move together by whole days and times of day stay: a shift of seconds could carry a scan over midnight,
+    and with it the SUV of readers that know times alone."""
 
     deidentification_key: str | None = None
     """Secret from which new UIDs and the shift of dates are derived: the same key maps all series of a patient
