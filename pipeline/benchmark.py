@@ -32,8 +32,9 @@ _REFERENCES = {"full": "label", "repeat": "full_repeat", "noise_free": "noise_fr
 def tune_gaussian(items: Sequence[Mapping[str, str]]) -> dict[float, float]:
     """Dose reduction factor -> width [mm] of the Gaussian that gives the highest PSNR on these subjects."""
     widths = {}
+    full_dose = [read_pet(item["label"]) for item in items]
     for key, factor in dose_keys(items[0]).items():
-        pairs = ((read_pet(item[key]), read_pet(item["label"])) for item in items)
+        pairs = ((read_pet(item[key]), full) for item, full in zip(items, full_dose, strict=True))
         arrays = ((low.suv, full.suv, low.voxel_size) for low, full in pairs)
         widths[factor] = best_gaussian_fwhm(arrays, data_range=PEAK_SUV, candidates=_FWHM_CANDIDATES)
     return widths
