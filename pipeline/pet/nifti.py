@@ -132,7 +132,7 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_nifti(path: str | Path) -> PETSeries:
+def read_nifti(path: str | Path, *, sidecar: Mapping[str, Any] | None = None) -> PETSeries:
     """Read a static NIfTI volume in activity concentration or SUVbw, with the JSON sidecar of the same stem.
 
     Axes are flipped and permuted, never resampled, to the closest RAS+ orientation.
@@ -141,6 +141,8 @@ def read_nifti(path: str | Path) -> PETSeries:
     ----------
     path
         File ending in .nii or .nii.gz.
+    sidecar
+        What stands for the JSON file, in the same keys; None reads the file.
 
     Raises
     ------
@@ -150,7 +152,7 @@ def read_nifti(path: str | Path) -> PETSeries:
     """
     path = Path(path)
     with naming(path):
-        stated = survey_nifti(path)
+        stated = survey_nifti(path, sidecar=sidecar)
         voxels, affine = _read_image(path)
         if stated.factor is not None:
             voxels *= np.float32(stated.factor)
@@ -179,8 +181,8 @@ class NiftiSurvey:
     """How the factor came about, after the history in the sidecar, one sentence each."""
 
 
-def survey_nifti(path: Path) -> NiftiSurvey:
-    """Read the sidecar of a NIfTI volume, and work out the factor.
+def survey_nifti(path: Path, *, sidecar: Mapping[str, Any] | None = None) -> NiftiSurvey:
+    """Read the sidecar of a NIfTI volume, or take the one given, and work out the factor.
 
     Raises
     ------
@@ -190,8 +192,9 @@ def survey_nifti(path: Path) -> NiftiSurvey:
     sidecar_path = _sidecar_path(path)
     if not path.is_file():
         raise PETError("no such file")
-    sidecar = _read_sidecar(sidecar_path)
-    with naming(sidecar_path.name):
+    source = sidecar_path.name if sidecar is None else "sidecar"
+    sidecar = _read_sidecar(sidecar_path) if sidecar is None else sidecar
+    with naming(source):
         found = header_from_sidecar(sidecar)
         header = found.header
         stated = number_in(sidecar, "SUVbwFactor", positive=True)

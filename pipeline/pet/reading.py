@@ -1,6 +1,8 @@
 """read_pet: one door for every form in which a PET series comes."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline.pet.dicom_reader import read_dicom_series
 from pipeline.pet.errors import PETError, naming
@@ -10,13 +12,15 @@ from pipeline.pet.series import PETSeries
 __all__ = ["read_pet"]
 
 
-def read_pet(path: str | Path) -> PETSeries:
+def read_pet(path: str | Path, *, sidecar: Mapping[str, Any] | None = None) -> PETSeries:
     """Read a PET series into SUVbw: DICOM slices, a DICOM multi-frame image, or NIfTI with its JSON sidecar.
 
     Parameters
     ----------
     path
         Folder of one DICOM series, the file of an enhanced PET image, or a file ending in .nii or .nii.gz.
+    sidecar
+        What stands for the JSON file beside a NIfTI volume; None reads the file.
 
     Raises
     ------
@@ -28,5 +32,7 @@ def read_pet(path: str | Path) -> PETSeries:
         if not path.exists():
             raise PETError("no such file or folder")
         if is_nifti_name(path) and not path.is_dir():
-            return read_nifti(path)
+            return read_nifti(path, sidecar=sidecar)
+        if sidecar is not None:
+            raise PETError("a sidecar was given for DICOM, expected one for NIfTI only")
         return read_dicom_series(path)

@@ -1,0 +1,45 @@
+"""Command line: the `unipet` command. Heavy imports wait inside the commands."""
+
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from pipeline import __version__
+from pipeline.cli.methods import evaluate
+from pipeline.cli.scans import denoise, suv
+from pipeline.cli.simulation import simulate
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Universal denoising of low-dose whole-body PET that keeps SUV right.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for command in (denoise, suv, simulate, evaluate):
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    # Batch systems and containers end jobs with SIGTERM: leave through the stack, which removes what is half written.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    app()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass

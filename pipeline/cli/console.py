@@ -1,0 +1,55 @@
+"""What every command shares: the terminal, one line for an error, a progress bar, common options."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+__all__ = ["Bundle", "Device", "console", "errors_in_one_line", "progress_bar"]
+
+console = Console()
+
+Bundle = Annotated[Path | None, typer.Option(help="Folder of the bundle; by default the one that comes along.")]
+Device = Annotated[str | None, typer.Option(help="Such as cuda or cpu; by default a GPU when there is one.")]
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """A user's mistake ends in one line and exit code 1, an interruption in 130."""
+    from pipeline.pet import PETError
+    from pipeline.pet.errors import one_line
+
+    try:
+        yield
+    except (PETError, OSError) as error:
+        print(f"unipet: {one_line(str(error))}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        print("unipet: interrupted, nothing half written is left", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def progress_bar() -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )

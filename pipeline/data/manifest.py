@@ -1,0 +1,240 @@
+"""Manifest: what a data set is, what its licence allows, and which files belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline.pet import PETError, PETSeries, read_pet
+from pipeline.pet.atomic import replaced_file
+
+__all__ = ["Cohort", "Exclusion", "File", "Image", "Licence", "Manifest", "Recipe", "Role", "Split", "Subject", "read_image"]
+
+Split = Literal["train", "validation", "test"]
+
+Role = Literal["dose", "full_repeat", "noise_free", "truth"]
+"""What an image is: a scan at its dose reduction factor, an independent draw of the full counts, the reconstruction of
+the expected counts, the true uptake. The last three are known of simulated subjects only."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
+
+
+class _Record(BaseModel):
+    # A misspelled key is a mistake, never ignored.
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+class File(_Record):
+    """A file, or a folder of DICOM slices, below the root of the data."""
+
+    path: str
+    """Relative to the manifest's root, with forward slashes, never above it."""
+    sha256: Sha256 | None = None
+    """Of the file; of a folder, that of its sorted files' names and contents."""
+
+    @field_validator("path")
+    @classmethod
+    def _stays_below_the_root(cls, path: str) -> str:
+        parts = PurePosixPath(path)
+        if not path or parts.is_absolute() or ".." in parts.parts or "\\" in path:
+            raise ValueError(f"path {path!r} leaves the root, expected a relative path with forward slashes")
+        return path
+
+
+class Image(File):
+    """A PET image of a subject."""
+
+    role: Role = "dose"
+    dose_reduction_factor: float = Field(1.0, ge=1, le=1000, allow_inf_nan=False)
+    """1 is full dose."""
+    sidecar: dict[str, Any] | None = None
+    """PET-BIDS keys for a NIfTI that has no JSON file beside it; SUV then comes from these, file by file."""
+
+
+class Subject(_Record):
+    """One scan session: images of the same patient on the same grid, at one or more doses."""
+
+    id: Id
+    patient: str = Field(min_length=1)
+    """Who it is: all sessions of a patient belong to the same split."""
+    split: Split
+    tracer: str = ""
+    scanner: str = ""
+    shape: tuple[int, int, int] | None = None
+    """Voxels along X, Y, Z of the RAS+ volume."""
+    voxel_size: tuple[float, float, float] | None = None
+    """[mm]."""
+    images: tuple[Image, ...] = Field(min_length=1)
+    lesions: File | None = None
+    """Integer volume: 0 outside, k in the k-th lesion, or 1 in all of them."""
+    organs: File | None = None
+    """Integer volume of organ labels."""
+    attenuation: File | None = None
+    """Linear attenuation at 511 keV [1/mm]."""
+    ct: File | None = None
+    """CT in HU."""
+
+    @model_validator(mode="after")
+    def _images_are_distinct(self) -> Subject:
+        kinds = [(image.role, image.dose_reduction_factor) for image in self.images]
+        if len(set(kinds)) != len(kinds):
+            raise ValueError(f"subject {self.id}: two images have the same role and dose reduction factor")
+        if ("dose", 1.0) not in kinds:
+            raise ValueError(f"subject {self.id}: no image at full dose (dose reduction factor 1)")
+        return self
+
+    @property
+    def full_dose(self) -> Image:
+        """The image at full dose."""
+        return next(i for i in self.images if i.role == "dose" and i.dose_reduction_factor == 1)
+
+    @property
+    def low_dose(self) -> tuple[Image, ...]:
+        """The images at less than full dose, by rising dose reduction factor."""
+        low = (i for i in self.images if i.role == "dose" and i.dose_reduction_factor > 1)
+        return tuple(sorted(low, key=lambda image: image.dose_reduction_factor))
+
+    def image(self, role: Role) -> Image | None:
+        """The image of a role other than "dose", if there is one."""
+        return next((i for i in self.images if i.role == role), None)
+
+    def files(self) -> Iterator[File]:
+        """Every file of the subject."""
+        yield from self.images
+        for file in (self.lesions, self.organs, self.attenuation, self.ct):
+            if file is not None:
+                yield file
+
+
+class Licence(_Record):
+    """What the data may be used for."""
+
+    name: str
+    url: str = ""
+    allows: str
+    """In words: research, commercial use, redistribution."""
+    commercial_use: bool | None = None
+    """None where it differs by subject or is not stated."""
+
+
+class Exclusion(_Record):
+    """Something that is on disk and must not be used."""
+
+    subject: str
+    """Id of the subject, or its folder's name."""
+    dose_reduction_factor: float | None = None
+    """Only this image; None excludes the subject."""
+    reason: str = Field(min_length=3)
+
+
+class Cohort(_Record):
+    """Simulated subjects that a seed gives back."""
+
+    folder: Id
+    split: Split
+    n_subjects: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    scanner: str = "generic"
+    tracer: str = "FDG"
+    n_lesions: int | None = Field(None, ge=0)
+
+
+class Recipe(_Record):
+    """How the simulated subjects of a manifest are made."""
+
+    dose_reduction_factors: tuple[float, ...]
+    cohorts: tuple[Cohort, ...] = Field(min_length=1)
+
+
+class Manifest(_Record):
+    """A data set. One without subjects is a recipe: it says how to get the data, and a builder fills the subjects in."""
+
+    schema_version: Literal[1] = 1
+    name: Id
+    title: str
+    source: str
+    """Who made it, with a DOI or an address."""
+    how_to_get: str
+    licence: Licence
+    layout: Literal["udpet", "autopet", "enhance_pet", "bids_pet", "simulated"]
+    """How the files lie; the builder of this name reads it."""
+    notes: tuple[str, ...] = ()
+    recipe: Recipe | None = None
+    """Of simulated data only."""
+    subjects: tuple[Subject, ...] = ()
+    exclusions: tuple[Exclusion, ...] = ()
+
+    @model_validator(mode="after")
+    def _ids_differ(self) -> Manifest:
+        ids = [subject.id for subject in self.subjects]
+        if len(set(ids)) != len(ids):
+            twice = sorted({i for i in ids if ids.count(i) > 1})
+            raise ValueError(f"subjects {', '.join(twice)} appear twice")
+        return self
+
+    def of_split(self, split: Split) -> tuple[Subject, ...]:
+        """Subjects of one split."""
+        return tuple(subject for subject in self.subjects if subject.split == split)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Manifest:
+        """Read a YAML manifest.
+
+        Raises
+        ------
+        PETError
+            If the file is missing, not YAML, or not a manifest: the first thing that is wrong, in one line.
+        """
+        path = Path(path)
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise PETError(f"{path}: cannot be read ({error.strerror})") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise PETError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+        if not isinstance(content, dict):
+            raise PETError(f"{path}: holds a {type(content).__name__}, expected a manifest")
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise PETError(f"{path}: {_first(error)}") from error
+
+    def write(self, path: str | Path) -> Path:
+        """Write as YAML, complete or not at all; what is empty is left out."""
+        path = Path(path)
+        content = _without_empty(self.model_dump(mode="json"))
+        with replaced_file(path) as temporary:
+            temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120), "utf-8")
+        return path
+
+
+def read_image(image: Image, root: str | Path) -> PETSeries:
+    """Read an image of a manifest as SUVbw.
+
+    Raises
+    ------
+    PETError
+        If the image cannot be read as SUVbw.
+    """
+    return read_pet(Path(root) / image.path, sidecar=image.sidecar)
+
+
+def _first(error: ValidationError) -> str:
+    """The first mistake in one line, and how many more there are."""
+    errors = error.errors()
+    where = ".".join(str(part) for part in errors[0]["loc"])
+    rest = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{where + ': ' if where else ''}{errors[0]['msg'].removeprefix('Value error, ')}{rest}"
+
+
+def _without_empty(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_empty(v) for key, v in value.items() if v not in (None, "", [], {}, ())}
+    if isinstance(value, list | tuple):
+        return [_without_empty(v) for v in value]
+    return value
