@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser, verify_net_in_out
 from monai.bundle.workflows import ConfigWorkflow
 
 from pipeline import read_pet
+from pipeline.data import build_manifest
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +33,24 @@ def run_bundle(*arguments: str, cwd: Path) -> str:
     return done.stdout + done.stderr
 
 
-def training_arguments(bundle: Path, cohort: list[Path], output: Path, *, max_epochs: int) -> list[str]:
-    subjects = [str(folder) for folder in cohort]
+@pytest.fixture(scope="module")
+def data(tiny_cohort, tmp_path_factory) -> list[str]:
+    """Arguments that name a data set of one subject for training and one for validation."""
+    root = tiny_cohort[0].parent
+    manifest = build_manifest("simulated", root)
+    splits = ("train", "validation")
+    subjects = tuple(s.model_copy(update={"split": x}) for s, x in zip(manifest.subjects, splits, strict=True))
+    folder = tmp_path_factory.mktemp("data")
+    path = manifest.model_copy(update={"subjects": subjects}).write(folder / "manifest.yaml")
+    return ["--manifest", str(path), "--dataset_dir", str(root), "--store_dir", str(folder / "store"), "--jobs", "1"]
+
+
+def training_arguments(bundle: Path, data: list[str], output: Path, *, max_epochs: int) -> list[str]:
     return [
         *("--config_file", str(bundle / "configs" / "train.yaml")),
         *("--output_dir", str(output)),
-        *("--train_folders", str(subjects)),
-        *("--cohorts#validation", str(subjects[:1])),
+        *data,
+        *("--n_patches", "8"),
         *("--patch_size", "[32,32,32]"),
         *("--network_def#channels", "8"),
         *("--network_def#n_blocks", "4"),
@@ -48,16 +60,16 @@ def training_arguments(bundle: Path, cohort: list[Path], output: Path, *, max_ep
     ]
 
 
-def test_training_runs_stops_and_resumes_from_elsewhere(bundle, tiny_cohort, tmp_path, repository):
+def test_training_runs_stops_and_resumes_from_elsewhere(bundle, data, tmp_path, repository):
     output = tmp_path / "runs"
-    run_bundle("training", *training_arguments(bundle, tiny_cohort, output, max_epochs=1), cwd=repository)
+    run_bundle("training", *training_arguments(bundle, data, output, max_epochs=1), cwd=repository)
     assert (output / "model.pt").is_file()
     first = (output / "progress.tsv").read_text().splitlines()
     assert {tuple(line.split("\t")[:2]) for line in first} == {("BDN", "1"), ("UniPET", "1")}
 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    said = run_bundle("training", *training_arguments(bundle, tiny_cohort, output, max_epochs=3), cwd=elsewhere)
+    said = run_bundle("training", *training_arguments(bundle, data, output, max_epochs=3), cwd=elsewhere)
     assert "continuing from" in said
     lines = (output / "progress.tsv").read_text().splitlines()
     added = [tuple(line.split("\t")[:2]) for line in lines[len(first) :]]
@@ -65,19 +77,17 @@ def test_training_runs_stops_and_resumes_from_elsewhere(bundle, tiny_cohort, tmp
     assert not list(elsewhere.iterdir())
 
 
-def test_the_run_id_of_the_model_zoo_works_too(bundle, tiny_cohort, tmp_path):
-    run_bundle(*training_arguments(bundle, tiny_cohort, tmp_path / "runs", max_epochs=1), cwd=tmp_path)
+def test_the_run_id_of_the_model_zoo_works_too(bundle, data, tmp_path):
+    run_bundle(*training_arguments(bundle, data, tmp_path / "runs", max_epochs=1), cwd=tmp_path)
     assert (tmp_path / "runs" / "unipet_checkpoint.pt").is_file()
 
 
-def test_evaluation_prints_the_psnr_of_the_weights(bundle, tiny_cohort, tmp_path):
-    subjects = [str(folder) for folder in tiny_cohort]
+def test_evaluation_prints_the_psnr_of_the_weights(bundle, data, tmp_path):
     said = run_bundle(
         "evaluating",
         *("--config_file", str([str(bundle / "configs" / f"{name}.yaml") for name in ("train", "evaluate")])),
         *("--output_dir", tmp_path),
-        *("--train_folders", str(subjects)),
-        *("--cohorts#validation", str(subjects)),
+        *data,
         cwd=tmp_path,
     )
     assert re.search(r"PSNR on the validation subjects \[dB\]: \d\d\.\d", said)
@@ -106,15 +116,14 @@ def test_inference_denoises_a_folder(bundle, tiny_cohort, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["train", "inference"])
-def test_required_properties_are_there(bundle, name, tiny_cohort, tmp_path):
+def test_required_properties_are_there(bundle, name, data, tiny_cohort, tmp_path):
+    overrides = dict(zip([key.removeprefix("--") for key in data[::2]], data[1::2], strict=True))
     workflow = ConfigWorkflow(
         config_file=str(bundle / "configs" / f"{name}.yaml"),
         workflow_type=name,
         logging_file=False,
-        dataset_dir=str(tiny_cohort[0]),
         output_dir=str(tmp_path),
-        **({"train_folders": [str(f) for f in tiny_cohort]} if name == "train" else {}),
-        **({"cohorts#validation": [str(tiny_cohort[0])]} if name == "train" else {}),
+        **({**overrides, "jobs": 1} if name == "train" else {"dataset_dir": str(tiny_cohort[0])}),
     )
     workflow.initialize()
     assert not workflow.check_properties()

@@ -315,8 +315,8 @@ def test_an_infinite_psnr_is_no_number_in_json(noisy, tmp_path):
 
 
 def test_termination_leaves_nothing_behind(noisy, tmp_path):
-    script = "import os, signal\nfrom pipeline import cli, workflow\n"
-    script += "workflow.write_denoised = lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM)\ncli.main()"
+    script = "import os, signal\nfrom pipeline import cli\nfrom pipeline.workflow import denoising\n"
+    script += "denoising.write_denoised = lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM)\ncli.main()"
     done = subprocess.run(
         [sys.executable, "-c", script, "denoise", noisy, tmp_path / "out", "--method", "identity"],
         capture_output=True,

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from pipeline import __version__
+from pipeline.cli.data import manifest, prepare
 from pipeline.cli.methods import evaluate
 from pipeline.cli.scans import denoise, suv
-from pipeline.cli.simulation import simulate
+from pipeline.cli.simulation import insert_noise, simulate
 
 __all__ = ["app", "main"]
 
@@ -19,8 +20,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (denoise, suv, simulate, evaluate):
+for command in (denoise, suv, simulate, insert_noise, prepare, evaluate):
     app.command()(command)
+app.add_typer(manifest, name="manifest")
 
 
 def main() -> None:

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.pet import PETError
+from pipeline.simulation.low_dose import dose_from_entity
 
 __all__ = ["cohort_items", "dose_keys"]
 
-_LOW_DOSE = re.compile(r"_rec-(drf(\d+))_pet\.nii\.gz$")
+_LOW_DOSE = re.compile(r"_rec-(drf[0-9p]+)_pet\.nii\.gz$")
 
 
 def cohort_items(subject_folders: Iterable[str | Path]) -> list[dict[str, str]]:
@@ -18,7 +19,7 @@ def cohort_items(subject_folders: Iterable[str | Path]) -> list[dict[str, str]]:
     -------
     list of dict
         Keys ``label`` (full dose), ``full_repeat`` (an independent full-dose draw), ``noise_free``, ``lesions``
-        (labels of the lesions), ``subject`` (its name) and ``drfNNN`` for each dose reduction factor.
+        (labels of the lesions), ``subject`` (its name) and ``drf004``, ``drf007p5``, ... for each dose.
 
     Raises
     ------
@@ -55,5 +56,5 @@ def cohort_items(subject_folders: Iterable[str | Path]) -> list[dict[str, str]]:
 
 def dose_keys(item: Iterable[str]) -> dict[str, float]:
     """Keys of an item's low-dose images -> dose reduction factor, in rising order."""
-    factors = {key: float(key[3:]) for key in item if re.fullmatch(r"drf\d+", key)}
+    factors = {key: factor for key in item if (factor := dose_from_entity(key)) is not None}
     return dict(sorted(factors.items(), key=lambda pair: pair[1]))

@@ -12,7 +12,27 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pipeline.pet import PETError, PETSeries, read_pet
 from pipeline.pet.atomic import replaced_file
 
-__all__ = ["Cohort", "Exclusion", "File", "Image", "Licence", "Manifest", "Recipe", "Role", "Split", "Subject", "read_image"]
+__all__ = [
+    "Cohort",
+    "Exclusion",
+    "File",
+    "Image",
+    "LayoutName",
+    "Licence",
+    "Manifest",
+    "Recipe",
+    "Role",
+    "Split",
+    "SplitRule",
+    "Subject",
+    "first_mistake",
+    "read_image",
+    "read_yaml",
+]
+
+# libyaml reads the thousand subjects of a large data set in a second, the pure Python loader in a minute.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 Split = Literal["train", "validation", "test"]
 
@@ -50,7 +70,7 @@ class Image(File):
     """A PET image of a subject."""
 
     role: Role = "dose"
-    dose_reduction_factor: float = Field(1.0, ge=1, le=1000, allow_inf_nan=False)
+    dose_reduction_factor: float = Field(default=1.0, ge=1, le=1000, allow_inf_nan=False)
     """1 is full dose."""
     sidecar: dict[str, Any] | None = None
     """PET-BIDS keys for a NIfTI that has no JSON file beside it; SUV then comes from these, file by file."""
@@ -114,22 +134,37 @@ class Subject(_Record):
 class Licence(_Record):
     """What the data may be used for."""
 
-    name: str
+    name: str = ""
     url: str = ""
-    allows: str
+    allows: str = ""
     """In words: research, commercial use, redistribution."""
     commercial_use: bool | None = None
     """None where it differs by subject or is not stated."""
 
 
 class Exclusion(_Record):
-    """Something that is on disk and must not be used."""
+    """Something that is on disk and must not be used, or that is missing; without factor and path, a whole subject."""
 
-    subject: str
-    """Id of the subject, or its folder's name."""
+    subject: str = Field(min_length=1)
+    """Id of the subject, or the name of its folder."""
     dose_reduction_factor: float | None = None
-    """Only this image; None excludes the subject."""
+    """Only the image of this dose."""
+    path: str | None = None
+    """Only this file or folder, relative to the manifest's root."""
     reason: str = Field(min_length=3)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the subject is excluded, not a part of it."""
+        return self.dose_reduction_factor is None and self.path is None
+
+
+class SplitRule(_Record):
+    """How subjects without a published split were assigned, by patient."""
+
+    seed: int = Field(ge=0)
+    fractions: tuple[float, float, float]
+    """Of train, validation and test."""
 
 
 class Cohort(_Record):
@@ -141,31 +176,38 @@ class Cohort(_Record):
     seed: int = Field(ge=0)
     scanner: str = "generic"
     tracer: str = "FDG"
-    n_lesions: int | None = Field(None, ge=0)
+    n_lesions: int | None = Field(default=None, ge=0)
 
 
 class Recipe(_Record):
     """How the simulated subjects of a manifest are made."""
 
     dose_reduction_factors: tuple[float, ...]
+    dose_mode: Literal["shorter_scan", "less_activity"] = "shorter_scan"
+    """What a lower dose is, see `pipeline.simulation`."""
     cohorts: tuple[Cohort, ...] = Field(min_length=1)
 
 
+LayoutName = Literal["udpet", "autopet", "enhance_pet", "bids_pet", "simulated"]
+
+
 class Manifest(_Record):
-    """A data set. One without subjects is a recipe: it says how to get the data, and a builder fills the subjects in."""
+    """A data set. One without subjects is a recipe: it says how to get the data, a builder fills the subjects in."""
 
     schema_version: Literal[1] = 1
     name: Id
     title: str
-    source: str
+    source: str = ""
     """Who made it, with a DOI or an address."""
-    how_to_get: str
-    licence: Licence
-    layout: Literal["udpet", "autopet", "enhance_pet", "bids_pet", "simulated"]
+    how_to_get: str = ""
+    licence: Licence = Licence()
+    layout: LayoutName
     """How the files lie; the builder of this name reads it."""
     notes: tuple[str, ...] = ()
     recipe: Recipe | None = None
     """Of simulated data only."""
+    split_rule: SplitRule | None = None
+    """None where every split is published."""
     subjects: tuple[Subject, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
 
@@ -191,25 +233,25 @@ class Manifest(_Record):
             If the file is missing, not YAML, or not a manifest: the first thing that is wrong, in one line.
         """
         path = Path(path)
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise PETError(f"{path}: cannot be read ({error.strerror})") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise PETError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+        content = read_yaml(path)
         if not isinstance(content, dict):
             raise PETError(f"{path}: holds a {type(content).__name__}, expected a manifest")
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise PETError(f"{path}: {_first(error)}") from error
+            raise PETError(f"{path}: {first_mistake(error)}") from error
 
     def write(self, path: str | Path) -> Path:
         """Write as YAML, complete or not at all; what is empty is left out."""
         path = Path(path)
         content = _without_empty(self.model_dump(mode="json"))
+        lists = {name: content.pop(name) for name in ("subjects", "exclusions") if name in content}
+        text = _as_yaml(content, default_flow_style=False, width=120)
+        if lists:
+            # A line per image and exclusion, however long its path.
+            text += _as_yaml(lists, default_flow_style=None, width=10**6)
         with replaced_file(path) as temporary:
-            temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120), "utf-8")
+            temporary.write_text(text, encoding="utf-8")
         return path
 
 
@@ -224,8 +266,35 @@ def read_image(image: Image, root: str | Path) -> PETSeries:
     return read_pet(Path(root) / image.path, sidecar=image.sidecar)
 
 
-def _first(error: ValidationError) -> str:
-    """The first mistake in one line, and how many more there are."""
+def _as_yaml(content: Mapping[str, Any], *, default_flow_style: bool | None, width: int) -> str:
+    return yaml.dump(
+        content,
+        Dumper=_DUMPER,
+        sort_keys=False,
+        allow_unicode=True,
+        width=width,
+        default_flow_style=default_flow_style,
+    )
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Raises
+    ------
+    PETError
+        If the file is missing or not YAML, in one line.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
+    except OSError as error:
+        raise PETError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise PETError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+
+
+def first_mistake(error: ValidationError) -> str:
+    """Return the first mistake of a record in one line, and how many more there are."""
     errors = error.errors()
     where = ".".join(str(part) for part in errors[0]["loc"])
     rest = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""

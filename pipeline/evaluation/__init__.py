@@ -7,6 +7,13 @@ how an image was made.
 from pipeline.evaluation.gaussian import best_gaussian_fwhm, gaussian_filter_mm
 from pipeline.evaluation.hot_spots import bias_by_diameter, false_hot_spots, lesion_bias
 from pipeline.evaluation.image_quality import PEAK_SUV, bias, noise_level, nrmse, psnr, ssim
+from pipeline.evaluation.liver import LiverNoise, find_liver, measured_liver_cov
+from pipeline.evaluation.noise import (
+    PUBLISHED_HIGH_PASS_ENERGY,
+    high_pass_energy,
+    high_pass_energy_table,
+    noise_meter,
+)
 from pipeline.evaluation.quantification import (
     LESION_TABLE_COLUMNS,
     lesion_table,
@@ -18,11 +25,14 @@ from pipeline.evaluation.quantification import (
     volume,
 )
 from pipeline.evaluation.regions import Regions, body_mask, connected_regions, regions_in_either, voxel_volume
+from pipeline.evaluation.seams import seam_ratio
 from pipeline.evaluation.tables import write_table
 
 __all__ = [
     "LESION_TABLE_COLUMNS",
     "PEAK_SUV",
+    "PUBLISHED_HIGH_PASS_ENERGY",
+    "LiverNoise",
     "Regions",
     "best_gaussian_fwhm",
     "bias",
@@ -30,13 +40,19 @@ __all__ = [
     "body_mask",
     "connected_regions",
     "false_hot_spots",
+    "find_liver",
     "gaussian_filter_mm",
+    "high_pass_energy",
+    "high_pass_energy_table",
     "lesion_bias",
     "lesion_table",
+    "measured_liver_cov",
     "noise_level",
+    "noise_meter",
     "nrmse",
     "psnr",
     "regions_in_either",
+    "seam_ratio",
     "ssim",
     "suv_max",
     "suv_mean",

@@ -8,6 +8,7 @@ from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import Tensor, nn
 
 from pipeline.networks.modulated_conv import ModulatedConv3d
+from pipeline.networks.steady_conv import conv3d
 
 __all__ = ["BaseDenoisingNetwork", "ResidualBlock"]
 
@@ -80,7 +81,7 @@ class BaseDenoisingNetwork(nn.Module):
         """Output of the first convolution, (B, channels, ceil(X/r), ceil(Y/r), ceil(Z/r)), of x (B, 1, X, Y, Z)."""
         if self.resolution_factor > 1:
             x = pixelunshuffle(self.padded(x), 3, self.resolution_factor)
-        return self.conv0(x)
+        return conv3d(x, self.conv0.weight, self.conv0.bias, padding=(1, 1, 1))
 
     def block_features(self, shallow: Tensor, styles: Sequence[Tensor | None] | None = None) -> list[Tensor]:
         """Output of every block; ``styles`` holds two per block, (B, channels) each, or is None for plain weights."""
@@ -92,7 +93,7 @@ class BaseDenoisingNetwork(nn.Module):
 
     def to_image(self, features: Tensor, x: Tensor) -> Tensor:
         """Denoised volume (B, 1, X, Y, Z): the image x plus what the last features say must change."""
-        residual = self.reconstruct(features)
+        residual = conv3d(features, self.reconstruct.weight, self.reconstruct.bias, padding=(1, 1, 1))
         if self.resolution_factor > 1:
             residual = pixelshuffle(residual, 3, self.resolution_factor)
             residual = residual[:, :, : x.shape[2], : x.shape[3], : x.shape[4]]

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from copy import deepcopy
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.networks.base_denoising import BaseDenoisingNetwork
+from pipeline.networks.body import body_mask
 from pipeline.networks.released_weights import convert_released_state_dict, released_architecture
 from pipeline.networks.style_alignment import StyleAlignmentNetwork, halved
 
@@ -134,9 +134,7 @@ class UniPET(nn.Module):
     def _latents(self, shallow: Tensor, x: Tensor) -> Tensor:
         if self.body_threshold is None:
             return self.san(shallow)
-        # Padded by hand: pooling refuses volumes shorter than its kernel even when its own padding would do.
-        smooth = F.avg_pool3d(F.pad(x, (2,) * 6), 5, stride=1)
-        body = (smooth > self.body_threshold).to(x.dtype)
+        body = body_mask(x, self.body_threshold).to(x.dtype)
         if self.base.resolution_factor > 1:
             body = halved(body)
         return self.san(shallow, body)

@@ -35,6 +35,10 @@ class DicomOptions:
     """Secret from which new UIDs and the shift of dates are derived: the same key maps all series of a patient
     alike. By default a new one that nobody knows."""
 
+    uid_key: str | None = None
+    """Text from which the UIDs of a series that never was DICOM are derived, so that it is written alike again:
+    series of one key share study and frame of reference, their descriptions tell them apart. By default new UIDs."""
+
     def __post_init__(self) -> None:
         if self.units not in UNITS:
             raise PETError(f"units {self.units!r} cannot be written, expected one of {', '.join(UNITS)}")

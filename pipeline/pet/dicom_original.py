@@ -74,12 +74,12 @@ def _native_affine(series: PETSeries) -> NDArray[np.float64]:
 
 
 def original_headers(
-    series: PETSeries, *, description: str, derivation: str | None, subject_id: str
+    series: PETSeries, *, description: str, derivation: str | None, subject_id: str, uid_key: str | None = None
 ) -> tuple[list[Dataset], NDArray[np.float64]]:
     """Return headers of a complete axial PET series, and the affine of its stack.
 
     Dates are synthetic: the acquisition starts at noon of 1 January 2000. Parameters are those of
-    `write_dicom_series`.
+    `write_dicom_series`, and `DicomOptions.uid_key`.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def original_headers(
     skew = np.abs(directions.T @ directions - np.eye(3)).max()
     if skew > ORIENTATION_TOLERANCE or np.linalg.det(directions) < 0:
         raise PETError("axes of the volume are not at right angles or are mirrored, expected a DICOM grid")
-    common = _common(series.header, description=description, subject_id=subject_id)
+    common = _common(series.header, description=description, subject_id=subject_id, uid_key=uid_key)
     if derivation is not None:
         common.ImageType = ["DERIVED", "PRIMARY"]
         common.DerivationDescription = derivation
@@ -112,7 +112,7 @@ def original_headers(
     headers = []
     for k in range(n_slices):
         slice_header = deepcopy(common)
-        slice_header.SOPInstanceUID = generate_uid()
+        slice_header.SOPInstanceUID = _uid(uid_key, "instance", description, str(k))
         slice_header.InstanceNumber = k + 1
         slice_header.ImageIndex = k + 1
         slice_header.ImagePositionPatient = [_ds(c) for c in lps[:3, 2] * k + lps[:3, 3]]
@@ -120,7 +120,12 @@ def original_headers(
     return headers, affine
 
 
-def _common(header: PETHeader, *, description: str, subject_id: str) -> Dataset:
+def _uid(key: str | None, *names: str) -> str:
+    """Return a new UID, or the one that a key and what it is for always give."""
+    return generate_uid(entropy_srcs=None if key is None else [key, *names])
+
+
+def _common(header: PETHeader, *, description: str, subject_id: str, uid_key: str | None) -> Dataset:
     """Return what all slices share, by module of the PET Image IOD (PS3.3 A.21)."""
     reference = _after(header.reference_time if header.decay_correction == "START" else 0.0)
     duration = header.frame_duration or 0.0
@@ -132,12 +137,12 @@ def _common(header: PETHeader, *, description: str, subject_id: str) -> Dataset:
     common.PatientSex = header.patient_sex
     common.PatientWeight = _optional_ds(header.patient_weight)
     common.PatientSize = _optional_ds(header.patient_height)
-    common.StudyInstanceUID = generate_uid()
+    common.StudyInstanceUID = _uid(uid_key, "study")
     common.StudyDate, common.StudyTime = _date(ACQUISITION), _time(ACQUISITION)
     common.StudyID = common.AccessionNumber = common.ReferringPhysicianName = ""
     # Series: it starts where the decay correction refers to, PS3.3 C.8.9.1.1.4.
     common.Modality = "PT"
-    common.SeriesInstanceUID = generate_uid()
+    common.SeriesInstanceUID = _uid(uid_key, "series", description)
     common.SeriesNumber = 1
     common.Laterality = ""
     common.SeriesDescription = description
@@ -158,7 +163,7 @@ def _common(header: PETHeader, *, description: str, subject_id: str) -> Dataset:
     ]
     common.PatientGantryRelationshipCodeSequence = [code_item("102540008", "SCT", "headfirst")]
     # Frame of reference, equipment.
-    common.FrameOfReferenceUID = generate_uid()
+    common.FrameOfReferenceUID = _uid(uid_key, "frame of reference")
     common.PositionReferenceIndicator = ""
     common.Manufacturer = _lo(header.manufacturer)
     common.ManufacturerModelName = _lo(header.model_name)

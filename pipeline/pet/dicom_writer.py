@@ -201,6 +201,7 @@ def write_dicom_series(
                     description=description,
                     derivation=derivation,
                     subject_id=subject_id,
+                    uid_key=options.uid_key,
                 )
             if options.deidentify:
                 deidentify(headers, subject_id=subject_id, key=options.deidentification_key)

@@ -26,7 +26,15 @@ from pipeline.pet.series import PETSeries
 from pipeline.pet.sidecar import header_from_sidecar, number_in, sidecar_of
 from pipeline.pet.suv import suvbw_factor_of
 
-__all__ = ["NiftiSurvey", "is_nifti_name", "read_nifti", "survey_nifti", "write_nifti"]
+__all__ = [
+    "NiftiSurvey",
+    "is_nifti_name",
+    "read_nifti",
+    "read_voxels",
+    "sidecar_path_of",
+    "survey_nifti",
+    "write_nifti",
+]
 
 SUFFIXES = (".nii.gz", ".nii")
 
@@ -58,7 +66,14 @@ def is_nifti_name(path: str | Path) -> bool:
     return Path(path).name.lower().endswith(SUFFIXES)
 
 
-def _sidecar_path(path: Path) -> Path:
+def sidecar_path_of(path: Path) -> Path:
+    """Where the JSON sidecar of a NIfTI file lies, whether it exists or not.
+
+    Raises
+    ------
+    PETError
+        If the name is not that of a NIfTI file.
+    """
     suffix = next((end for end in SUFFIXES if path.name.lower().endswith(end)), None)
     if suffix is None or len(path.name) == len(suffix):
         raise PETError(f"{path}: expected a name ending in .nii or .nii.gz")
@@ -94,8 +109,14 @@ def _check_header(image: nib.Nifti1Image, path: Path) -> None:
             raise PETError(f"qform and sform disagree by {apart:.2f} mm, expected the same geometry")
 
 
-def _read_image(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Return voxels, with the file's scaling applied, and the affine."""
+def read_voxels(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return voxels as they lie in the file, with its scaling applied, and their affine; no sidecar is asked for.
+
+    Raises
+    ------
+    PETError
+        If the file is damaged or cut short, is not one static volume in mm, or holds what is not finite.
+    """
     try:
         kind = type(nib.load(path))
         if not issubclass(kind, nib.Nifti1Image):
@@ -153,7 +174,7 @@ def read_nifti(path: str | Path, *, sidecar: Mapping[str, Any] | None = None) ->
     path = Path(path)
     with naming(path):
         stated = survey_nifti(path, sidecar=sidecar)
-        voxels, affine = _read_image(path)
+        voxels, affine = read_voxels(path)
         if stated.factor is not None:
             voxels *= np.float32(stated.factor)
         suv, affine = to_canonical(voxels, affine)
@@ -189,7 +210,7 @@ def survey_nifti(path: Path, *, sidecar: Mapping[str, Any] | None = None) -> Nif
     PETError
         If the file or its sidecar is missing, or lacks what SUV needs.
     """
-    sidecar_path = _sidecar_path(path)
+    sidecar_path = sidecar_path_of(path)
     if not path.is_file():
         raise PETError("no such file")
     source = sidecar_path.name if sidecar is None else "sidecar"
@@ -260,7 +281,7 @@ def write_nifti(series: PETSeries, path: str | Path, *, extra: Mapping[str, Any]
     """
     path = Path(path)
     with naming(path):
-        sidecar_path = _sidecar_path(path)
+        sidecar_path = sidecar_path_of(path)
         # The entry is SUVbw per Bq/mL: the factor of another source quantity is told in the provenance alone.
         factor = series.suvbw_factor if series.header.units == "BQML" else None
         sidecar = sidecar_of(series.header, suvbw_factor=factor, provenance=series.provenance)
@@ -275,7 +296,7 @@ def write_nifti(series: PETSeries, path: str | Path, *, extra: Mapping[str, Any]
         with replaced_file(path) as temporary, replaced_file(sidecar_path) as temporary_sidecar:
             temporary_sidecar.write_text(text + "\n", encoding="utf-8")
             _write_image(image, temporary, compressed=path.name.lower().endswith(".gz"))
-            voxels, affine = _read_image(temporary)
+            voxels, affine = read_voxels(temporary)
             if not np.array_equal(voxels, series.suv) or not np.allclose(affine, series.affine, atol=1e-3):
                 raise PETError("file reads back differently from what was written")
     return path

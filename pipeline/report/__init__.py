@@ -1,17 +1,21 @@
 """The report of a denoised series: figures as PNG bytes, and one self-contained HTML page."""
 
+from pipeline.report.denoised_page import write_report
 from pipeline.report.figures import SUV_WINDOW, agreement_figure, difference_figure, mip_figure, profile_figure
 from pipeline.report.montage import MontageRow, montage_figure, montage_row
-from pipeline.report.page import write_report
+from pipeline.report.noise_page import liver_noise_figure, liver_noise_table, write_noise_page
 
 __all__ = [
     "SUV_WINDOW",
     "MontageRow",
     "agreement_figure",
     "difference_figure",
+    "liver_noise_figure",
+    "liver_noise_table",
     "mip_figure",
     "montage_figure",
     "montage_row",
     "profile_figure",
+    "write_noise_page",
     "write_report",
 ]

@@ -1,33 +1,83 @@
 """Paired multi-dose PET from physics: phantom, scanner, counts, thinning, reconstruction. numpy and scipy only."""
 
-from pipeline.simulation.cohort import simulate_cohort, write_subject
-from pipeline.simulation.low_dose import thin
+from pipeline.simulation.acquisition import Acquisition
+from pipeline.simulation.attenuation import attenuation_from_body, attenuation_from_ct
+from pipeline.simulation.cohort import simulate_cohort
+from pipeline.simulation.ct import attenuation_of_series
+from pipeline.simulation.label_map import LabelTissue, phantom_from_labels
+from pipeline.simulation.low_dose import DOSE_MODES, DoseMode, check_dose_reduction_factors, thin
+from pipeline.simulation.nema import NEMAPhantom, background_variability, contrast_recovery, lung_residual, nema_phantom
+from pipeline.simulation.noise_insertion import FullDoseScan, full_dose_scan, insert_noise, low_dose_of, scanner_of
 from pipeline.simulation.organs import ORGAN_LABELS
 from pipeline.simulation.phantom import Phantom, make_phantom
 from pipeline.simulation.projector import strip_matrix
 from pipeline.simulation.reconstruction import SystemModel, system_model
-from pipeline.simulation.scanner import DISCOVERY_ST, GENERIC, GENERIC_TOF, Scanner, scanner_preset
+from pipeline.simulation.scanner import Scanner
+from pipeline.simulation.scanner_presets import (
+    DISCOVERY_MI,
+    DISCOVERY_ST,
+    GENERIC,
+    GENERIC_TOF,
+    MCT,
+    QUADRA,
+    SCANNERS,
+    UEXPLORER,
+    scanner_preset,
+)
 from pipeline.simulation.subject import DEFAULT_DOSE_REDUCTION_FACTORS, SimulatedSubject, simulate_subject
-from pipeline.simulation.tracers import FDG, OrganUptake
+from pipeline.simulation.subject_folder import write_subject
+from pipeline.simulation.tracers import DOTATATE, FAPI, FDG, PSMA_11, TRACERS, tracer_named
+from pipeline.simulation.uptake import LesionSite, OrganUptake, Tracer
 
 __all__ = [
     "DEFAULT_DOSE_REDUCTION_FACTORS",
+    "DISCOVERY_MI",
     "DISCOVERY_ST",
+    "DOSE_MODES",
+    "DOTATATE",
+    "FAPI",
     "FDG",
     "GENERIC",
     "GENERIC_TOF",
+    "MCT",
     "ORGAN_LABELS",
+    "PSMA_11",
+    "QUADRA",
+    "SCANNERS",
+    "TRACERS",
+    "UEXPLORER",
+    "Acquisition",
+    "DoseMode",
+    "FullDoseScan",
+    "LabelTissue",
+    "LesionSite",
+    "NEMAPhantom",
     "OrganUptake",
     "Phantom",
     "Scanner",
     "SimulatedSubject",
     "SystemModel",
+    "Tracer",
+    "attenuation_from_body",
+    "attenuation_from_ct",
+    "attenuation_of_series",
+    "background_variability",
+    "check_dose_reduction_factors",
+    "contrast_recovery",
+    "full_dose_scan",
+    "insert_noise",
+    "low_dose_of",
+    "lung_residual",
     "make_phantom",
+    "nema_phantom",
+    "phantom_from_labels",
+    "scanner_of",
     "scanner_preset",
     "simulate_cohort",
     "simulate_subject",
     "strip_matrix",
     "system_model",
     "thin",
+    "tracer_named",
     "write_subject",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from pipeline.simulation.canvas import Canvas
+from pipeline.simulation.canvas import Canvas, PatientCanvas
 from pipeline.simulation.shapes import Shape, column, curve, ellipsoid, tube
 
 __all__ = ["SOFT_TISSUE", "paint_body"]
@@ -42,7 +42,28 @@ _OUTLINE = np.array(
 # How a woman's half width differs, by depth.
 _FEMALE_WIDTH = np.array([(300, 1.0), (340, 0.93), (560, 0.96), (650, 0.95), (800, 1.05), (880, 1.06), (1400, 1.03)])
 _LEG_TOP, _LEG_BOTTOM = 835.0, 925.0  # over these depths the pelvis turns into two thighs
-_ARM_DOWN_REACH = 236.0  # [mm] largest |x| of a hanging arm in the reference body
+# Centre line of the right arm in the reference body and its radius [mm]: raised beyond the vertex, or lowered
+# with the elbow at the side and the hand on the groin.
+_ARM_UP = np.array(
+    [(140, -12, 338, 36), (168, -8, 250, 36), (158, 8, 120, 34), (124, 22, 5, 30), (90, 34, -90, 27)], dtype=float
+)
+_ARM_DOWN = np.array(
+    [
+        (148, -14, 338, 34),
+        (170, -40, 410, 34),
+        (172, -48, 520, 33),
+        (172, -34, 610, 31),
+        (171, 12, 690, 27),
+        (163, 66, 770, 23),
+        (126, 104, 836, 22),
+        (104, 110, 872, 20),
+    ],
+    dtype=float,
+)
+_SHARE_DOWN = 0.45
+_SQUEEZE = 14.0  # [mm] that lowered arms may be pressed into the trunk
+_ROOM = 16.0  # [mm] between arms and edge of the field of view, for shift and warp
+_ARM_POINTS, _ARM_PIECE = 120, 20  # along a centre line, and along a piece of it
 _HUGE = np.array([1e4, 1e4, 1e4])
 
 
@@ -88,25 +109,39 @@ def _layer(outline: Shape, thickness: float | np.ndarray) -> Shape:
     return Shape(distance, outline.lower, outline.upper)
 
 
-def _arms(canvas: Canvas, half_field: float) -> tuple[str, list[np.ndarray]]:
-    """Position of the arms and their centre lines; hanging arms only where they fit the field of view."""
+def _arms(canvas: PatientCanvas) -> tuple[str, list[tuple[np.ndarray, np.ndarray]]]:
+    """Position of the arms, and the centre line and radius of each; lowered only where they fit the field of view."""
     rng = canvas.rng
-    hanging = rng.random() < 0.35
-    if hanging and _ARM_DOWN_REACH * canvas.physique.girth <= half_field:
-        knots = [(150, -2, 338), (196, -4, 400), (203, -8, 520), (205, 6, 640), (200, 26, 760), (194, 34, 850)]
-        position = "down"
-    else:
-        knots = [(140, -12, 338), (168, -8, 250), (158, 8, 120), (124, 22, 5), (90, 34, -90)]
-        position = "up"
-    jitter = rng.normal(0, 4, (len(knots), 3))
-    jitter[0] = 0
-    lines = []
-    for side in (-1, 1):
-        lines.append(curve((np.array(knots, dtype=float) + jitter) * [side, 1, 1], n_points=120))
-    return position, lines
+    lowered = rng.random() < _SHARE_DOWN
+    jitter = np.clip(rng.normal(0, 4, (len(_ARM_DOWN), 3)), -6, 6)
+    # Farthest from the middle that the skin may lie in the reference body.
+    edge = (canvas.shape[0] * canvas.voxel_size[0] / 2 - _ROOM) / canvas.physique.girth
+    fits = (_ARM_DOWN[:, 0] + _ARM_DOWN[:, 3]).max() - _SQUEEZE <= edge
+    position, table = ("down", _ARM_DOWN) if lowered and fits else ("up", _ARM_UP)
+    knots = table[:, :3] + jitter[: len(table)]
+    knots[:, 0] = np.minimum(knots[:, 0], edge - table[:, 3])
+    knots[0] = table[0, :3]
+    radius = np.interp(np.linspace(0, len(table) - 1, _ARM_POINTS), np.arange(len(table)), table[:, 3])
+    return position, [(curve(knots * [side, 1, 1], n_points=_ARM_POINTS), radius) for side in (-1, 1)]
 
 
-def paint_body(canvas: Canvas, suv: dict[str, float]) -> tuple[np.ndarray, str]:
+def _paint_arms(canvas: Canvas, suv: dict[str, float], arms: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Skin, fat, muscle and bone around each centre line."""
+    for line, radius in arms:
+        layers = [
+            (radius, suv["skin"], "soft"),
+            (radius - 2.5, suv["fat"], "fat"),
+            (0.8 * radius, suv["muscle"], "soft"),
+            (0.28 * radius, suv["cortical_bone"], "bone"),
+        ]
+        for size, uptake, tissue in layers:
+            # Piece by piece, for the box around a bent arm is mostly not arm.
+            for first in range(0, len(line), _ARM_PIECE):
+                part = slice(first, first + _ARM_PIECE + 1)
+                canvas.paint(tube(line[part], size[part]), uptake, tissue=tissue, label=SOFT_TISSUE)
+
+
+def paint_body(canvas: PatientCanvas, suv: dict[str, float]) -> tuple[np.ndarray, str]:
     """Paint skin, fat, muscle, arms, legs and breasts.
 
     Parameters
@@ -126,8 +161,7 @@ def paint_body(canvas: Canvas, suv: dict[str, float]) -> tuple[np.ndarray, str]:
     fat = canvas.physique.fat_thickness
     rng = canvas.rng
     outline = _outline(female)
-    half_field = canvas.shape[0] * canvas.voxel_size[0] / 2
-    position, arms = _arms(canvas, half_field)
+    position, arms = _arms(canvas)
     if female:
         size = rng.uniform(0.75, 1.15)
         for side in (-1, 1):
@@ -135,11 +169,7 @@ def paint_body(canvas: Canvas, suv: dict[str, float]) -> tuple[np.ndarray, str]:
             canvas.paint(breast, suv["fat"], tissue="fat", label=SOFT_TISSUE)
             gland = ellipsoid((side * 80, 104, 448), (34 * size, 26 * size, 32 * size))
             canvas.paint(gland, suv["breast"], texture=0.25, texture_length=12.0)
-    for line in arms:
-        canvas.paint(tube(line, 36.0), suv["skin"], label=SOFT_TISSUE)
-        canvas.paint(tube(line, 33.5), suv["fat"], tissue="fat")
-        canvas.paint(tube(line, 28.0), suv["muscle"])
-        canvas.paint(tube(line, 10.5), suv["cortical_bone"], tissue="bone")
+    _paint_arms(canvas, suv, arms)
     canvas.paint(outline, suv["skin"], label=SOFT_TISSUE)
     canvas.paint(_layer(outline, 2.5), suv["fat"], tissue="fat")
     depths = [0.0, 200.0, 330.0, 500.0, 860.0, 1400.0]

@@ -1,7 +1,8 @@
-"""Lesions of known size and uptake, grown in liver, lung, bone, lymph nodes and soft tissue."""
+"""Lesions of known size and uptake, grown in liver, lung, bone, lymph nodes, prostate and soft tissue."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,35 +12,41 @@ from pipeline.simulation.body import SOFT_TISSUE
 from pipeline.simulation.canvas import Canvas
 from pipeline.simulation.organs import ORGAN_LABELS
 from pipeline.simulation.shapes import Shape, ellipsoid
+from pipeline.simulation.uptake import Tracer
 
-__all__ = ["LESION_COLUMNS", "draw_lesion_count", "paint_lesions"]
+__all__ = ["LESION_COLUMNS", "LESION_SITES", "coarse_voxels", "draw_lesion_count", "lesion_places", "paint_lesions"]
 
 LESION_COLUMNS = ["id", "site", "diameter", "volume", "suv_mean", "suv_max", "x", "y", "z"]
 """Columns of a lesion table: id, site, equivalent diameter [mm], volume [mL], true SUVbw [g/mL], centre [mm]."""
+
+_SMALLEST, _LARGEST = 4.0, 60.0  # [mm]
 
 
 @dataclass(frozen=True)
 class _Site:
     """Where lesions of one kind may lie."""
 
-    share: float
-    """Fraction of all lesions."""
     labels: tuple[int, ...]
     """Organ labels that the centre must lie in."""
     depth: tuple[float, float]
     """Range of depth below the vertex in the reference body [mm]."""
-    largest: float
+    largest: float = _LARGEST
     """Largest diameter [mm]."""
+    tissue: str | None = "soft"
+    """What it attenuates like; None for the tissue it grows in."""
 
 
-_SITES = {
-    "lung": _Site(0.22, (ORGAN_LABELS["lung"],), (300.0, 620.0), 60.0),
-    "liver": _Site(0.22, (ORGAN_LABELS["liver"],), (480.0, 720.0), 60.0),
-    "bone": _Site(0.22, (ORGAN_LABELS["bone"],), (200.0, 900.0), 40.0),
-    "node": _Site(0.22, (SOFT_TISSUE, ORGAN_LABELS["blood_pool"]), (205.0, 900.0), 45.0),
-    "soft": _Site(0.12, (SOFT_TISSUE,), (230.0, 1000.0), 60.0),
+LESION_SITES: Mapping[str, _Site] = {
+    "lung": _Site((ORGAN_LABELS["lung"],), (300.0, 620.0)),
+    "liver": _Site((ORGAN_LABELS["liver"],), (480.0, 720.0)),
+    "bone": _Site((ORGAN_LABELS["bone"],), (200.0, 900.0), largest=40.0, tissue=None),
+    "node": _Site((SOFT_TISSUE, ORGAN_LABELS["blood_pool"]), (205.0, 900.0), largest=45.0),
+    "prostate": _Site((ORGAN_LABELS["prostate"],), (800.0, 1000.0), largest=25.0),
+    "soft": _Site((SOFT_TISSUE,), (230.0, 1000.0)),
 }
-# Lymph node stations of the right side in the reference body [mm], and how far nodes scatter about them [mm].
+"""Sites by name, as in `Tracer.lesion_sites`."""
+
+# Lymph node stations of the right side in the reference body [mm].
 _STATIONS = np.array(
     [
         (38, -5, 225),
@@ -58,11 +65,12 @@ _STATIONS = np.array(
     ],
     dtype=float,
 )
-_STATION_SPREAD = 9.0
-_SMALLEST, _USUAL_LARGEST, _LARGEST = 6.0, 40.0, 60.0  # [mm]
-_SHARE_LARGE = 0.08
+_STATION_REACH = 18.0  # [mm] around a station
 _GAP = 5.0  # [mm] of tissue between two lesions, so that each is measured alone
 _ATTEMPTS = 60
+_RELIEF = 0.035  # of the diameter: amplitude of each of the three waves on the surface
+_SHARE_NECROTIC = 0.35
+_SMALLEST_NECROTIC = 24.0  # [mm]
 
 
 def draw_lesion_count(rng: np.random.Generator) -> int:
@@ -70,67 +78,81 @@ def draw_lesion_count(rng: np.random.Generator) -> int:
     return 0 if rng.random() < 0.1 else 1 + int(rng.poisson(8))
 
 
-def _draw_diameter(rng: np.random.Generator, largest: float) -> float:
-    """Log-uniform from 6 to 40 mm, and now and then up to 60 mm [mm]."""
-    low, high = (_USUAL_LARGEST, _LARGEST) if rng.random() < _SHARE_LARGE else (_SMALLEST, _USUAL_LARGEST)
-    return min(float(np.exp(rng.uniform(np.log(low), np.log(high)))), largest)
+def coarse_voxels(canvas: Canvas) -> tuple[tuple[slice, slice, slice], np.ndarray]:
+    """Every 5 mm of a canvas, dense enough to choose centres from: the slices, and their steps. Shape (3,)."""
+    steps = np.array([max(1, round(5.0 / v)) for v in canvas.voxel_size])
+    sx, sy, sz = (slice(None, None, int(step)) for step in steps)
+    return (sx, sy, sz), steps
+
+
+def lesion_places(canvas: Canvas, *, inside: np.ndarray) -> dict[str, np.ndarray]:
+    """Voxels of a procedural patient that may be the centre of a lesion, by site.
+
+    Parameters
+    ----------
+    canvas
+        Canvas with every organ painted.
+    inside
+        Fraction of each voxel inside the muscle wall. Shape (X, Y, Z).
+
+    Returns
+    -------
+    dict
+        Voxel indices, shape (n, 3), by site.
+    """
+    coarse, steps = coarse_voxels(canvas)
+    labels = np.where((canvas.labels[coarse] == SOFT_TISSUE) & (inside[coarse] < 0.9), 0, canvas.labels[coarse])
+    x, y, z = canvas.coordinates(coarse)
+    near_station = np.zeros(labels.shape, dtype=bool)
+    for station in np.concatenate([_STATIONS, _STATIONS * [-1, 1, 1]]):
+        distance = (x - station[0]) ** 2 + (y - station[1]) ** 2 + (z - station[2]) ** 2
+        near_station |= distance < _STATION_REACH**2
+    places = {}
+    for name, site in LESION_SITES.items():
+        allowed = np.isin(labels, site.labels) & (z >= site.depth[0]) & (z <= site.depth[1])
+        if name == "node":
+            allowed &= near_station
+        places[name] = np.argwhere(allowed) * steps
+    return places
 
 
 class _Placement:
-    """Draws centres in the right tissue that keep clear of the lesions already there."""
+    """Draws centres that keep clear of the lesions already there."""
 
-    def __init__(self, canvas: Canvas, inside: np.ndarray) -> None:
-        self.canvas = canvas
-        self.rng = canvas.rng
-        self.placed: list[tuple[np.ndarray, float]] = []
-        stride = tuple(max(1, round(5.0 / v)) for v in canvas.voxel_size)
-        self._stride = np.array(stride)
-        coarse = tuple(slice(None, None, s) for s in stride)
-        labels = np.where((canvas.labels[coarse] == SOFT_TISSUE) & (inside[coarse] < 0.9), 0, canvas.labels[coarse])
-        self._voxels = {v: np.argwhere(labels == v) * self._stride for site in _SITES.values() for v in site.labels}
-
-    def candidate(self, name: str) -> np.ndarray | None:
-        """Voxel index of a possible centre, or None."""
-        site = _SITES[name]
-        if name == "node":
-            station = _STATIONS[self.rng.integers(len(_STATIONS))] * [self.rng.choice([-1, 1]), 1, 1]
-            index = self.canvas.voxel_at(station + self.rng.normal(0, _STATION_SPREAD, 3))
-            if index is None or self.canvas.labels[tuple(index)] not in site.labels:
-                return None
-            return index
-        voxels = self._voxels[site.labels[0]]
-        if len(voxels) == 0:
-            return None
-        index = voxels[self.rng.integers(len(voxels))]
-        depth = self.canvas.reference_point(index)[2]
-        return index if site.depth[0] <= depth <= site.depth[1] else None
+    def __init__(self, canvas: Canvas, places: Mapping[str, np.ndarray]) -> None:
+        self._gap = max(_GAP, 2 * canvas.edge)
+        self._rng = canvas.rng
+        self._places = places
+        self._size = np.array(canvas.voxel_size)
+        self._placed: list[tuple[np.ndarray, float]] = []
 
     def find(self, name: str, radius: float) -> np.ndarray | None:
-        """Voxel index of a centre whose lesion of this radius [mm] touches no other; None after many attempts."""
-        size = np.array(self.canvas.voxel_size)
+        """Voxel index of a centre whose lesion of this reach [mm] touches no other; None after many attempts."""
+        voxels = self._places[name]
         for _ in range(_ATTEMPTS):
-            index = self.candidate(name)
-            if index is None:
-                continue
-            gaps = [np.linalg.norm((index - other) * size) - r - radius for other, r in self.placed]
-            if min(gaps, default=np.inf) >= _GAP:
+            index = voxels[self._rng.integers(len(voxels))]
+            gaps = [np.linalg.norm((index - other) * self._size) - r - radius for other, r in self._placed]
+            if min(gaps, default=np.inf) >= self._gap:
                 return index
         return None
 
+    def take(self, index: np.ndarray, radius: float) -> None:
+        """Keep other lesions away from this one."""
+        self._placed.append((index, radius))
 
-def _lesion_shape(canvas: Canvas, index: np.ndarray, diameter: float) -> tuple[Shape, np.ndarray, np.ndarray]:
-    """An ellipsoid with a gently irregular surface, at the reference point of a voxel."""
+
+def _lesion_shape(
+    canvas: Canvas, index: np.ndarray, diameter: float, stretch: np.ndarray
+) -> tuple[Shape, np.ndarray, np.ndarray]:
+    """An ellipsoid with a gently irregular surface, at the reference point of a voxel; its centre and half axes."""
     rng = canvas.rng
-    # Axes of equal product: the volume is that of a sphere of this diameter.
-    stretch = np.exp(rng.normal(0, 0.14, 3))
-    stretch /= np.cbrt(stretch.prod())
     center = canvas.reference_point(index)
     half_axes = canvas.natural(tuple(center), tuple(diameter / 2 * stretch))
     solid = ellipsoid(center, half_axes)
     waves = rng.normal(0, 1, (3, 3))
     waves *= rng.uniform(1.6, 3.0, 3)[:, None] / np.linalg.norm(waves, axis=1, keepdims=True) / (diameter / 2)
     phases = rng.uniform(0, 2 * np.pi, 3)
-    height = np.float32(0.035 * diameter)
+    height = np.float32(_RELIEF * diameter)
 
     def distance(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         dx, dy, dz = x - np.float32(center[0]), y - np.float32(center[1]), z - np.float32(center[2])
@@ -144,8 +166,13 @@ def _lesion_shape(canvas: Canvas, index: np.ndarray, diameter: float) -> tuple[S
     return Shape(distance, solid.lower - reach, solid.upper + reach), center, half_axes
 
 
-def paint_lesions(canvas: Canvas, n_lesions: int, *, inside: np.ndarray) -> tuple[np.ndarray, pd.DataFrame]:
+def paint_lesions(
+    canvas: Canvas, n_lesions: int, *, tracer: Tracer, places: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, pd.DataFrame]:
     """Paint lesions and measure what was painted.
+
+    Diameters are log-uniform from 4 to 60 mm, whatever the site: each lesion goes to one of the sites that
+    are large enough for it. The largest is placed first, for it is the one to find no place later.
 
     Parameters
     ----------
@@ -153,8 +180,10 @@ def paint_lesions(canvas: Canvas, n_lesions: int, *, inside: np.ndarray) -> tupl
         Canvas with every organ painted.
     n_lesions
         How many to place; fewer when no free place is found for one.
-    inside
-        Fraction of each voxel inside the muscle wall. Shape (X, Y, Z).
+    tracer
+        Share and uptake of each site.
+    places
+        Voxel indices of possible centres, shape (n, 3), by site; see `lesion_places`.
 
     Returns
     -------
@@ -164,43 +193,51 @@ def paint_lesions(canvas: Canvas, n_lesions: int, *, inside: np.ndarray) -> tupl
     """
     rng = canvas.rng
     lesion_labels = np.zeros(canvas.shape, dtype=np.uint16)
-    placement = _Placement(canvas, inside)
-    names = list(_SITES)
-    shares = np.array([_SITES[n].share for n in names])
-    rows: list[dict[str, object]] = []
-    for _ in range(n_lesions):
+    placement = _Placement(canvas, places)
+    body = canvas.labels > 0
+    painted: list[tuple[str, tuple[slice, slice, slice]]] = []
+    for diameter in np.sort(np.exp(rng.uniform(np.log(_SMALLEST), np.log(_LARGEST), n_lesions)))[::-1]:
+        names = [n for n in tracer.lesion_sites if len(places.get(n, ())) and diameter <= LESION_SITES[n].largest]
+        if not names:
+            continue
+        shares = np.array([tracer.lesion_sites[n].share for n in names])
         name = str(rng.choice(names, p=shares / shares.sum()))
-        diameter = _draw_diameter(rng, _SITES[name].largest)
-        index = placement.find(name, diameter / 2)
+        # Axes of equal product: the volume is that of a sphere of this diameter.
+        stretch = np.exp(rng.normal(0, 0.14, 3))
+        stretch /= np.cbrt(stretch.prod())
+        reach = diameter / 2 * stretch.max() + 3 * _RELIEF * diameter
+        index = placement.find(name, reach)
         if index is None:
             continue
-        shape, center, half_axes = _lesion_shape(canvas, index, diameter)
-        background = float(canvas.activity[tuple(index)])
-        uptake = float(np.clip(np.exp(rng.normal(1.75, 0.5)), 1.5, 30.0))
+        shape, center, half_axes = _lesion_shape(canvas, index, diameter, stretch)
+        site = tracer.lesion_sites[name]
+        uptake = float(np.exp(rng.uniform(np.log(site.lowest), np.log(site.highest))))
         # What is not above its surroundings is not a lesion that anyone could be asked to find.
-        uptake = max(uptake, 1.4 * background)
-        core = ellipsoid(center, 0.5 * half_axes) if diameter > 24 and rng.random() < 0.35 else None
-        row = _paint_lesion(canvas, shape, core, uptake=uptake, label=len(rows) + 1, lesion_labels=lesion_labels)
-        if row is None:
+        uptake = max(uptake, 1.4 * float(canvas.activity[tuple(index)]))
+        box = canvas.box(shape.lower, shape.upper)
+        covered = (canvas.coverage(shape, box) > 0.5) & body[box] & (lesion_labels[box] == 0)
+        if not covered.any():
             continue
-        placement.placed.append((index, diameter / 2))
-        rows.append({"id": len(rows) + 1, "site": name, **row})
+        tissue = LESION_SITES[name].tissue
+        canvas.paint(shape, uptake, tissue=tissue, texture=0.10, texture_length=8.0, inside=body)
+        if diameter > _SMALLEST_NECROTIC and rng.random() < _SHARE_NECROTIC:
+            core = ellipsoid(center + half_axes * rng.uniform(-0.2, 0.2, 3), 0.5 * half_axes)
+            canvas.paint(core, 0.25 * uptake, tissue=tissue, inside=body)
+        placement.take(index, reach)
+        painted.append((name, box))
+        lesion_labels[box][covered] = len(painted)
+    # Measured at the end, when nothing is painted any more that could brush the edge of another lesion.
+    rows = [
+        {"id": k, "site": name, **_measure(canvas, lesion_labels, k, box)} for k, (name, box) in enumerate(painted, 1)
+    ]
     return lesion_labels, pd.DataFrame(rows, columns=LESION_COLUMNS)
 
 
-def _paint_lesion(
-    canvas: Canvas, shape: Shape, core: Shape | None, *, uptake: float, label: int, lesion_labels: np.ndarray
-) -> dict[str, float] | None:
-    """Paint one lesion, with a necrotic core if given; what it measures, or None if no voxel is half covered."""
-    box = canvas.box(shape.lower, shape.upper)
-    body = canvas.labels[box] > 0
-    covered = (canvas.coverage(shape, box) > 0.5) & body & (lesion_labels[box] == 0)
-    if not covered.any():
-        return None
-    canvas.paint(shape, uptake, texture=0.10, texture_length=8.0)
-    if core is not None:
-        canvas.paint(core, 0.25 * uptake)
-    lesion_labels[box][covered] = label
+def _measure(
+    canvas: Canvas, lesion_labels: np.ndarray, label: int, box: tuple[slice, slice, slice]
+) -> dict[str, float]:
+    """What one lesion's voxels, all in the box, hold."""
+    covered = lesion_labels[box] == label
     volume = float(covered.sum()) * float(np.prod(canvas.voxel_size)) * 1e-3
     suv = canvas.activity[box][covered]
     centroid = (np.argwhere(covered).mean(axis=0) + [s.start for s in box]) * canvas.voxel_size

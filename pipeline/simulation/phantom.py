@@ -1,4 +1,4 @@
-"""Procedural whole-body FDG phantoms: a new patient for every seed."""
+"""Procedural whole-body phantoms: a new patient for every seed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import pandas as pd
 
 from pipeline.pet import PETError
 from pipeline.simulation.body import paint_body
-from pipeline.simulation.canvas import Canvas
-from pipeline.simulation.lesions import draw_lesion_count, paint_lesions
+from pipeline.simulation.canvas import PatientCanvas
+from pipeline.simulation.lesions import draw_lesion_count, lesion_places, paint_lesions
 from pipeline.simulation.organs import paint_abdomen, paint_chest, paint_head, paint_pelvis
 from pipeline.simulation.physique import Physique, body_mass, draw_physique
 from pipeline.simulation.skeleton import paint_skeleton, paint_skull
-from pipeline.simulation.tracers import FDG, draw_uptake
+from pipeline.simulation.tracers import FDG
+from pipeline.simulation.uptake import Tracer, draw_uptake
 
 __all__ = ["Phantom", "block_mean", "majority_labels", "make_phantom", "reduce_lesion_labels"]
+
+_LARGEST_SHARE_HELD = 0.88
+"""Fraction of the injected activity in the field of view, before lesions; the legs and urine voided have the rest."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +39,20 @@ class Phantom:
     """One row per lesion, see `LESION_COLUMNS`; centres [mm] from the centre of voxel (0, 0, 0)."""
     voxel_size: tuple[float, float, float]
     """[mm]."""
-    physique: Physique
-    """Build of the patient."""
-    body_weight: float
-    """Estimated from the attenuation map [kg]."""
-    arms: str
-    """"up" or "down"."""
+    tracer: Tracer
+    """What the patient was given."""
     uptake: dict[str, float]
-    """Mean uptake drawn for each organ, SUVbw [g/mL]."""
+    """Mean uptake of each organ as drawn, SUVbw [g/mL]."""
+    body_weight: float
+    """[kg]; of a procedural patient, estimated from the attenuation map."""
+    sex: str
+    """"F" or "M", empty if not known."""
+    height: float | None
+    """[m], None if not known."""
+    arms: str
+    """"up" or "down", empty if not known."""
+    physique: Physique | None = None
+    """Build of a procedural patient, None for one made from a label map."""
 
 
 def make_phantom(
@@ -51,8 +61,9 @@ def make_phantom(
     shape: tuple[int, int, int],
     voxel_size: tuple[float, float, float],
     n_lesions: int | None = None,
+    tracer: Tracer = FDG,
 ) -> Phantom:
-    """Make a patient with FDG.
+    """Make a patient.
 
     The vertex lies just below the upper end of the field of view; what does not fit below is cut off.
     About 6 s for 192 x 192 x 384 voxels.
@@ -67,6 +78,8 @@ def make_phantom(
         [mm].
     n_lesions
         How many lesions to place, None to draw the number. 30 makes a lesion-rich patient for training.
+    tracer
+        What the patient is given.
 
     Raises
     ------
@@ -79,20 +92,28 @@ def make_phantom(
         raise PETError(
             f"phantom of shape {shape} and voxel size {voxel_size} mm, expected 3 sizes, at least 8 voxels each"
         )
-    physique = draw_physique(rng)
-    suv = draw_uptake(rng, FDG)
-    canvas = Canvas(shape, voxel_size, physique, rng)
+    physique = draw_physique(rng, sexes=tracer.sexes)
+    suv = draw_uptake(rng, tracer.organs)
+    canvas = PatientCanvas(shape, voxel_size, rng, physique)
     shift = float(rng.uniform(-10, 10))
     inside, arms = paint_body(canvas, suv)
     paint_skull(canvas, suv)
     paint_head(canvas, suv)
     paint_chest(canvas, suv, shift=shift, inside=inside)
     paint_skeleton(canvas, suv)
-    paint_abdomen(canvas, suv, shift=shift, inside=inside)
+    paint_abdomen(canvas, suv, shift=shift, inside=inside, bowel_variation=tracer.bowel_variation)
     paint_pelvis(canvas, suv)
     weight = body_mass(canvas.attenuation, voxel_size, height=physique.height)
+    held = _share_held(canvas.activity, voxel_size, weight)
+    if held > _LARGEST_SHARE_HELD:
+        # Organs that are all far above average would hold more than was injected.
+        canvas.activity *= np.float32(_LARGEST_SHARE_HELD / held)
+        suv = {organ: value * _LARGEST_SHARE_HELD / held for organ, value in suv.items()}
     lesion_labels, lesions = paint_lesions(
-        canvas, draw_lesion_count(rng) if n_lesions is None else n_lesions, inside=inside
+        canvas,
+        draw_lesion_count(rng) if n_lesions is None else n_lesions,
+        tracer=tracer,
+        places=lesion_places(canvas, inside=inside),
     )
     return Phantom(
         activity=canvas.activity,
@@ -101,11 +122,19 @@ def make_phantom(
         lesion_labels=lesion_labels,
         lesions=lesions,
         voxel_size=voxel_size,
-        physique=physique,
-        body_weight=weight,
-        arms=arms,
+        tracer=tracer,
         uptake=suv,
+        body_weight=weight,
+        sex=physique.sex,
+        height=physique.height,
+        arms=arms,
+        physique=physique,
     )
+
+
+def _share_held(activity: np.ndarray, voxel_size: tuple[float, float, float], body_weight: float) -> float:
+    """Fraction of the injected activity in the field of view: the integral of SUV over volume, by body weight."""
+    return float(activity.sum(dtype=np.float64)) * float(np.prod(voxel_size)) * 1e-6 / body_weight
 
 
 def _offsets(volume: np.ndarray, factor: int) -> list[np.ndarray]:

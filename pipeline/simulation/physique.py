@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ TOP_MARGIN = 12.0
 
 _REFERENCE_HEIGHT = 1.75  # [m] height for which the tables of organs are written
 _REFERENCE_MASS_PER_HEIGHT = 36.0  # [kg/m] girth for which they are written
-_LARGEST_MASS_PER_HEIGHT = 57.0  # [kg/m] wider patients leave a field of view of 480 mm
+_LARGEST_MASS_PER_HEIGHT = 54.0  # [kg/m] wider patients leave a field of view of 480 mm
 _CHIN = 215.0  # [mm] below the vertex: above it the head's own scale holds
 _SHOULDERS = 325.0  # [mm] below the vertex: below it the trunk's scale holds
 _REFERENCE_BRAIN = 1.62  # [L] brain ellipsoid of the reference head
@@ -72,9 +73,17 @@ class Physique:
         return along_x, along_y, self.stature
 
 
-def draw_physique(rng: np.random.Generator) -> Physique:
-    """Draw a patient: body mass index from 17.5 kg/m2, brain 1.1 to 1.6 L, liver 1.1 to 2.1 L."""
-    sex = str(rng.choice(["F", "M"]))
+def draw_physique(rng: np.random.Generator, *, sexes: Sequence[str] = ("F", "M")) -> Physique:
+    """Draw a patient: body mass index from 17.5 kg/m2, brain 1.1 to 1.6 L, liver 1.1 to 2.1 L.
+
+    Parameters
+    ----------
+    rng
+        Source of randomness.
+    sexes
+        To draw from.
+    """
+    sex = str(rng.choice(list(sexes)))
     female = sex == "F"
     height = float(np.clip(rng.normal(1.63 if female else 1.76, 0.065), 1.45, 1.98))
     body_mass_index = float(np.clip(np.exp(rng.normal(np.log(25.5), 0.16)), 17.5, 38.0))

@@ -2,112 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage, sparse
 
+from pipeline.pet import PETError
+from pipeline.simulation.acquisition import Acquisition, expected_randoms, expected_scatter
+from pipeline.simulation.backend import NUMPY, Backend, backend_on
+from pipeline.simulation.blur import FWHM_PER_SIGMA, SeparableBlur
 from pipeline.simulation.projector import strip_matrix
 from pipeline.simulation.scanner import Scanner, axial_sensitivity
 
-__all__ = ["Acquisition", "SeparableBlur", "SystemModel", "system_model"]
+__all__ = ["SystemModel", "system_model"]
 
-_FWHM_PER_SIGMA = 2.3548200450309493
-_SCATTER_IN_PLANE, _SCATTER_AXIAL = 160.0, 120.0  # [mm] full widths at half maximum: scatter is smooth
-_SCATTER_TOF = 1.5  # time-of-flight bins, standard deviation
-_FLOOR = np.float32(1e-8)
-
-
-def _gaussian_matrix(n: int, fwhm: float, *, normalise: bool) -> np.ndarray:
-    """Gaussian blur of n samples as a symmetric matrix (rows sum to 1 if normalised). fwhm in samples."""
-    sigma = fwhm / _FWHM_PER_SIGMA
-    if sigma < 1e-3:
-        return np.eye(n, dtype=np.float32)
-    lag = np.arange(n)[:, None] - np.arange(n)
-    matrix = np.exp(-0.5 * (lag / sigma) ** 2)
-    matrix[np.abs(lag) > 4.5 * sigma + 1] = 0
-    if normalise:
-        matrix /= matrix.sum(axis=1, keepdims=True)
-    else:
-        matrix /= np.exp(-0.5 * (np.arange(-200, 201) / sigma) ** 2).sum()
-    return matrix.astype(np.float32)
-
-
-class SeparableBlur:
-    """Gaussian blur of images as three small matrix products; self-adjoint unless normalised at the ends."""
-
-    def __init__(self, n: int, nz: int, *, in_plane: float, axial: float, normalise: bool = False) -> None:
-        """Sizes in voxels; full widths at half maximum in voxels."""
-        self.n = n
-        self.in_plane = _gaussian_matrix(n, in_plane, normalise=normalise)
-        self.axial = _gaussian_matrix(nz, axial, normalise=normalise)
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Blur an image of shape (n * n, nz)."""
-        nz = self.axial.shape[0]
-        blurred = (image @ self.axial.T).reshape(self.n, self.n, nz)
-        blurred = np.matmul(self.in_plane, blurred)
-        return (self.in_plane @ blurred.reshape(self.n, -1)).reshape(self.n * self.n, nz)
-
-
-@dataclass(frozen=True)
-class Acquisition:
-    """What a patient's scan would record on average, before the number of counts is fixed.
-
-    Lists run over subsets; arrays have the shape (angles of the subset * radial bins * TOF bins, Z).
-    """
-
-    trues: list[np.ndarray]
-    """Attenuated line integrals [SUV mm], float32."""
-    background: list[np.ndarray]
-    """Scatter and randoms in the same unit, float32."""
-    factors: list[np.ndarray]
-    """Attenuation times sensitivity of each line, without TOF bins, float32."""
-    sensitivity: list[np.ndarray]
-    """Back-projected factors, shape (X * Y, Z), float32."""
-
-    @property
-    def total(self) -> float:
-        """Sum of what is expected [SUV mm]: times the scale it is the expected number of prompts."""
-        parts = [*self.trues, *self.background]
-        return float(sum(part.sum(dtype=np.float64) for part in parts))
-
-    def expected(self, subset: int) -> np.ndarray:
-        """Trues and background of one subset."""
-        return self.trues[subset] + self.background[subset]
-
-    def slices(self, part: slice) -> Acquisition:
-        """The same for some of the slices."""
-        lists = (self.trues, self.background, self.factors, self.sensitivity)
-        return Acquisition(*([np.ascontiguousarray(a[:, part]) for a in arrays] for arrays in lists))
+_FLOOR = 1e-8  # [SUV mm] below which no line is expected to record
 
 
 class SystemModel:
-    """Matrices of one scanner. Use `system_model`, which keeps them."""
+    """Matrices of one scanner on one backend. Use `system_model`, which keeps them."""
 
-    def __init__(self, scanner: Scanner) -> None:
+    def __init__(self, scanner: Scanner, *, backend: Backend = NUMPY) -> None:
+        """Matrices of `scanner`; `backend` is where `osem` runs, `acquire` always runs on numpy."""
         self.scanner = scanner
+        self.backend = backend
         n, _, nz = scanner.matrix
         dx, _, dz = scanner.voxel_size
         self.n, self.nz = n, nz
         self.n_lines = scanner.n_angles // scanner.n_subsets * n
         angles = np.pi * np.arange(scanner.n_angles) / scanner.n_angles
         self._angles = [angles[k :: scanner.n_subsets] for k in range(scanner.n_subsets)]
-        self.forward = [self._matrix(a, tof=True) for a in self._angles]
-        self.adjoint = [matrix.T.tocsr() for matrix in self.forward]
-        self.order = _subset_order(scanner.n_subsets)
+        self._forward, self._adjoint = [], []
+        for part in self._angles:
+            matrix = self._matrix(part, tof=True)
+            self._forward.append(backend.matrix(matrix))
+            self._adjoint.append(backend.matrix(matrix.T.tocsr()))
+        self._order = _subset_order(scanner.n_subsets)
         centers = np.arange(n) - (n - 1) / 2
         circle = centers[:, None] ** 2 + centers**2 <= (n / 2 - 1) ** 2
-        self.field = circle.reshape(-1, 1).astype(np.float32)
-        self._filter = SeparableBlur(
-            n, nz, in_plane=scanner.post_filter / dx, axial=scanner.post_filter / dz, normalise=True
-        )
+        self._field = backend.array(circle.reshape(-1, 1))
+        axial = scanner.post_filter if scanner.post_filter_axial is None else scanner.post_filter_axial
+        self._filter = SeparableBlur(n, nz, in_plane=scanner.post_filter / dx, axial=axial / dz, normalise=True)
 
-    def _blur(self, nz: int) -> SeparableBlur:
+    def _resolution(self, nz: int, backend: Backend) -> SeparableBlur:
+        """Blur that the reconstruction knows of; none if it does not model the PSF."""
         dx, _, dz = self.scanner.voxel_size
         width = (self.scanner.psf_in_plane, self.scanner.psf_axial) if self.scanner.models_psf else (0.0, 0.0)
-        return SeparableBlur(self.n, nz, in_plane=width[0] / dx, axial=width[1] / dz)
+        return SeparableBlur(self.n, nz, in_plane=width[0] / dx, axial=width[1] / dz, backend=backend)
 
     def _matrix(self, angles: np.ndarray, *, tof: bool, supersampling: int = 1) -> sparse.csr_array:
         """Projection of an image, or of an object so many times finer, into the scanner's bins."""
@@ -124,65 +65,69 @@ class SystemModel:
             n_tof_bins=s.n_tof_bins if tof else 1,
         )
 
-    def acquire(self, activity: np.ndarray, attenuation: np.ndarray) -> Acquisition:
-        """Expected data of an object `supersampling` times finer than the image.
+    def acquire(
+        self, activity: np.ndarray, attenuation: np.ndarray, *, supersampling: int | None = None, blurred: bool = True
+    ) -> Acquisition:
+        """Expected data of an object.
 
-        No step depends on the number of threads: the counts drawn from the result are reproducible.
+        No step of trues, scatter and randoms depends on the number of threads: the counts drawn from them are
+        reproducible.
 
         Parameters
         ----------
         activity
             SUVbw [g/mL], shape (X * f, Y * f, Z * f).
         attenuation
-            [1/mm], same shape.
+            At 511 keV [1/mm], same shape.
+        supersampling
+            f, how many times finer than the image the object is; by default the scanner's. 1 is for an image on
+            the scanner's own grid.
+        blurred
+            Whether the scanner's resolution blurs the activity; False for an image that has been through it.
 
         Returns
         -------
         Acquisition
-            Expected trues, background and factors.
+            Expected trues, scatter, randoms and factors.
+
+        Raises
+        ------
+        PETError
+            If the shapes do not fit the scanner.
         """
         s = self.scanner
-        f = s.supersampling
-        dx, _, dz = (v / f for v in s.voxel_size)
-        sigma = [s.psf_in_plane / dx, s.psf_in_plane / dx, s.psf_axial / dz]
-        blurred = ndimage.gaussian_filter(activity, [w / _FWHM_PER_SIGMA for w in sigma], mode="constant", truncate=3.5)
+        f = s.supersampling if supersampling is None else supersampling
+        expected_shape = tuple(v * f for v in s.matrix)
+        if activity.shape != expected_shape or attenuation.shape != expected_shape:
+            raise PETError(
+                f"scanner {s.name}: activity of {activity.shape} and attenuation of {attenuation.shape} voxels, "
+                f"expected {expected_shape}"
+            )
+        if blurred:
+            widths = (s.psf_in_plane, s.psf_in_plane, s.psf_axial)
+            sigma = [w * f / v / FWHM_PER_SIGMA for w, v in zip(widths, s.voxel_size, strict=True)]
+            activity = ndimage.gaussian_filter(activity, sigma, mode="constant", truncate=3.5)
 
         def planes(volume: np.ndarray) -> np.ndarray:
-            flat = volume.reshape(-1, self.nz, f)
-            return flat.mean(axis=2, dtype=np.float32)
+            return volume.reshape(-1, self.nz, f).mean(axis=2, dtype=np.float32)
 
-        object_planes, attenuation_planes = planes(blurred), planes(attenuation)
-        del blurred
+        object_planes, attenuation_planes = planes(activity), planes(attenuation)
+        del activity
         profile = axial_sensitivity(s)
-        trues, factors = [], []
+        resolution = self._resolution(self.nz, NUMPY)
+        trues, factors, sensitivity = [], [], []
         for angles in self._angles:
             plain = self._matrix(angles, tof=False, supersampling=f)
-            factors.append(np.exp(-(plain @ attenuation_planes)) * profile)
+            weights = np.exp(-(plain @ attenuation_planes)) * profile
             timed = plain if s.tof_fwhm is None else self._matrix(angles, tof=True, supersampling=f)
-            projection = timed @ object_planes
-            projection = projection.reshape(self.n_lines, s.n_tof_bins, self.nz) * factors[-1][:, None]
+            projection = (timed @ object_planes).reshape(self.n_lines, s.n_tof_bins, self.nz)
+            projection *= weights[:, None]
             trues.append(projection.reshape(-1, self.nz))
-        blur = self._blur(self.nz)
-        # Without TOF bins: the bins of a line sum to its projection.
-        sensitivity = [blur(a @ np.repeat(w, s.n_tof_bins, axis=0)) for a, w in zip(self.adjoint, factors, strict=True)]
-        return Acquisition(trues, self._background(trues), factors, sensitivity)
-
-    def _background(self, trues: list[np.ndarray]) -> list[np.ndarray]:
-        """Scatter, a wide blur of the trues, and flat randoms, by the scanner's fractions."""
-        s = self.scanner
-        dx, _, dz = s.voxel_size
-        per_angle = (-1, self.n, s.n_tof_bins, self.nz)
-        widths = (0.0, _SCATTER_IN_PLANE / dx / _FWHM_PER_SIGMA, _SCATTER_TOF, _SCATTER_AXIAL / dz / _FWHM_PER_SIGMA)
-        if s.n_tof_bins == 1:
-            widths = (*widths[:2], 0.0, widths[3])
-        scatter = [ndimage.gaussian_filter(t.reshape(per_angle), widths, mode="nearest", truncate=3.0) for t in trues]
-        total = sum(float(t.sum(dtype=np.float64)) for t in trues)
-        scattered = sum(float(t.sum(dtype=np.float64)) for t in scatter)
-        n_elements = sum(t.size for t in trues)
-        # S / (S + T) and R / (R + S + T).
-        weight = np.float32(s.scatter_fraction / (1 - s.scatter_fraction) * total / scattered)
-        randoms = s.randoms_fraction / (1 - s.randoms_fraction) * total / (1 - s.scatter_fraction) / n_elements
-        return [(t * weight + np.float32(randoms)).reshape(-1, self.nz) for t in scatter]
+            factors.append(weights)
+            # The TOF bins of a line sum to its projection, so the sensitivity needs none.
+            coarse = plain if f == 1 else self._matrix(angles, tof=False)
+            sensitivity.append(resolution(np.ascontiguousarray(coarse.T @ weights)))
+        return Acquisition(trues, expected_scatter(trues, s), expected_randoms(trues, s, profile), factors, sensitivity)
 
     def osem(self, data: list[np.ndarray], acquisition: Acquisition, *, scale: float) -> np.ndarray:
         """Ordinary-Poisson OSEM with the PSF in image space (Hudson and Larkin 1994; Shepp and Vardi 1982).
@@ -201,28 +146,32 @@ class SystemModel:
         numpy.ndarray
             SUVbw [g/mL], float32, shape (X, Y, Z), without the post-filter.
         """
+        device = self.backend
         nz = data[0].shape[1]
-        n_tof = self.scanner.n_tof_bins
-        blur = self._blur(nz)
-        image = np.broadcast_to(self.field, (self.n**2, nz)) * np.float32(0.5)
+        lines = (self.n_lines, self.scanner.n_tof_bins, nz)
+        resolution = self._resolution(nz, device)
         per_count = np.float32(1 / scale)
+        subsets = range(self.scanner.n_subsets)
+        measured = [device.array(np.multiply(d, per_count, dtype=np.float32)).reshape(lines) for d in data]
+        background = [device.array(acquisition.background(k)).reshape(lines) for k in subsets]
+        weights = [device.array(f[:, None]) for f in acquisition.factors]
+        sensitivity = [device.array(s) for s in acquisition.sensitivity]
+        for s in sensitivity:
+            device.raise_to(1e-6 * float(s.max()), s)
+        image = self._field * device.array(np.full(nz, 0.5))
         for _ in range(self.scanner.n_iterations):
-            for k in self.order:
-                weights = acquisition.factors[k][:, None]
-                model = (self.forward[k] @ blur(image)).reshape(self.n_lines, n_tof, nz)
-                model *= weights
-                model += acquisition.background[k].reshape(model.shape)
-                np.maximum(model, _FLOOR, out=model)
-                ratio = data[k].reshape(model.shape).astype(np.float32)
-                ratio *= per_count
-                ratio /= model
-                ratio *= weights
-                correction = blur(self.adjoint[k] @ ratio.reshape(-1, nz))
-                sensitivity = acquisition.sensitivity[k]
-                correction /= np.maximum(sensitivity, np.float32(1e-6) * sensitivity.max())
+            for k in self._order:
+                model = (self._forward[k] @ resolution(image)).reshape(lines)
+                model *= weights[k]
+                model += background[k]
+                device.raise_to(_FLOOR, model)
+                ratio = measured[k] / model
+                ratio *= weights[k]
+                correction = resolution(self._adjoint[k] @ ratio.reshape(-1, nz))
+                correction /= sensitivity[k]
                 image *= correction
-                image *= self.field
-        return image.reshape(self.n, self.n, nz)
+                image *= self._field
+        return device.numpy(image).reshape(self.n, self.n, nz)
 
     def post_filter(self, image: np.ndarray) -> np.ndarray:
         """Gaussian filter after reconstruction. Shape (X, Y, Z)."""
@@ -241,6 +190,15 @@ def _subset_order(n_subsets: int) -> list[int]:
 
 
 @lru_cache(maxsize=3)
-def system_model(scanner: Scanner) -> SystemModel:
-    """Matrices of a scanner, computed once and kept for the subjects that follow."""
-    return SystemModel(scanner)
+def system_model(scanner: Scanner, device: str | None = None) -> SystemModel:
+    """Matrices of a scanner, computed once and kept for the subjects that follow.
+
+    Parameters
+    ----------
+    scanner
+        What to model.
+    device
+        Where OSEM runs: None is numpy, else a device of torch (``"cpu"``, ``"cuda"``). Both give the same images
+        to rounding (tested: 1e-5 of the maximum); bytes are promised for numpy only.
+    """
+    return SystemModel(scanner, backend=backend_on(device))

@@ -8,7 +8,9 @@ import numpy as np
 
 from pipeline.pet import PETError
 
-__all__ = ["DISCOVERY_ST", "GENERIC", "GENERIC_TOF", "Scanner", "axial_sensitivity", "scanner_preset"]
+__all__ = ["Scanner", "axial_sensitivity", "point_sensitivity"]
+
+_END_PLANE = 0.15  # of a bed's central sensitivity: its last planes see few lines of response, yet some
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,21 @@ class Scanner:
     scatter_fraction: float = 0.35
     """Scatter over scatter and trues."""
     randoms_fraction: float = 0.40
-    """Randoms over all prompts."""
+    """Randoms over all prompts, at full dose."""
     post_filter: float = 5.0
     """Gaussian filter after reconstruction, full width at half maximum [mm]."""
+    post_filter_axial: float | None = None
+    """The same along Z [mm]; None is as wide as in plane."""
     liver_cov: tuple[float, float] = (0.09, 0.12)
     """Range of the liver's coefficient of variation at full dose, drawn for each patient."""
     bed_length: float | None = 200.0
-    """Axial field of view of one bed position [mm]; None for a scanner that sees the body at once."""
-    bed_overlap: float = 0.45
-    """Fraction of a bed position shared with the next."""
+    """Axial field of view of the detectors [mm]; None for the same sensitivity in every slice."""
+    bed_overlap: float | None = 0.45
+    """Fraction of a bed position shared with the next; None for one position, from which all is seen at once."""
+    ring_diameter: float = 800.0
+    """Diameter of the detector rings [mm]."""
+    largest_ring_difference: float | None = None
+    """Axial distance between the two detectors of a line, at most [mm]; None for no limit."""
     supersampling: int = 2
     """How many times finer than the image the object is, per axis."""
 
@@ -62,6 +70,12 @@ class Scanner:
             )
         if not 0 < self.liver_cov[0] <= self.liver_cov[1]:
             raise PETError(f"scanner {self.name}: liver_cov {self.liver_cov}, expected a range above 0")
+        length = self.matrix[2] * self.voxel_size[2]
+        if self.bed_length is not None and self.bed_overlap is None and self.bed_length < length:
+            raise PETError(
+                f"scanner {self.name}: one bed position of {self.bed_length:g} mm for an image of {length:g} mm, "
+                "expected a longer one, or a bed_overlap"
+            )
 
     @property
     def n_tof_bins(self) -> int:
@@ -76,6 +90,18 @@ class Scanner:
         return 0.9 * (self.tof_fwhm or 0.0)
 
     @property
+    def object_shape(self) -> tuple[int, int, int]:
+        """Voxels along X, Y, Z of what is scanned, `supersampling` times finer than the image."""
+        f = self.supersampling
+        return self.matrix[0] * f, self.matrix[1] * f, self.matrix[2] * f
+
+    @property
+    def object_voxel_size(self) -> tuple[float, float, float]:
+        """Voxel size of what is scanned [mm]."""
+        f = self.supersampling
+        return self.voxel_size[0] / f, self.voxel_size[1] / f, self.voxel_size[2] / f
+
+    @property
     def affine(self) -> np.ndarray:
         """RAS+ affine [mm], shape (4, 4): the centre of the field of view is the origin."""
         affine = np.diag([*self.voxel_size, 1.0])
@@ -83,10 +109,42 @@ class Scanner:
         return affine
 
 
-def axial_sensitivity(scanner: Scanner) -> np.ndarray:
-    """Relative sensitivity of each slice, mean 1: overlapping triangles of bed positions, from the feet up.
+def point_sensitivity(
+    z: np.ndarray, *, length: float, ring_diameter: float, largest_ring_difference: float | None = None
+) -> np.ndarray:
+    """Fraction of the photon pairs of a point on the axis that both meet the detectors, without attenuation.
 
-    Noise therefore rises towards both ends of the scan and, a little, between beds.
+    Both photons leave at the same angle t to the transverse plane and meet a cylinder of radius R at z - R tan t
+    and z + R tan t, so t is limited by the nearer end. Of isotropic directions, sin t_max lie below it. For a
+    short scanner this is the usual triangle along z, for a long one a plateau with steep ends.
+
+    Parameters
+    ----------
+    z
+        Distance from the middle of the scanner [mm], any shape.
+    length
+        Axial field of view [mm].
+    ring_diameter
+        2 R [mm].
+    largest_ring_difference
+        2 R tan t at most [mm]; None for no limit.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape of `z`, 0 outside the scanner.
+    """
+    reach = np.clip(length / 2 - np.abs(z), 0, None)
+    if largest_ring_difference is not None:
+        reach = np.minimum(reach, largest_ring_difference / 2)
+    return reach / np.hypot(reach, ring_diameter / 2)
+
+
+def axial_sensitivity(scanner: Scanner) -> np.ndarray:
+    """Relative sensitivity of each slice, mean 1: `point_sensitivity` of the bed positions added up.
+
+    Noise therefore rises towards both ends of the scan and, a little, between beds. The bed positions are
+    centred on the image; a scanner with one position sees the image from there.
 
     Returns
     -------
@@ -96,60 +154,23 @@ def axial_sensitivity(scanner: Scanner) -> np.ndarray:
     n, dz = scanner.matrix[2], scanner.voxel_size[2]
     if scanner.bed_length is None:
         return np.ones(n, dtype=np.float32)
-    half = scanner.bed_length / 2
-    step = scanner.bed_length * (1 - scanner.bed_overlap)
-    z = (np.arange(n) + 0.5) * dz
-    n_beds = max(1, int(np.ceil((n * dz - scanner.bed_length) / step)) + 1)
-    centers = n * dz / 2 + (np.arange(n_beds) - (n_beds - 1) / 2) * step
-    # A bed's first and last planes see few lines of response, yet some: 15 % of the middle.
-    distance = np.abs(z[:, None] - centers)
-    triangles = np.clip(1 - distance / half, 0, None) + 0.15 * (distance <= half)
-    profile = np.maximum(triangles.sum(axis=1), 0.15)
+    z = (np.arange(n) - (n - 1) / 2) * dz
+    n_beds, step = 1, 0.0
+    if scanner.bed_overlap is not None:
+        step = scanner.bed_length * (1 - scanner.bed_overlap)
+        n_beds = max(1, int(np.ceil((n * dz - scanner.bed_length) / step)) + 1)
+    beds = (np.arange(n_beds) - (n_beds - 1) / 2) * step
+    distance = np.abs(z[:, None] - beds)
+    seen, middle = (
+        point_sensitivity(
+            place,
+            length=scanner.bed_length,
+            ring_diameter=scanner.ring_diameter,
+            largest_ring_difference=scanner.largest_ring_difference,
+        )
+        for place in (distance, np.zeros(1))
+    )
+    seen /= middle
+    seen = np.where(distance <= scanner.bed_length / 2, np.maximum(seen, _END_PLANE), 0)
+    profile = np.maximum(seen.sum(axis=1), _END_PLANE)
     return (profile / profile.mean()).astype(np.float32)
-
-
-GENERIC = Scanner(name="generic", matrix=(96, 96, 192), voxel_size=(5.0, 5.0, 5.0))
-"""A present-day scanner without time of flight: body up to 960 mm at 5 mm."""
-
-GENERIC_TOF = Scanner(
-    name="generic_tof",
-    matrix=(96, 96, 192),
-    voxel_size=(5.0, 5.0, 5.0),
-    n_subsets=10,
-    n_iterations=3,
-    psf_in_plane=4.5,
-    tof_fwhm=60.0,
-)
-"""The same with time of flight of 400 ps."""
-
-DISCOVERY_ST = Scanner(
-    name="discovery_st",
-    matrix=(128, 128, 288),
-    voxel_size=(4.6875, 4.6875, 3.27),
-    n_angles=144,
-    n_subsets=12,
-    n_iterations=4,
-    psf_in_plane=5.5,
-    psf_axial=6.0,
-    models_psf=False,
-    post_filter=4.5,
-    bed_length=157.0,
-    bed_overlap=0.23,
-    liver_cov=(0.10, 0.14),
-)
-"""Like a GE Discovery ST: no time of flight, no PSF in the reconstruction, about 7 mm in the image."""
-
-_PRESETS = {scanner.name: scanner for scanner in (GENERIC, GENERIC_TOF, DISCOVERY_ST)}
-
-
-def scanner_preset(name: str) -> Scanner:
-    """Scanner of that name, "generic", "generic_tof" or "discovery_st".
-
-    Raises
-    ------
-    PETError
-        If there is none.
-    """
-    if name not in _PRESETS:
-        raise PETError(f"no scanner preset is called {name!r}, expected one of {', '.join(_PRESETS)}")
-    return _PRESETS[name]

@@ -58,7 +58,7 @@ def _spine(canvas: Canvas, suv: dict[str, float]) -> None:
     canvas.paint(bodies, 0.6 * suv["muscle"], label=BONE)
     canvas.paint(difference(bodies, discs), suv["marrow"], tissue="bone", texture=0.10, texture_length=14.0)
     canvas.paint(column(line + np.array([0, -31, 8]), 7.0), 0.7 * suv["marrow"], tissue="bone", label=BONE)
-    canvas.paint(column(line[z < 660] + np.array([0, -20, 0]), 5.5), 1.1)
+    canvas.paint(column(line[z < 660] + np.array([0, -20, 0]), 5.5), suv["spinal_cord"])
 
 
 def _pelvis(canvas: Canvas, marrow: float) -> None:

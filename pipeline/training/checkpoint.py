@@ -3,11 +3,10 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from ignite.engine import Engine, Events
-from monai.transforms import Randomizable
 
 from pipeline.pet.atomic import replaced_file
 
@@ -77,15 +76,29 @@ class Checkpoint:
             save_atomically(state[name], path)
 
 
+class EpochDataset(Protocol):
+    """A data set whose random items depend on the epoch."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch."""
+
+
 class EpochSeed:
     """Handler that makes an epoch's randomness a function of seed and epoch alone.
 
-    Random transforms and torch are seeded anew when an epoch starts, so a run that was stopped and continued draws
+    The data set is told which epoch begins, and torch is seeded anew, so a run that was stopped and continued draws
     what an uninterrupted run would have drawn, and no random state has to be saved.
+
+    Parameters
+    ----------
+    dataset
+        With a method ``set_epoch``, such as :class:`pipeline.data.PatchDataset`.
+    seed
+        Another seed, another run.
     """
 
-    def __init__(self, transform: Randomizable, seed: int) -> None:
-        self.transform = transform
+    def __init__(self, dataset: EpochDataset, seed: int) -> None:
+        self.dataset = dataset
         self.seed = seed
 
     def attach(self, engine: Engine) -> None:
@@ -93,6 +106,5 @@ class EpochSeed:
 
     def reseed(self, engine: Engine) -> None:
         """Seed for the epoch that starts."""
-        seed = (self.seed * 1_000_003 + engine.state.epoch) % 2**32
-        self.transform.set_random_state(seed=seed)
-        torch.manual_seed(seed)
+        self.dataset.set_epoch(engine.state.epoch)
+        torch.manual_seed((self.seed * 1_000_003 + engine.state.epoch) % 2**32)

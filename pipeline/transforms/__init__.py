@@ -1,20 +1,21 @@
 """Transforms: thin MONAI wrappers over pure functions."""
 
-from pipeline.transforms.dose import RandDosed, mix_doses
 from pipeline.transforms.load import LoadPETd, pet_to_tensor
-from pipeline.transforms.save import SavePETd, scan_name, tensor_to_pet, write_denoised
+from pipeline.transforms.noise_insertion import RandInsertNoised, slab_margin
+from pipeline.transforms.save import SavePETd, scan_name, tensor_to_pet, write_denoised, write_derived
 from pipeline.transforms.scale import ScaleSUVd, scale_suv, unscale_suv
 
 __all__ = [
     "LoadPETd",
-    "RandDosed",
+    "RandInsertNoised",
     "SavePETd",
     "ScaleSUVd",
-    "mix_doses",
     "pet_to_tensor",
     "scale_suv",
     "scan_name",
+    "slab_margin",
     "tensor_to_pet",
     "unscale_suv",
     "write_denoised",
+    "write_derived",
 ]

@@ -16,7 +16,7 @@ from pipeline.pet import DicomOptions, PETError, PETSeries, read_pet, write_dico
 from pipeline.pet.suv import stored_header, suvbw_factor_of
 from pipeline.transforms.scale import unscale_suv
 
-__all__ = ["SavePETd", "scan_name", "tensor_to_pet", "write_denoised"]
+__all__ = ["SavePETd", "scan_name", "tensor_to_pet", "write_denoised", "write_derived"]
 
 _BIDS_NAME = re.compile(r"(sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9]+)*)_pet\.nii(?:\.gz)?$")
 
@@ -41,6 +41,32 @@ def scan_name(series: PETSeries) -> str:
     return "pet-" + hashlib.sha256(series.suv.tobytes()).hexdigest()[:8]
 
 
+def write_derived(
+    series: PETSeries,
+    image: str | Path,
+    dicom_folder: str | Path,
+    *,
+    description: str,
+    derivation: str,
+    extra: Mapping[str, Any] | None = None,
+    options: DicomOptions | None = None,
+) -> str | None:
+    """Write a derived series as NIfTI with sidecar, and as a DICOM series where that can be trusted.
+
+    DICOM in Bq/mL needs dose, weight, half-life, times and corrections, so that every viewer computes the same SUV
+    from it; a series of SUVbw without them is written as NIfTI alone, unless ``options`` ask for SUVbw in DICOM. The
+    result then says why no DICOM was written; it is None if it was.
+    """
+    options = options or DicomOptions()
+    write_nifti(series, image, extra=extra)
+    try:
+        suvbw_factor_of(stored_header(series.header, units=options.units))
+    except PETError as error:
+        return f"no reader could compute SUV from it: {error}"
+    write_dicom_series(series, dicom_folder, description=description, derivation=derivation, options=options)
+    return None
+
+
 def write_denoised(
     series: PETSeries,
     folder: str | Path,
@@ -50,27 +76,16 @@ def write_denoised(
     dicom_folder: str = "dicom",
     options: DicomOptions | None = None,
 ) -> str | None:
-    """Write a denoised series as ``NAME_desc-denoised_pet.nii.gz`` with sidecar, and as a DICOM series.
-
-    DICOM in Bq/mL needs dose, weight, half-life, times and corrections, so that every viewer computes the same SUV
-    from it; a series of SUVbw without them is written as NIfTI alone, unless ``options`` ask for SUVbw in DICOM. The
-    result then says why no DICOM was written; it is None if it was.
-    """
-    options = options or DicomOptions()
-    folder = Path(folder)
-    write_nifti(series, folder / f"{name}_desc-denoised_pet.nii.gz", extra={"DenoisingMethod": method})
-    try:
-        suvbw_factor_of(stored_header(series.header, units=options.units))
-    except PETError as error:
-        return f"no reader could compute SUV from it: {error}"
-    write_dicom_series(
+    """Write a denoised series as ``NAME_desc-denoised_pet.nii.gz`` and DICOM into a folder; see `write_derived`."""
+    return write_derived(
         series,
-        folder / dicom_folder,
+        Path(folder) / f"{name}_desc-denoised_pet.nii.gz",
+        Path(folder) / dicom_folder,
         description=f"Denoised PET ({method})",
         derivation=f"Denoised by unipet_3d {__version__}, method {method}",
+        extra={"DenoisingMethod": method},
         options=options,
     )
-    return None
 
 
 class SavePETd(MapTransform):

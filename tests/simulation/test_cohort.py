@@ -6,10 +6,12 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 
-from pipeline.pet import PETError, read_nifti
-from pipeline.simulation import Scanner, simulate_cohort, simulate_subject, write_subject
+from pipeline.data import cohort_items, dose_keys
+from pipeline.pet import PETError, read_dicom_series, read_nifti
+from pipeline.simulation import ORGAN_LABELS, PSMA_11, Scanner, simulate_cohort, simulate_subject, write_subject
 from pipeline.simulation.cohort import subject_seed
 
 SCANNER = Scanner(name="tiny", matrix=(24, 24, 48), voxel_size=(20.0, 20.0, 20.0), n_angles=24, n_subsets=4)
@@ -29,6 +31,7 @@ def test_a_subject_has_every_file(cohort):
     images = ["desc-truth", "rec-noisefree", "rec-full", "rec-fullrepeat", "rec-drf004", "rec-drf020"]
     expected = {f"sub-0001_{i}_pet.{e}" for i in images for e in ("nii.gz", "json")}
     expected |= {"sub-0001_desc-lesions_mask.nii.gz", "sub-0001_desc-organs_dseg.nii.gz"}
+    expected |= {"sub-0001_desc-attenuation_map.nii.gz"}
     expected |= {"sub-0001_lesions.tsv", "sub-0001_simulation.json"}
     assert {p.name for p in (subjects[0] / "pet").iterdir()} == expected
 
@@ -100,6 +103,7 @@ def test_a_stopped_cohort_goes_on(cohort, tmp_path, monkeypatch):
         ({"seed": 4}, "seed"),
         ({"scanner": replace(SCANNER, post_filter=3.0)}, r"post_filter=5.0, expected post_filter=3.0"),
         ({"dose_reduction_factors": (4, 10)}, "dose_reduction_factors"),
+        ({"dose_mode": "less_activity"}, "dose_mode shorter_scan, expected less_activity"),
         ({"n_lesions": None}, "n_lesions 4, expected None"),
     ],
 )
@@ -125,9 +129,90 @@ def test_a_longer_cohort_begins_with_the_shorter_one():
     assert not set(seeds) & {subject_seed(4, k) for k in range(50)}
 
 
-def test_factors_that_are_no_file_name_are_refused(tmp_path):
-    with pytest.raises(PETError, match=r"2\.5"):
-        simulate_cohort(tmp_path, n_subjects=1, **{**OPTIONS, "dose_reduction_factors": (2.5, 4)})
+def test_factors_of_any_decimals_are_written_and_found_again(tmp_path):
+    options = {**OPTIONS, "dose_reduction_factors": (2.5, 4, 7.125)}
+    folders = simulate_cohort(tmp_path, n_subjects=1, **options)
+    (item,) = cohort_items(folders)
+    assert dose_keys(item) == {"drf002p5": 2.5, "drf004": 4.0, "drf007p125": 7.125}
+    assert read_nifti(item["drf002p5"]).header.frame_duration == pytest.approx(150 / 2.5)
+
+
+def test_attenuation_is_written_in_its_unit(cohort):
+    _, subjects = cohort
+    image = nib.load(subjects[0] / "pet" / "sub-0001_desc-attenuation_map.nii.gz")
+    again = simulate_subject(subject_seed(3, 0), scanner=SCANNER, dose_reduction_factors=(4, 20), n_lesions=4)
+    np.testing.assert_array_equal(np.asarray(image.dataobj), again.attenuation)
+    body = again.attenuation[again.labels == ORGAN_LABELS["liver"]]
+    # Water at 511 keV.
+    assert np.median(body) == pytest.approx(0.0096, rel=0.02)
+
+
+def test_less_activity_is_less_activity_in_the_header(tmp_path):
+    options = {**OPTIONS, "dose_mode": "less_activity"}
+    (folder,) = simulate_cohort(tmp_path, n_subjects=1, **options)
+    full, low = (read_nifti(folder / "pet" / f"sub-0001_rec-{r}_pet.nii.gz").header for r in ("full", "drf020"))
+    assert low.injected_dose == pytest.approx(full.injected_dose / 20)
+    assert low.frame_duration == full.frame_duration
+
+
+def test_another_tracer_names_itself(tmp_path):
+    (folder,) = simulate_cohort(tmp_path, n_subjects=1, **OPTIONS, tracer=PSMA_11)
+    header = read_nifti(folder / "pet" / "sub-0001_rec-full_pet.nii.gz").header
+    assert header.radiopharmaceutical == PSMA_11.name
+    assert header.radionuclide == "Ga-68"
+    assert header.radionuclide_half_life == pytest.approx(67.7 * 60, rel=0.01)
+    assert header.injected_dose == pytest.approx(PSMA_11.injected_activity(header.patient_weight))
+    assert header.uptake_time == PSMA_11.uptake_time
+    with pytest.raises(PETError, match="tracer"):
+        simulate_cohort(tmp_path, n_subjects=1, **OPTIONS)
+
+
+def test_dicom_holds_the_same_suv_and_the_same_bytes_again(tmp_path):
+    scanner = Scanner(name="flat", matrix=(16, 16, 32), voxel_size=(30.0, 30.0, 30.0), n_angles=16, n_subsets=4)
+    options = {**OPTIONS, "scanner": scanner, "dose_reduction_factors": (7.5,)}
+    runs = [simulate_cohort(tmp_path / name, n_subjects=1, dicom=True, **options)[0] for name in ("once", "again")]
+    files = sorted(p.relative_to(runs[0]) for p in runs[0].rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(runs[1]) for p in runs[1].rglob("*") if p.is_file())
+    for file in files:
+        assert (runs[0] / file).read_bytes() == (runs[1] / file).read_bytes(), file
+    entities = ["desc-truth", "rec-drf007p5", "rec-full", "rec-fullrepeat", "rec-noisefree"]
+    assert sorted(p.name for p in (runs[0] / "dicom").iterdir()) == entities
+    studies, series = set(), set()
+    for entity in entities:
+        folder = runs[0] / "dicom" / entity
+        nifti, dicom = read_nifti(runs[0] / "pet" / f"sub-0001_{entity}_pet.nii.gz"), read_dicom_series(folder)
+        np.testing.assert_allclose(dicom.affine, nifti.affine, atol=1e-3)
+        # 16 bits of each slice's largest value.
+        largest = nifti.suv.max(axis=(0, 1))
+        assert (np.abs(dicom.suv - nifti.suv) <= largest / 32767 + 1e-6).all()
+        assert dicom.header.radiopharmaceutical == "FDG"
+        dataset = pydicom.dcmread(folder / "PET_0001.dcm", stop_before_pixels=True)
+        studies.add((dataset.StudyInstanceUID, dataset.FrameOfReferenceUID))
+        series.add(dataset.SeriesInstanceUID)
+    assert len(studies) == 1
+    assert len(series) == len(entities)
+
+
+def test_dicom_asked_for_later_is_refused(cohort):
+    folder, _ = cohort
+    with pytest.raises(PETError, match="without DICOM"):
+        simulate_cohort(folder, n_subjects=2, **OPTIONS, dicom=True)
+
+
+def test_leftovers_of_a_killed_run_are_removed(tmp_path):
+    leftover = tmp_path / ".writing-abc"
+    (leftover / "pet").mkdir(parents=True)
+    (leftover / "pet" / "half.nii.gz").write_bytes(b"half")
+    simulate_cohort(tmp_path, n_subjects=1, **OPTIONS)
+    assert [p.name for p in tmp_path.iterdir()] == ["sub-0001"]
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path):
+    def second(*_):
+        with pytest.raises(PETError, match="another run"):
+            simulate_cohort(tmp_path, n_subjects=1, **OPTIONS)
+
+    simulate_cohort(tmp_path, n_subjects=1, **OPTIONS, progress=second)
 
 
 def test_writing_over_something_is_refused(cohort, patient):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.pet import PETError
-from pipeline.simulation import ORGAN_LABELS, simulate_subject
+from pipeline.simulation import DOTATATE, ORGAN_LABELS, make_phantom, simulate_subject
+from pipeline.simulation.phantom import block_mean
 
 
 def images(subject):
@@ -85,6 +86,48 @@ def test_lesions_lie_where_the_table_says(patient):
 
 def test_every_lesion_keeps_a_voxel(patient):
     assert set(np.unique(patient.lesion_labels)) - {0} == set(patient.lesions["id"])
+
+
+def test_a_patient_of_ones_own_is_scanned(coarse_scanner):
+    mine = make_phantom(
+        np.random.default_rng(77),
+        shape=coarse_scanner.object_shape,
+        voxel_size=coarse_scanner.object_voxel_size,
+        n_lesions=3,
+        tracer=DOTATATE,
+    )
+    subject = simulate_subject(1, scanner=coarse_scanner, dose_reduction_factors=(4,), phantom=mine)
+    np.testing.assert_array_equal(subject.truth, block_mean(mine.activity, 2))
+    assert subject.tracer is DOTATATE
+    assert len(subject.lesions) == len(mine.lesions)
+    assert subject.body_weight == mine.body_weight
+    # Another seed: the same patient, other counts.
+    again = simulate_subject(2, scanner=coarse_scanner, dose_reduction_factors=(4,), phantom=mine)
+    np.testing.assert_array_equal(again.truth, subject.truth)
+    assert not np.array_equal(again.full_dose, subject.full_dose)
+
+
+def test_a_patient_who_does_not_fit_is_refused(coarse_scanner):
+    mine = make_phantom(np.random.default_rng(0), shape=(24, 24, 40), voxel_size=(20.0, 20.0, 25.0), n_lesions=0)
+    with pytest.raises(PETError, match=r"expected \(64, 64, 128\)"):
+        simulate_subject(1, scanner=coarse_scanner, phantom=mine)
+    with pytest.raises(PETError, match="the phantom alone"):
+        simulate_subject(1, scanner=coarse_scanner, phantom=mine, n_lesions=3)
+
+
+def test_less_activity_loses_randoms_with_the_square(coarse_scanner, patient):
+    subject = simulate_subject(
+        11, scanner=coarse_scanner, dose_reduction_factors=(4, 7.5, 100), dose_mode="less_activity", n_lesions=20
+    )
+    np.testing.assert_array_equal(subject.full_dose, patient.full_dose)
+    r, full = coarse_scanner.randoms_fraction, subject.parameters["prompts_full_dose"]
+    for factor, prompts in zip((4, 7.5, 100), subject.parameters["prompts_low_dose"], strict=True):
+        expected = full * ((1 - r) / factor + r / factor**2)
+        assert abs(prompts - expected) < 3 * np.sqrt(expected)
+    # The reconstruction knows of it: nothing is lost or gained.
+    body = patient.labels > 0
+    for factor, image in subject.low_dose.items():
+        assert image[body].sum() == pytest.approx(patient.truth[body].sum(), rel=0.05 if factor < 10 else 0.15)
 
 
 @pytest.mark.parametrize("factors", [(1,), (4, 4), (0.5, 4), (-2,)])

@@ -9,10 +9,8 @@ import torch
 from pipeline.pet import DicomOptions, PETError, PETHeader, PETSeries, read_pet, write_nifti
 from pipeline.transforms import (
     LoadPETd,
-    RandDosed,
     SavePETd,
     ScaleSUVd,
-    mix_doses,
     scan_name,
     tensor_to_pet,
     write_denoised,
@@ -136,38 +134,3 @@ def test_names_of_outputs_hold_pseudonyms_only(tmp_path, file_name, kept):
     name = scan_name(read_pet(tmp_path / file_name))
     assert name == (kept or name)
     assert "SMITH" not in name
-
-
-def test_mixing_ends_at_the_two_images():
-    low, full = torch.rand(1, 3, 3, 3), torch.rand(1, 3, 3, 3)
-    torch.testing.assert_close(mix_doses(low, full, low_factor=20, factor=20), low)
-    torch.testing.assert_close(mix_doses(low, full, low_factor=20, factor=1), full)
-
-
-def test_mixing_gives_the_variance_of_the_dose():
-    rng = np.random.default_rng(0)
-    counts = rng.poisson(1000, 200_000)
-    low = torch.from_numpy(20.0 * rng.binomial(counts, 1 / 20))
-    full = torch.from_numpy(counts.astype(float))
-    for factor in (2, 5, 15):
-        mixed = mix_doses(low, full, low_factor=20, factor=factor)
-        assert mixed.var().item() == pytest.approx(factor * 1000, rel=0.02)
-
-
-def test_random_dose_is_seeded_and_uses_the_next_lower_dose():
-    transform = RandDosed({"drf100": 100.0, "drf004": 4.0}).set_random_state(seed=3)
-    full = torch.zeros(1, 2, 2, 2)
-    factors = []
-    for _ in range(200):
-        out = transform({"label": full, "drf004": full + 1, "drf100": full + 2})
-        assert set(out) == {"label", "image"}
-        factor, value = transform.factor, out["image"][0, 0, 0, 0].item()
-        low_factor, low = (4, 1) if factor <= 4 else (100, 2)
-        assert value == pytest.approx(low * ((factor - 1) / (low_factor - 1)) ** 0.5, rel=1e-5)
-        factors.append(factor)
-    assert min(factors) >= 2
-    assert max(factors) <= 100
-    assert np.median(factors) == pytest.approx(200**0.5, rel=0.3)  # log-uniform
-    again = RandDosed({"drf100": 100.0, "drf004": 4.0}).set_random_state(seed=3)
-    again({"label": full, "drf004": full, "drf100": full})
-    assert again.factor == factors[0]

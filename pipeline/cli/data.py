@@ -1,0 +1,165 @@
+"""Commands on data sets: manifest build, check, datalist; prepare."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from pipeline.cli.console import console, errors_in_one_line, progress_bar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["manifest", "prepare"]
+
+manifest = typer.Typer(help="Describe a data set, check it, hand it on.", no_args_is_help=True)
+
+ManifestFile = Annotated[Path, typer.Argument(metavar="MANIFEST", help="YAML file that `manifest build` wrote.")]
+Root = Annotated[Path, typer.Argument(metavar="ROOT", help="Folder of the data.")]
+
+
+class Level(StrEnum):
+    """How deep a check goes."""
+
+    files = "files"
+    headers = "headers"
+    voxels = "voxels"
+
+
+@manifest.command()
+def build(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file of data_manifests, without subjects.")],
+    root: Root,
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Manifest to write.")],
+    fractions: Annotated[
+        tuple[float, float, float], typer.Option(help="Of train, validation and test among the patients.")
+    ] = (0.8, 0.1, 0.1),
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another split.")] = 0,
+    exclusions: Annotated[Path | None, typer.Option(help="YAML list of what must not be used, with reasons.")] = None,
+    units: Annotated[str | None, typer.Option(help="Of the voxels, where the data set does not publish them.")] = None,
+    checksums: Annotated[bool, typer.Option("--checksums", help="Record SHA-256: reads every byte.")] = False,
+) -> None:
+    """Find the subjects of a data set, with doses, grids and a split by patient.
+
+    Example: [bold]unipet manifest build data_manifests/udpet.yaml /data/udpet udpet_here.yaml[/bold]
+    """
+    with errors_in_one_line():
+        from pipeline.data import Manifest, build_manifest, exclusion_table, read_exclusions, summary_table
+        from pipeline.pet import PETError
+
+        if not output.absolute().parent.is_dir():
+            raise PETError(f"{output}: folder {output.absolute().parent} does not exist")
+        description = Manifest.from_file(recipe)
+        with progress_bar() as progress:
+            task = progress.add_task("reading headers", total=None)
+            found = build_manifest(
+                description.layout,
+                root,
+                recipe=description,
+                fractions=fractions,
+                seed=seed,
+                exclusions=() if exclusions is None else read_exclusions(exclusions),
+                units=units,
+                checksums=checksums,
+                progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
+        found.write(output)
+        console.print(_as_table(summary_table(found), "Subjects and images"))
+        if found.exclusions:
+            console.print(_as_table(exclusion_table(found), "Left out", index=False))
+        print(f"{output} written: {len(found.subjects)} subjects")
+
+
+@manifest.command()
+def check(
+    source: ManifestFile,
+    root: Root,
+    level: Annotated[Level, typer.Option(help="files: at once; headers: seconds; voxels: reads every image.")] = (
+        Level.headers
+    ),
+) -> None:
+    """Find leaks between splits, missing files, unlike grids and wrong doses; exit code 1 where there is one.
+
+    Example: [bold]unipet manifest check udpet_here.yaml /data/udpet --level voxels[/bold]
+    """
+    with errors_in_one_line():
+        from pipeline.data import Manifest, check_manifest, noise_table, problem_table
+
+        described = Manifest.from_file(source)
+        with progress_bar() as progress:
+            task = progress.add_task("checking", total=max(1, len(described.subjects)))
+            problems = check_manifest(
+                described,
+                root,
+                level=level.value,
+                progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
+        if level is Level.voxels and described.subjects:
+            title = "High-pass energy by dose reduction factor, median, beside published real scanners"
+            console.print(_as_table(noise_table(described, root), title))
+        if problems:
+            console.print(_as_table(problem_table(problems), f"{len(problems)} problems", index=False))
+            print(f"unipet: {source}: {len(problems)} problems, the first: {problems[0].detail}", file=sys.stderr)
+            raise typer.Exit(1)
+        print(f"{source}: {len(described.subjects)} subjects, no problem found at level {level.value}")
+
+
+@manifest.command()
+def datalist(
+    source: ManifestFile, root: Root, output: Annotated[Path, typer.Argument(metavar="OUT", help="JSON to write.")]
+) -> None:
+    """Write the pairs as a data list that MONAI's load_decathlon_datalist reads.
+
+    Example: [bold]unipet manifest datalist udpet_here.yaml /data/udpet udpet.json[/bold]
+    """
+    with errors_in_one_line():
+        from pipeline.data import Manifest, write_datalist
+
+        print(f"{write_datalist(Manifest.from_file(source), root, output)} written")
+
+
+def prepare(
+    source: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest with subjects, or a simulated recipe.")],
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder to make or to bring up to date.")],
+    root: Annotated[Path | None, typer.Option(help="Folder of the data; by default that of the manifest.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Subjects converted at once.")] = 1,
+    rehash: Annotated[bool, typer.Option("--rehash", help="Read every input again to see what changed.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove subjects that the manifest no longer has.")] = False,
+) -> None:
+    """Convert a data set to SUV once, into chunked volumes that training reads patches from.
+
+    Example: [bold]unipet prepare data/manifest.yaml data/store --jobs 2[/bold]
+    """
+    with errors_in_one_line():
+        from pipeline.data import Manifest, prepare_store
+
+        described = Manifest.from_file(source)
+        with progress_bar() as progress:
+            task = progress.add_task("preparing", total=None)
+            done = prepare_store(
+                described,
+                store,
+                root=source.absolute().parent if root is None else root,
+                jobs=jobs,
+                rehash=rehash,
+                prune=prune,
+                progress=lambda n_done, total: progress.update(task, completed=n_done, total=total),
+            )
+        print(done)
+        if failed := done.of_status("failed"):
+            print(f"unipet: {len(failed)} of {len(done.outcomes)} subjects failed", file=sys.stderr)
+            raise typer.Exit(1)
+
+
+def _as_table(frame: "pd.DataFrame", title: str, *, index: bool = True) -> Table:
+    table = Table(title=title, title_justify="left")
+    frame = frame.reset_index(names="") if index else frame
+    for name in frame.columns:
+        is_number = frame[name].dtype.kind in "if"
+        table.add_column(str(name), justify="right" if is_number else "left")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
+    return table

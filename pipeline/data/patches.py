@@ -1,0 +1,255 @@
+"""Random patches of any dose, straight from a store."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Randomizable
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from pipeline.data.doses import mix_doses
+from pipeline.data.manifest import Split
+from pipeline.data.store import Store, StoredSubject
+from pipeline.data.volume_file import VolumeFile
+from pipeline.data.where import random_body_voxel, random_lesion_voxel
+from pipeline.pet import PETError
+
+__all__ = ["PatchDataset"]
+
+Target = Literal["full", "full_repeat", "noise_free"]
+Stores = Store | str | Path | Sequence[Store | str | Path]
+"""A prepared store, its folder, or several of them."""
+Transform = Callable[[dict[str, Any]], Any]
+
+
+class PatchDataset(Dataset):
+    """Patches in SUV, each of a random dose reduction factor, with what they should become.
+
+    An item is a function of seed, epoch and index: neither the number of workers nor what was read before changes it.
+    Every subject is drawn equally often in an epoch, give or take one. Only the crop is read, of the full dose and of
+    one lower dose, and memory does not grow with the number of subjects.
+
+    The dose reduction factor is drawn log-uniformly from `dose_range`, cut where the subject's lowest dose ends; the
+    image is mixed from the full dose and the nearest image of no more dose (:func:`~pipeline.data.mix_doses`).
+
+    Items have the keys ``image``, ``label``, those of `extra`, each a float32 tensor (1, X, Y, Z), SUVbw [g/mL];
+    ``dose_reduction_factor``, a float32 tensor (), and ``subject``, its id.
+
+    Parameters
+    ----------
+    store
+        A prepared store, its folder, or several of them.
+    split
+        Which subjects.
+    patch_size
+        Voxels along X, Y, Z. Where a volume is smaller, the patch is filled up with 0 on both sides: air.
+    n_patches
+        Items of an epoch.
+    dose_range
+        Smallest and largest dose reduction factor.
+    lesion_fraction
+        Part of the patches that is centred on a lesion, any of the subject's with equal probability, where it has any;
+        the others are centred on the body, evenly.
+    target
+        Image that becomes ``label``.
+    extra
+        Further volumes, which take part in the augmentation: ``noise_free``, ``full_repeat``, ``truth``, ``lesions``,
+        ``organs``, ``attenuation``.
+    noise
+        Dictionary transform that inserts the noise of a random dose, such as
+        :class:`~pipeline.transforms.RandInsertNoised` with ``keys=["image"]``. No lower dose is then read or needed,
+        and `dose_range` is not used: ``image`` is the full dose in whole transaxial planes, which the transform
+        changes before the patch is cut, beside ``attenuation`` if the subject has it. Lines of response cross the whole
+        plane, so this costs seconds of CPU per patch instead of milliseconds; noise inserted by `prepare_store` costs
+        nothing later.
+    noise_margin
+        Planes beyond the patch that `noise` needs at each end [mm].
+    transform
+        Dictionary transform of the items, as MONAI has them; random ones draw from a state that is set per item.
+    seed
+        Not negative.
+
+    Raises
+    ------
+    PETError
+        If a setting is out of range, the split is empty, or a subject lacks what is asked for.
+    """
+
+    def __init__(
+        self,
+        store: Stores,
+        *,
+        split: Split,
+        patch_size: Sequence[int],
+        n_patches: int,
+        dose_range: tuple[float, float] = (2.0, 100.0),
+        lesion_fraction: float = 0.25,
+        target: Target = "full",
+        extra: Iterable[str] = (),
+        noise: Transform | None = None,
+        noise_margin: float = 15.0,
+        transform: Transform | None = None,
+        seed: int = 0,
+    ) -> None:
+        low, high = dose_range
+        if len(patch_size) != 3 or min(patch_size) < 1 or n_patches < 1 or seed < 0:
+            found = f"patch_size {patch_size}, n_patches {n_patches}, seed {seed}"
+            raise PETError(f"{found}: expected three sizes and at least one patch, and no negative seed")
+        if not 1 < low <= high or not 0 <= lesion_fraction <= 1:
+            found = f"dose_range {dose_range}, lesion_fraction {lesion_fraction}"
+            raise PETError(f"{found}: expected factors above 1 in rising order, and a fraction of 0 to 1")
+        self.patch_size = tuple(int(n) for n in patch_size)
+        self.n_patches = n_patches
+        self.dose_range = (float(low), float(high))
+        self.lesion_fraction = lesion_fraction
+        self.target = target
+        self.extra = tuple(extra)
+        self.noise = noise
+        self.noise_margin = noise_margin
+        self.transform = transform
+        self.seed = seed
+        # In shared memory, so that workers that outlive an epoch see the next one begin.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._subjects = [(s, subject) for s in opened_stores(store) for subject in s.of_split(split)]
+        if not self._subjects:
+            raise PETError(f"{store}: no subject of split {split}, expected at least one")
+        for opened, subject in self._subjects:
+            self._check(opened, subject)
+
+    def _check(self, store: Store, subject: StoredSubject) -> None:
+        lowest = max(subject.doses)
+        if lowest < self.dose_range[0] and self.noise is None:
+            has = "the full dose only" if lowest == 1 else f"no dose below a {lowest:g}th"
+            raise PETError(
+                f"{store.path}: {subject.id} has {has}, expected one at a dose reduction factor of "
+                f"{self.dose_range[0]:g} or more"
+            )
+        missing = [name for name in (self.target, *self.extra) if name not in subject.volumes and name != "lesions"]
+        if missing:
+            raise PETError(f"{store.path}: {subject.id} has no {missing[0]}, expected what target and extra name")
+
+    def __len__(self) -> int:
+        return self.n_patches
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch: its patches are others than those of any other epoch."""
+        self._epoch.fill_(epoch)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """The index-th patch of the epoch.
+
+        Raises
+        ------
+        PETError
+            If a chunk is damaged or a file is missing.
+        """
+        if not 0 <= index < self.n_patches:
+            raise IndexError(f"patch {index}, expected 0 to {self.n_patches - 1}")
+        rng = np.random.default_rng((self.seed, self.epoch, 1, index))
+        store, subject = self._subjects[self._subject_of(index)]
+        start = self._draw_start(store, subject, rng)
+
+        def read(name: str) -> torch.Tensor:
+            if name == "lesions" and name not in subject.volumes:
+                return torch.zeros(1, *self.patch_size)
+            return torch.from_numpy(self._cut(store.volume(subject.id, name), start))[None]
+
+        if self.noise is None:
+            full = read("full")
+            factor = self._draw_factor(subject, rng)
+            low_factor, low = next((d, name) for d, name in subject.doses.items() if d >= factor * (1 - 1e-9))
+            image = mix_doses(read(low), full, low_factor=low_factor, factor=factor)
+            label = full if self.target == "full" else read(self.target)
+        else:
+            image, factor = self._with_noise(self.noise, store, subject, start=start, rng=rng)
+            label = read(self.target)
+        item: dict[str, Any] = {
+            "image": image,
+            "label": label,
+            **{name: read(name) for name in self.extra},
+            "dose_reduction_factor": torch.tensor(factor, dtype=torch.float32),
+            "subject": subject.id,
+        }
+        if self.transform is not None:
+            item = _apply(self.transform, item, rng)
+        return {key: value.as_tensor() if isinstance(value, MetaTensor) else value for key, value in item.items()}
+
+    def _subject_of(self, index: int) -> int:
+        """Subjects take turns, in an order that changes with every turn."""
+        turn, place = divmod(index, len(self._subjects))
+        order = np.random.default_rng((self.seed, self.epoch, 0, turn)).permutation(len(self._subjects))
+        return int(order[place])
+
+    def _draw_factor(self, subject: StoredSubject, rng: np.random.Generator) -> float:
+        low, high = self.dose_range
+        return math.exp(rng.uniform(math.log(low), math.log(min(high, max(subject.doses)))))
+
+    def _draw_start(self, store: Store, subject: StoredSubject, rng: np.random.Generator) -> NDArray[np.int64]:
+        """First voxel of a patch inside the volume; where the volume is smaller, the patch begins before it."""
+        wants_lesion = rng.random() < self.lesion_fraction
+        if wants_lesion and "lesion_voxels" in subject.volumes:
+            center = random_lesion_voxel(store.volume(subject.id, "lesion_voxels")[...], rng=rng)
+        else:
+            blocks = store.volume(subject.id, "body_blocks")[...]
+            center = random_body_voxel(blocks, subject.shape, rng=rng)
+        size = np.array(self.patch_size)
+        room = np.array(subject.shape) - size
+        return np.where(room >= 0, np.clip(center - size // 2, 0, np.maximum(room, 0)), room // 2)
+
+    def _with_noise(
+        self,
+        noise: Transform,
+        store: Store,
+        subject: StoredSubject,
+        *,
+        start: NDArray[np.int64],
+        rng: np.random.Generator,
+    ) -> tuple[torch.Tensor, float]:
+        """Patch of a slab of whole planes into which noise was inserted, and its dose reduction factor."""
+        margin = math.ceil(self.noise_margin / subject.voxel_size[2])
+        low = max(int(start[2]) - margin, 0)
+        high = int(start[2]) + self.patch_size[2] + margin
+        affine = np.array(subject.affine)
+        affine[:3, 3] += low * affine[:3, 2]
+        slab: dict[str, Any] = {}
+        for key, name in {"image": "full", "attenuation": "attenuation"}.items():
+            if name in subject.volumes:
+                planes = store.volume(subject.id, name)[:, :, low:high]
+                slab[key] = MetaTensor(torch.from_numpy(planes)[None], affine=torch.from_numpy(affine))
+        slab = _apply(noise, slab, rng)
+        image = self._cut(slab["image"][0].numpy(), start - (0, 0, low))
+        return torch.from_numpy(image.copy())[None], float(slab["dose_reduction_factor"])
+
+    def _cut(self, volume: VolumeFile | NDArray, start: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Patch that begins at a voxel, with 0 where the volume does not reach."""
+        low = np.maximum(start, 0)
+        high = np.minimum(start + self.patch_size, volume.shape)
+        crop = volume[tuple(slice(a, b) for a, b in zip(low, high, strict=True))].astype(np.float32, copy=False)
+        if crop.shape == self.patch_size:
+            return crop
+        patch = np.zeros(self.patch_size, dtype=np.float32)
+        patch[tuple(slice(a, b) for a, b in zip(low - start, high - start, strict=True))] = crop
+        return patch
+
+
+def _apply(transform: Transform, item: dict[str, Any], rng: np.random.Generator) -> Any:
+    """Apply a transform whose random state, if it has one, follows from the item's."""
+    if isinstance(transform, Randomizable):
+        transform.set_random_state(seed=int(rng.integers(2**32)))
+    return transform(item)
+
+
+def opened_stores(store: Stores) -> list[Store]:
+    """Open what is a path, and take what is a store already."""
+    several = [store] if isinstance(store, Store | str | Path) else store
+    return [s if isinstance(s, Store) else Store.open(s) for s in several]

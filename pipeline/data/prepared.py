@@ -1,0 +1,62 @@
+"""From a manifest to a store that training reads: simulate what is missing, convert what is new."""
+
+import sys
+from pathlib import Path
+
+from pipeline.data.manifest import Manifest
+from pipeline.data.prepare import prepare_store
+from pipeline.data.recipe import simulated_manifest
+from pipeline.data.store import Store
+from pipeline.pet import PETError
+
+__all__ = ["own_manifest", "prepared_store"]
+
+# Of a checkout, and of an installed package.
+_OWN = (
+    Path(__file__).resolve().parents[2] / "data_manifests",
+    Path(sys.prefix) / "share" / "unipet_3d" / "data_manifests",
+)
+
+
+def own_manifest(name: str) -> str:
+    """Path of a manifest that comes along with this package, such as "simulated_v1".
+
+    Raises
+    ------
+    PETError
+        If there is none of that name.
+    """
+    for folder in _OWN:
+        if (folder / f"{name}.yaml").is_file():
+            return str(folder / f"{name}.yaml")
+    known = sorted({path.stem for folder in _OWN for path in folder.glob("*.yaml")})
+    raise PETError(f"no manifest is called {name!r}, expected one of {', '.join(known)}")
+
+
+def prepared_store(manifest: str | Path, store: str | Path, *, root: str | Path, jobs: int = 1) -> Store:
+    """Bring a store up to date with a manifest, and open it.
+
+    Parameters
+    ----------
+    manifest
+        YAML file: one with subjects, or a recipe, whose subjects are then simulated where they are missing.
+    store
+        Folder of the store.
+    root
+        Folder of the data that the manifest describes.
+    jobs
+        Subjects simulated, and converted, at once.
+
+    Raises
+    ------
+    PETError
+        If a subject cannot be simulated or converted: training on a part of a data set must be asked for, by
+        excluding the rest.
+    """
+    described = Manifest.from_file(manifest)
+    if described.recipe is not None:
+        described = simulated_manifest(described, root, jobs=jobs)
+    done = prepare_store(described, store, root=root, jobs=jobs)
+    if failed := done.of_status("failed"):
+        raise PETError(f"{store}: {failed[0].subject} cannot be prepared ({failed[0].reason}), {len(failed)} in all")
+    return Store.open(store)

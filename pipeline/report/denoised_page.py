@@ -1,0 +1,127 @@
+"""The report: what was done to a PET series and what it did to its SUV."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.evaluation import bias, body_mask, noise_level, suv_mean
+from pipeline.evaluation.regions import BODY_FWHM, BODY_THRESHOLD
+from pipeline.pet import PETError, PETSeries
+from pipeline.report.figures import (
+    SUV_WINDOW,
+    agreement_figure,
+    difference_figure,
+    mip_figure,
+    profile_figure,
+)
+from pipeline.report.page import series_facts, write_page
+from pipeline.report.projections import body_box, center_of_activity
+
+__all__ = ["write_report"]
+
+_ONE_SIDED = ("before only", "after only")
+NOTABLE_CHANGE = 10.0
+"""Changes of SUV at least this large are marked in the table [%]."""
+
+
+def write_report(
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    before: PETSeries,
+    after: PETSeries,
+    lesions: pd.DataFrame,
+    run: Mapping[str, object],
+    suv_window: tuple[float, float] = SUV_WINDOW,
+) -> Path:
+    """Write the report of one denoised series.
+
+    The page needs no network, no script and no other file. Of the series it shows voxels, the header's fields
+    (which hold no name, identifier or date) and the provenance; `title` and `run` are shown as they are
+    given, so keep identifiers out of them. All text is escaped. The same arguments give the same file.
+
+    Parameters
+    ----------
+    path
+        The HTML file; its folder must exist. It appears complete or not at all.
+    title
+        Heading, such as a pseudonym.
+    before, after
+        The series before and after denoising, on one grid.
+    lesions
+        Rows of `pipeline.evaluation.lesion_table`, perhaps none.
+    run
+        What was done, shown line by line in this order: method, weights and their SHA-256, versions, device,
+        time.
+    suv_window
+        SUV shown white and SUV shown black [g/mL].
+
+    Raises
+    ------
+    PETError
+        The two series do not lie on one grid, no body is found, or the folder does not exist.
+    OSError
+        The file cannot be written; nothing is left behind.
+    """
+    if before.suv.shape != after.suv.shape or not np.allclose(before.affine, after.affine, atol=1e-3):
+        raise PETError(
+            f"{path}: the series before and after lie on different grids, of {before.suv.shape} and "
+            f"{after.suv.shape} voxels; expected one grid"
+        )
+    voxel_size = before.voxel_size
+    body = body_mask(before.suv, voxel_size=voxel_size)
+    if not body.any():
+        raise PETError(f"{path}: no body found, expected SUV of {BODY_THRESHOLD} or more in the series before")
+    box = body_box(body, voxel_size=voxel_size)
+    cropped = before.suv[box], after.suv[box]
+    coronal_index = center_of_activity(cropped[0])[1]
+    figures = {
+        "mip": mip_figure(*cropped, voxel_size=voxel_size, suv_window=suv_window),
+        "difference": difference_figure(*cropped, voxel_size=voxel_size, index=coronal_index, suv_window=suv_window),
+        "profile": profile_figure(*cropped, mask=body[box], voxel_size=voxel_size),
+    }
+    if not lesions.empty:
+        figures["agreement"] = agreement_figure(lesions)
+    return write_page(
+        Path(path),
+        "denoised.html",
+        figures=figures,
+        run=run,
+        kind="PET denoising report",
+        title=title,
+        series=series_facts(before),
+        provenance=after.provenance,
+        body=_body_facts(before.suv, after.suv, body),
+        lesions=lesions.to_dict("records"),
+        regions=_region_facts(lesions),
+        suv_window=suv_window,
+        notable_change=NOTABLE_CHANGE,
+        body_rule={"fwhm": BODY_FWHM, "threshold": BODY_THRESHOLD},
+    )
+
+
+def _body_facts(before: NDArray[np.floating], after: NDArray[np.floating], body: NDArray[np.bool_]) -> dict[str, float]:
+    noise_before, noise_after = (noise_level(image, mask=body) for image in (before, after))
+    return {
+        "mean_before": suv_mean(before, body),
+        "mean_after": suv_mean(after, body),
+        "mean_change": bias(after, before, mask=body),
+        "noise_before": noise_before,
+        "noise_after": noise_after,
+        "noise_change": 100 * (noise_after / noise_before - 1) if noise_before else np.nan,
+    }
+
+
+def _region_facts(lesions: pd.DataFrame) -> dict[str, object]:
+    found_in = lesions["found_in"]
+    return {
+        "n_in_both": int((found_in == "both").sum()),
+        "n_in_one": int(found_in.isin(_ONE_SIDED).sum()),
+        "peak_change": None if lesions.empty else float(lesions["suv_peak_change_percent"].median()),
+        # A table without rows still names its method if it comes from lesion_table.
+        "method": lesions.attrs.get("method", "") if lesions.empty else lesions["method"].iloc[0],
+    }

@@ -1,0 +1,151 @@
+"""The page of inserted noise: the full dose beside its low doses, and the liver's noise as measured and expected."""
+
+import os
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pipeline.evaluation import body_mask
+from pipeline.evaluation.liver import measured_liver_cov
+from pipeline.pet import PETError, PETSeries
+from pipeline.report.montage import montage_figure, montage_row
+from pipeline.report.page import series_facts, write_page
+from pipeline.report.projections import body_box
+
+__all__ = ["liver_noise_figure", "liver_noise_table", "write_noise_page"]
+
+_COLUMNS = ["dose_reduction_factor", "liver_suv_mean", "liver_cov", "expected_cov", "ratio"]
+
+
+def liver_noise_table(
+    full: PETSeries, low: Mapping[float, PETSeries], *, region: NDArray[np.bool_], noise_cov: float
+) -> pd.DataFrame:
+    """Coefficient of variation of the liver at every dose, against the square root of the dose reduction factor.
+
+    Noise grows as sqrt(d) and the organ's own texture does not, so sqrt(texture^2 + d noise^2) is expected.
+
+    Parameters
+    ----------
+    full, low
+        Full dose, and the series of each factor, on one grid.
+    region
+        Voxels of the liver, shape (X, Y, Z).
+    noise_cov
+        Coefficient of variation of the full dose's noise alone, that the insertion was calibrated to.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per dose, full dose (factor 1) first: dose_reduction_factor, liver_suv_mean, liver_cov,
+        expected_cov and ratio, the measured over the expected.
+
+    Raises
+    ------
+    PETError
+        The region does not fit a series.
+    """
+    rows = []
+    texture = 0.0
+    for factor, series in sorted({1.0: full, **low}.items()):
+        found = measured_liver_cov(series, mask=region)
+        if factor == 1:
+            texture = max(found.cov**2 - noise_cov**2, 0.0)
+        expected = float(np.sqrt(texture + factor * noise_cov**2))
+        rows.append((factor, found.suv_mean, found.cov, expected, found.cov / expected))
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def liver_noise_figure(table: pd.DataFrame) -> bytes:
+    """Measured and expected coefficient of variation against the dose reduction factor, as PNG."""
+    figure = Figure(figsize=(7.0, 3.6), dpi=140, facecolor="white")
+    axes = figure.add_axes((0.1, 0.15, 0.86, 0.8))
+    factors = table["dose_reduction_factor"]
+    axes.plot(factors, 100 * table["expected_cov"], color="#8a929e", label="expected, as the square root")
+    axes.plot(factors, 100 * table["liver_cov"], "o", color="#0b5cad", markersize=7, label="measured")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(list(factors), labels=[f"{factor:g}" for factor in factors])
+    axes.set_xticks([], minor=True)
+    ticks = [tick for tick in (5, 10, 20, 50, 100, 200) if tick <= 150 * max(table["liver_cov"].max(), 0.1)]
+    axes.set_yticks(ticks, labels=[f"{tick}" for tick in ticks])
+    axes.set_yticks([], minor=True)
+    axes.set_xlabel("dose reduction factor")
+    axes.set_ylabel("coefficient of variation of the liver [%]")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#eceff3")
+    axes.legend(frameon=False)
+    buffer = BytesIO()
+    # Without the software's version the same figure is the same file.
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def write_noise_page(
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    full: PETSeries,
+    low: Mapping[float, PETSeries],
+    region: NDArray[np.bool_],
+    noise_cov: float,
+    run: Mapping[str, object],
+    suv_window: tuple[float, float] = (0.0, 7.0),
+) -> Path:
+    """Write one self-contained HTML page on noise that was inserted into a full-dose series.
+
+    All text is escaped; `title` and `run` are shown as they are given, so keep identifiers out of them.
+
+    Parameters
+    ----------
+    path
+        The HTML file; its folder must exist.
+    title
+        Heading, such as a pseudonym.
+    full, low
+        Full dose, and the series of each factor, on one grid.
+    region, noise_cov
+        See `liver_noise_table`.
+    run
+        What was done, shown line by line: scanner, attenuation, seed, versions.
+    suv_window
+        SUV shown white and SUV shown black [g/mL].
+
+    Raises
+    ------
+    PETError
+        The series or the region lie on different grids, or no body is found.
+    """
+    for factor, series in low.items():
+        if series.suv.shape != full.suv.shape:
+            raise PETError(f"{path}: series of factor {factor:g} has {series.suv.shape} voxels, not {full.suv.shape}")
+    voxel_size = full.voxel_size
+    body = body_mask(full.suv, voxel_size=voxel_size)
+    if not body.any():
+        raise PETError(f"{path}: no body found in the full-dose series")
+    box = body_box(body, voxel_size=voxel_size)
+    panels = [("full dose", full.suv[box]), *((f"1/{d:g} of the counts", low[d].suv[box]) for d in sorted(low))]
+    table = liver_noise_table(full, low, region=region, noise_cov=noise_cov)
+    figures = {
+        "images": montage_figure([montage_row("", panels, voxel_size=voxel_size)], suv_window=suv_window),
+        "liver": liver_noise_figure(table),
+    }
+    return write_page(
+        Path(path),
+        "noise.html",
+        figures=figures,
+        run=run,
+        kind="Inserted noise",
+        title=title,
+        series=series_facts(full),
+        provenance=low[max(low)].provenance if low else full.provenance,
+        rows=table.to_dict("records"),
+        noise_cov=noise_cov,
+        litres=float(region.sum()) * float(np.prod(voxel_size)) * 1e-6,
+        suv_window=suv_window,
+    )

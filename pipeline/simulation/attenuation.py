@@ -1,0 +1,134 @@
+"""Attenuation at 511 keV of a patient who was scanned: from the CT, or from the outline of the body alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from pipeline.pet import PETError
+from pipeline.simulation.blur import FWHM_PER_SIGMA
+
+__all__ = ["WATER", "attenuation_from_body", "attenuation_from_ct", "resampled"]
+
+WATER = 0.0096
+"""Linear attenuation of water at 511 keV [1/mm]."""
+
+_ABOVE_WATER = {
+    80: (3.64e-6, 6.26e-3),
+    100: (4.43e-6, 5.44e-3),
+    110: (4.92e-6, 4.88e-3),
+    120: (5.10e-6, 4.71e-3),
+    130: (5.51e-6, 4.24e-3),
+    140: (5.64e-6, 4.08e-3),
+}
+"""By tube voltage [kV]: slope [1/mm per HU] and intercept [1/mm] of the line for bone, Carney 2006, table I."""
+
+_SKIN_FWHM = 15.0  # [mm] smoothing that finds the skin
+_SKIN_SUV = 0.12  # [g/mL] of the smoothed image at the skin: a little under half that of fat
+_AIR = -1000.0  # [HU]
+
+
+def attenuation_from_ct(hu: np.ndarray, *, tube_voltage: int = 120) -> np.ndarray:
+    """Attenuation at 511 keV from a CT by two straight lines, one for mixtures of air and water, one with bone.
+
+    Below the break mu = 9.6e-6 (HU + 1000) / mm, above it mu = a (HU + 1000) + b with a and b of the tube voltage
+    (Carney 2006, Med Phys 33:976, doi 10.1118/1.2174132). The lines meet between 30 and 52 HU.
+
+    Parameters
+    ----------
+    hu
+        CT numbers [HU], any shape. Less than air, as outside the field of view, is air.
+    tube_voltage
+        Of the CT [kV].
+
+    Returns
+    -------
+    numpy.ndarray
+        [1/mm], float32, of the shape of `hu`.
+
+    Raises
+    ------
+    PETError
+        If the tube voltage is not in the table.
+    """
+    if tube_voltage not in _ABOVE_WATER:
+        raise PETError(f"tube voltage is {tube_voltage} kV, expected one of {', '.join(map(str, _ABOVE_WATER))}")
+    slope, intercept = _ABOVE_WATER[tube_voltage]
+    density = np.maximum(np.asarray(hu, dtype=np.float32) - np.float32(_AIR), 0)
+    # The line with bone is the flatter one, so below the break it is the upper, above it the lower one.
+    water_line = np.float32(WATER / 1000) * density
+    return np.minimum(water_line, np.float32(slope) * density + np.float32(intercept))
+
+
+def attenuation_from_body(suv: np.ndarray, *, voxel_size: Sequence[float]) -> np.ndarray:
+    """Water wherever the PET image shows the body: what is known without a CT.
+
+    The outline is that of the smoothed image, its largest part and every other of a tenth of it, filled. Lungs are
+    taken for water, too: the image cannot tell them from fat.
+
+    Parameters
+    ----------
+    suv
+        SUV image, shape (X, Y, Z), Z along the patient [g/mL].
+    voxel_size
+        Spacing along X, Y, Z [mm].
+
+    Returns
+    -------
+    numpy.ndarray
+        [1/mm], float32, shape (X, Y, Z).
+
+    Raises
+    ------
+    PETError
+        If nothing in the image reaches the uptake of a body's surface.
+    """
+    sigma = [_SKIN_FWHM / FWHM_PER_SIGMA / side for side in voxel_size]
+    body = ndimage.gaussian_filter(np.asarray(suv, dtype=np.float32), sigma, mode="nearest") >= _SKIN_SUV
+    labels, n_labels = ndimage.label(body)
+    if n_labels == 0:
+        raise PETError(f"no voxel of the smoothed image reaches SUV {_SKIN_SUV}, expected to see the body")
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    body = (sizes >= 0.1 * sizes.max())[labels]
+    for z in range(body.shape[2]):
+        body[..., z] = ndimage.binary_fill_holes(body[..., z])
+    return np.where(body, np.float32(WATER), np.float32(0))
+
+
+def resampled(
+    volume: np.ndarray, affine: np.ndarray, *, onto_shape: Sequence[int], onto_affine: np.ndarray, outside: float
+) -> np.ndarray:
+    """Volume on another grid, averaged over the larger of the two voxels, linear between them.
+
+    Parameters
+    ----------
+    volume
+        Shape (X, Y, Z).
+    affine
+        Its voxel to RAS+ mm, shape (4, 4).
+    onto_shape
+        Shape of the other grid.
+    onto_affine
+        Voxel to RAS+ mm of the other grid.
+    outside
+        Value where the volume does not reach.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, shape `onto_shape`.
+    """
+    mapping = np.linalg.solve(affine, onto_affine)
+    # How many of the volume's voxels one voxel of the other grid spans along each of the volume's axes.
+    span = np.abs(mapping[:3, :3]).max(axis=1)
+    smooth = ndimage.gaussian_filter(
+        np.asarray(volume, dtype=np.float32),
+        np.sqrt(np.maximum(span**2 - 1, 0) / 12),  # a box of n samples has the variance (n^2 - 1) / 12
+        mode="nearest",
+    )
+    return ndimage.affine_transform(
+        smooth, mapping[:3, :3], offset=mapping[:3, 3], output_shape=tuple(onto_shape), order=1, cval=outside
+    )

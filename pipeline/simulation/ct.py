@@ -1,0 +1,106 @@
+"""The attenuation map of a PET series from the patient's CT: a DICOM series or a NIfTI volume in HU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+
+from pipeline.pet import PETError, PETSeries
+from pipeline.pet.dicom_files import SliceFile, read_slice_files
+from pipeline.pet.dicom_geometry import stack_slices, to_canonical
+from pipeline.pet.dicom_pixels import rescaled_slice
+from pipeline.pet.dicom_values import number_of
+from pipeline.pet.errors import naming
+from pipeline.pet.nifti import is_nifti_name
+from pipeline.simulation.attenuation import attenuation_from_ct, resampled
+
+__all__ = ["attenuation_of_series"]
+
+_SMALLEST_COVER = 0.9  # of the PET's slices must lie within the CT
+_USUAL_VOLTAGE = 120
+
+
+def attenuation_of_series(path: str | Path, series: PETSeries) -> np.ndarray:
+    """Attenuation at 511 keV on the grid of a PET series.
+
+    Where the CT does not reach there is air. The two must share the patient's coordinates, as on a PET/CT.
+
+    Parameters
+    ----------
+    path
+        Folder of one DICOM CT series, or a NIfTI volume in HU (taken as of 120 kV).
+    series
+        The PET.
+
+    Returns
+    -------
+    numpy.ndarray
+        [1/mm], float32, shape (X, Y, Z) of the series.
+
+    Raises
+    ------
+    PETError
+        If the file is no CT, its values are not HU, or it covers less than 90 % of the PET's slices.
+    """
+    path = Path(path)
+    with naming(path):
+        if not path.exists():
+            raise PETError("no such file or folder")
+        hu, affine, tube_voltage = _read_nifti(path) if is_nifti_name(path) else _read_dicom(path)
+        if not (np.isfinite(hu).all() and hu.min() < -500 and hu.max() > -200):
+            raise PETError(f"values are {hu.min():g} to {hu.max():g}, expected HU with air and tissue")
+        covered = _covered_slices(hu.shape, affine, series)
+        if covered < _SMALLEST_COVER:
+            raise PETError(f"the CT covers {covered:.0%} of the PET's slices, expected {_SMALLEST_COVER:.0%} or more")
+        attenuation = attenuation_from_ct(hu, tube_voltage=tube_voltage)
+        return resampled(attenuation, affine, onto_shape=series.suv.shape, onto_affine=series.affine, outside=0.0)
+
+
+def _covered_slices(shape: tuple[int, ...], affine: np.ndarray, series: PETSeries) -> float:
+    """Fraction of the PET's slices whose middle lies in the CT."""
+    nx, ny, nz = series.suv.shape
+    middles = np.stack([np.full(nz, (nx - 1) / 2), np.full(nz, (ny - 1) / 2), np.arange(nz), np.ones(nz)])
+    inside = np.linalg.solve(affine, series.affine @ middles)[:3]
+    limits = np.array(shape)[:, None]
+    return float(((inside >= -0.5) & (inside <= limits - 0.5)).all(axis=0).mean())
+
+
+def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
+    try:
+        image = nib.load(path)
+        if not isinstance(image, nib.Nifti1Image):
+            raise PETError("not a single-file NIfTI image")
+        volume = np.asarray(image.dataobj, dtype=np.float32)
+    except PETError:
+        raise
+    except (ImageFileError, OSError, EOFError, ValueError) as error:
+        raise PETError(f"not a readable NIfTI file ({' '.join(str(error).split())})") from error
+    if volume.ndim != 3:
+        raise PETError(f"CT has shape {volume.shape}, expected one volume (X, Y, Z)")
+    hu, affine = to_canonical(volume, np.asarray(image.affine, dtype=np.float64))
+    return hu, affine, _USUAL_VOLTAGE
+
+
+def _read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
+    files = [file for file in read_slice_files(path)[0] if file.dataset.get("Modality") == "CT"]
+    if not files:
+        raise PETError("no DICOM CT slice in the folder, expected one CT series")
+    series = {str(file.dataset.get("SeriesInstanceUID", "")) for file in files}
+    if len(series) != 1:
+        raise PETError(f"{len(series)} CT series in one folder, expected one")
+    stack = stack_slices([file.dataset for file in files], [file.name for file in files])
+    hu = np.stack([_hounsfield(files[k]) for k in stack.order], axis=-1)
+    volume, affine = to_canonical(hu, stack.affine)
+    voltage = number_of(files[0].dataset, "KVP")
+    return volume, affine, _USUAL_VOLTAGE if voltage is None else round(voltage)
+
+
+def _hounsfield(file: SliceFile) -> np.ndarray:
+    """One slice [HU], float32, axes in the order column, row."""
+    slope, intercept = (number_of(file.dataset, keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
+    if slope is None or intercept is None:
+        raise PETError(f"{file.name}: RescaleSlope or RescaleIntercept is missing, expected both on a CT slice")
+    return (rescaled_slice(file, 1.0) + intercept).astype(np.float32).T

@@ -1,0 +1,222 @@
+"""A simulated subject on disk: a BIDS-like folder that is either complete or not there."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from pipeline import __version__
+from pipeline.pet import DicomOptions, PETError, PETHeader, PETSeries, write_dicom_series, write_nifti
+from pipeline.pet.atomic import new_folder
+from pipeline.pet.nuclides import HALF_LIFE
+from pipeline.simulation.low_dose import DoseMode, dose_entity
+from pipeline.simulation.organs import ORGAN_LABELS
+from pipeline.simulation.scanner import Scanner
+from pipeline.simulation.subject import SimulatedSubject
+
+__all__ = ["is_complete", "subject_request", "write_subject"]
+
+_FULL_FRAME_DURATION = 150.0  # [s] per bed position at full dose
+_REQUEST = "request"
+_GENERATOR = 2
+"""Goes up when the same seed gives other images, so that cohorts of two kinds are never mixed."""
+
+
+def subject_request(
+    *,
+    seed: int,
+    scanner: Scanner,
+    tracer: str,
+    dose_reduction_factors: Sequence[float],
+    dose_mode: DoseMode,
+    n_lesions: int | None,
+) -> dict[str, Any]:
+    """What fixes a subject's bytes, as JSON reads it back."""
+    request = {
+        "generator": _GENERATOR,
+        "tracer": tracer,
+        "seed": seed,
+        "scanner": asdict(scanner),
+        "dose_reduction_factors": [float(f) for f in sorted(dose_reduction_factors)],
+        "dose_mode": dose_mode,
+        "n_lesions": n_lesions,
+    }
+    return json.loads(json.dumps(request))
+
+
+def _header(subject: SimulatedSubject, dose_reduction_factor: float) -> PETHeader:
+    """Attributes of a scan of this patient at a dose."""
+    scanner, tracer = subject.scanner, subject.tracer
+    weight = round(subject.body_weight, 1)
+    shorter = subject.dose_mode == "shorter_scan"
+    psf = " with PSF" if scanner.models_psf else ""
+    tof = " and time of flight" if scanner.tof_fwhm is not None else ""
+    return PETHeader(
+        units="GML",
+        decay_correction="START",
+        patient_weight=weight,
+        patient_height=None if subject.height is None else round(subject.height, 2),
+        patient_sex=subject.sex,
+        radionuclide=tracer.radionuclide,
+        radiopharmaceutical=tracer.name,
+        radionuclide_half_life=HALF_LIFE[tracer.radionuclide],
+        injected_dose=tracer.injected_activity(weight) / (1 if shorter else dose_reduction_factor),
+        administration_time=-tracer.uptake_time,
+        reference_time=0.0,
+        frame_duration=round(_FULL_FRAME_DURATION / (dose_reduction_factor if shorter else 1), 3),
+        manufacturer="simulated",
+        model_name=scanner.name,
+        reconstruction_method=(
+            f"OSEM {scanner.n_iterations}i{scanner.n_subsets}s{psf}{tof}, {scanner.post_filter:g} mm Gaussian"
+        ),
+    )
+
+
+def _write_volume(volume: np.ndarray, affine: np.ndarray, path: Path) -> None:
+    """Write labels or attenuation; no name and no time in the gzip header, so that equal volumes are equal files."""
+    image = nib.Nifti1Image(volume, affine)
+    image.header.set_xyzt_units("mm", "sec")
+    with path.open("wb") as file, gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0) as out:
+        image.to_stream(out)
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One PET image of a subject."""
+
+    entity: str
+    """Its part of the file's name."""
+    suv: np.ndarray
+    """SUVbw [g/mL], shape (X, Y, Z)."""
+    meaning: str
+    """In a few words."""
+    dose_reduction_factor: float | None = None
+    """None for what has no noise."""
+
+    @property
+    def sidecar(self) -> dict[str, Any]:
+        """What the sidecar says beyond the header."""
+        dose = {} if self.dose_reduction_factor is None else {"DoseReductionFactor": self.dose_reduction_factor}
+        return {**dose, "Description": self.meaning}
+
+
+def _images(subject: SimulatedSubject) -> list[_Image]:
+    images = [
+        _Image("desc-truth", subject.truth, "true uptake"),
+        _Image("rec-noisefree", subject.noise_free, "reconstruction of the expected counts"),
+        _Image("rec-full", subject.full_dose, "full dose", 1.0),
+        _Image("rec-fullrepeat", subject.full_dose_repeat, "independent draw of the full counts", 1.0),
+    ]
+    for factor, image in subject.low_dose.items():
+        images.append(_Image(f"rec-{dose_entity(factor)}", image, f"dose reduced by {factor:g}", factor))
+    return images
+
+
+def write_subject(subject: SimulatedSubject, folder: str | Path, *, dicom: bool = False) -> Path:
+    """Write a subject as a new folder, whose name begins every file's name.
+
+    Images lie in ``pet/`` as float32 SUVbw with JSON sidecars: ``rec-full``, ``rec-fullrepeat``, ``rec-noisefree``,
+    ``rec-drf004``, ``rec-drf007p5``, ... and ``desc-truth``; labels as ``desc-lesions_mask`` and
+    ``desc-organs_dseg``; the attenuation map [1/mm] as ``desc-attenuation_map``; the lesions' true values as
+    ``lesions.tsv``; every parameter as ``simulation.json``.
+
+    Parameters
+    ----------
+    subject
+        What to write.
+    folder
+        New or empty folder, such as ``sub-0001``, in an existing folder.
+    dicom
+        Whether each PET image is also written as a DICOM series in Bq/mL, to ``dicom/rec-full/`` and so on. All
+        series of a subject share a study; their UIDs follow from what was simulated.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+
+    Raises
+    ------
+    PETError
+        If the folder holds something, or its parent is missing.
+    """
+    folder = Path(folder)
+    note = (
+        f"Simulated {subject.tracer.name} PET, seed {subject.seed}, scanner {subject.scanner.name}, "
+        f"unipet_3d {__version__}."
+    )
+    request = subject_request(
+        seed=subject.seed,
+        scanner=subject.scanner,
+        tracer=subject.tracer.name,
+        dose_reduction_factors=tuple(subject.low_dose),
+        dose_mode=subject.dose_mode,
+        n_lesions=subject.n_lesions_requested,
+    )
+    with new_folder(folder) as temporary:
+        pet = temporary / "pet"
+        pet.mkdir()
+        stem = pet / folder.name
+        for image in _images(subject):
+            header = _header(subject, image.dose_reduction_factor or 1.0)
+            series = PETSeries(suv=image.suv, affine=subject.affine, header=header, provenance=(note,))
+            write_nifti(series, f"{stem}_{image.entity}_pet.nii.gz", extra=image.sidecar)
+            if dicom:
+                (temporary / "dicom").mkdir(exist_ok=True)
+                write_dicom_series(
+                    series,
+                    temporary / "dicom" / image.entity,
+                    description=f"Simulated, {image.meaning}",
+                    subject_id=folder.name,
+                    options=DicomOptions(uid_key=json.dumps([__version__, folder.name, request])),
+                )
+        _write_volume(subject.lesion_labels, subject.affine, Path(f"{stem}_desc-lesions_mask.nii.gz"))
+        _write_volume(subject.labels, subject.affine, Path(f"{stem}_desc-organs_dseg.nii.gz"))
+        _write_volume(subject.attenuation, subject.affine, Path(f"{stem}_desc-attenuation_map.nii.gz"))
+        subject.lesions.to_csv(f"{stem}_lesions.tsv", sep="\t", index=False, float_format="%.4f")
+        record = {
+            _REQUEST: request,
+            "version": __version__,
+            "organ_labels": dict(ORGAN_LABELS),
+            **subject.parameters,
+        }
+        Path(f"{stem}_simulation.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def is_complete(folder: Path, request: dict[str, Any], *, dicom: bool = False) -> bool:
+    """Whether a subject is there, made exactly as requested.
+
+    Raises
+    ------
+    PETError
+        If something else is there.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    path = folder / "pet" / f"{folder.name}_simulation.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))[_REQUEST]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PETError(f"{folder}: has no readable {path.name}, expected a simulated subject or nothing") from error
+    for key, wanted in request.items():
+        if found.get(key) != wanted:
+            different = f"{key} {_brief(found.get(key), wanted)}, expected {_brief(wanted, found.get(key))}"
+            raise PETError(f"{folder}: was simulated with {different}; choose another folder or remove it")
+    if dicom and not (folder / "dicom").is_dir():
+        raise PETError(f"{folder}: was simulated without DICOM, expected it; choose another folder or remove it")
+    return True
+
+
+def _brief(value: Any, other: Any) -> str:
+    """A value in one line; of two dictionaries only what differs."""
+    if isinstance(value, dict) and isinstance(other, dict):
+        return ", ".join(f"{k}={v}" for k, v in value.items() if other.get(k) != v) or "otherwise the same"
+    return str(value)

@@ -1,0 +1,285 @@
+"""Patches: where they lie, which dose they have, and that nothing but seed, epoch and index decides it."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from monai.transforms import Compose, MapTransform, RandFlipd, Randomizable, RandRotate90d, RandScaleIntensityd
+from scipy.stats import chisquare, kstest
+from torch.utils.data import DataLoader
+
+from pipeline.data import PatchDataset, Store, VolumeDataset
+from pipeline.data.manifest import Exclusion
+from pipeline.data.where import random_body_voxel
+from pipeline.pet import PETError
+from pipeline.transforms.noise_insertion import RandInsertNoised
+
+SIZE = (16, 12, 8)
+
+
+def dataset(store, **options) -> PatchDataset:
+    return PatchDataset(store, **{"split": "train", "patch_size": SIZE, "n_patches": 12, **options})
+
+
+def assert_equal_items(items, others):
+    for item, other in zip(items, others, strict=True):
+        assert item.keys() == other.keys()
+        for key, value in item.items():
+            assert (value == other[key]) if isinstance(value, str) else torch.equal(value, other[key])
+
+
+@pytest.fixture(scope="module")
+def coded_store(make_scans, tmp_path_factory):
+    """A store whose voxels tell where they are: full dose 1 + i, DRF 4 three times and DRF 20 seven times as much."""
+    scans = make_scans(1)
+    code = 1 + np.arange(40 * 36 * 44, dtype=np.float32).reshape(40, 36, 44)
+    for name, factor in {"full": 1, "drf004": 3, "drf020": 7, "noise_free": -1}.items():
+        scans.write("s0", name, code * factor)
+    folder = tmp_path_factory.mktemp("coded") / "store"
+    assert not scans.prepare(folder).of_status("failed")
+    return folder
+
+
+def test_items_are_float32_patches(store_folder):
+    item = dataset(store_folder, extra=("lesions", "noise_free"))[0]
+    assert list(item) == ["image", "label", "lesions", "noise_free", "dose_reduction_factor", "subject"]
+    for key in ("image", "label", "lesions", "noise_free"):
+        assert item[key].shape == (1, *SIZE)
+        assert item[key].dtype == torch.float32
+        assert type(item[key]) is torch.Tensor
+    assert item["dose_reduction_factor"].dtype == torch.float32
+    assert item["subject"] in {"s0", "s1"}
+
+
+def test_all_keys_show_the_same_place_and_the_dose_is_mixed_from_the_next_lower(coded_store):
+    patches = dataset(coded_store, n_patches=40, extra=("noise_free",), lesion_fraction=0)
+    code = Store.open(coded_store).volume("s0", "full")[...]
+    lower = set()
+    for n in range(len(patches)):
+        item = patches[n]
+        label, d = item["label"][0].double().numpy(), float(item["dose_reduction_factor"])
+        start = np.unravel_index(int(label[0, 0, 0]) - 1, code.shape)
+        np.testing.assert_array_equal(label, code[tuple(slice(s, s + m) for s, m in zip(start, SIZE, strict=True))])
+        np.testing.assert_array_equal(item["noise_free"][0].numpy(), -label)
+        low_factor, times = (4, 3) if d <= 4 else (20, 7)
+        a = np.sqrt((d - 1) / (low_factor - 1))
+        np.testing.assert_allclose(item["image"][0].numpy(), (a * times + 1 - a) * label, rtol=1e-5)
+        lower.add(low_factor)
+    assert lower == {4, 20}
+
+
+def test_the_target_can_be_another_image(coded_store):
+    item = dataset(coded_store, target="noise_free")[0]
+    assert (item["label"] < 0).all()
+    assert (item["image"] > 0).all()
+
+
+def test_an_item_depends_on_seed_epoch_and_index_only(store_folder):
+    patches = dataset(store_folder)
+    items = [patches[n] for n in range(12)]
+    assert_equal_items([dataset(store_folder)[n] for n in reversed(range(12))], items[::-1])
+    assert not torch.equal(dataset(store_folder, seed=1)[3]["image"], items[3]["image"])
+    patches.set_epoch(1)
+    assert not torch.equal(patches[3]["image"], items[3]["image"])
+    patches.set_epoch(0)
+    assert torch.equal(patches[3]["image"], items[3]["image"])
+
+
+@pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_workers_change_nothing_also_when_they_outlive_an_epoch(store_folder, context):
+    transform = Compose([RandFlipd(["image", "label"], prob=0.5, spatial_axis=0)])
+    alone, shared = (dataset(store_folder, transform=transform) for _ in range(2))
+    loader = DataLoader(
+        shared, batch_size=None, num_workers=2, persistent_workers=True, multiprocessing_context=context
+    )
+    for epoch in (0, 1):
+        alone.set_epoch(epoch)
+        shared.set_epoch(epoch)
+        assert_equal_items(list(loader), [alone[n] for n in range(len(alone))])
+
+
+def test_augmentation_is_paired_and_leaves_the_numbers_alone(coded_store):
+    keys = ["image", "label", "noise_free"]
+    transform = Compose(
+        [
+            RandFlipd(keys, prob=0.5, spatial_axis=1),
+            RandRotate90d(keys, prob=0.5, spatial_axes=(0, 2)),
+            RandScaleIntensityd(keys, prob=0.5, factors=0.4),
+        ]
+    )
+    options = {"extra": ("noise_free",), "patch_size": (12, 12, 12), "n_patches": 24}
+    plain, moved = dataset(coded_store, **options), dataset(coded_store, transform=transform, **options)
+    n_moved = 0
+    for n in range(24):
+        before, after = plain[n], moved[n]
+        torch.testing.assert_close(after["noise_free"], -after["label"])
+        ratio = before["image"].mean() / before["label"].mean()
+        torch.testing.assert_close(after["image"], ratio * after["label"], rtol=1e-4, atol=0)
+        n_moved += not torch.equal(before["label"], after["label"])
+    assert 12 <= n_moved < 24
+
+
+def test_doses_are_log_uniform(store_folder):
+    patches = dataset(store_folder, n_patches=400, patch_size=(1, 1, 1), dose_range=(2, 15))
+    factors = [float(patches[n]["dose_reduction_factor"]) for n in range(400)]
+    assert kstest(np.log(factors), "uniform", args=(np.log(2), np.log(7.5))).pvalue > 0.01
+
+
+def test_a_subject_with_fewer_doses_stays_in_its_own_range(make_scans, tmp_path):
+    scans = make_scans()
+    exclusion = Exclusion(subject="s1", dose_reduction_factor=20, reason="none")
+    scans.manifest = scans.manifest.model_copy(update={"exclusions": (exclusion,)})
+    scans.prepare(tmp_path / "store")
+    patches = dataset(tmp_path / "store", n_patches=80, patch_size=(1, 1, 1))
+    items = [patches[n] for n in range(80)]
+    largest = {s: max(float(i["dose_reduction_factor"]) for i in items if i["subject"] == s) for s in ("s0", "s1")}
+    assert 3 < largest["s1"] <= 4
+    assert 15 < largest["s0"] <= 20
+    with pytest.raises(PETError, match=r"s1 has no dose below a 4th, expected one at a dose reduction factor of 5"):
+        dataset(tmp_path / "store", dose_range=(5, 100))
+
+
+def test_subjects_take_turns(store_folder):
+    patches = dataset(store_folder, n_patches=41, patch_size=(1, 1, 1))
+    names = [patches[n]["subject"] for n in range(41)]
+    assert abs(names.count("s0") - names.count("s1")) == 1
+    assert names != sorted(names)
+    assert names[:40] != names[0:2] * 20
+
+
+def test_lesions_are_drawn_whatever_their_size(store_folder):
+    patches = dataset(store_folder, n_patches=300, patch_size=(1, 1, 1), lesion_fraction=1, extra=("lesions",))
+    labels = [int(patches[n]["lesions"]) for n in range(300)]
+    assert set(labels) == {1, 2}  # one has 4 times as many voxels as the other
+    assert chisquare(np.bincount(labels)[1:]).pvalue > 0.01
+
+
+def test_the_fraction_of_lesions_is_kept(store_folder):
+    patches = dataset(store_folder, n_patches=400, patch_size=(1, 1, 1), lesion_fraction=0.25, extra=("lesions",))
+    n_lesions = sum(bool(patches[n]["lesions"] > 0) for n in range(400))
+    assert abs(n_lesions - 100) < 3 * np.sqrt(400 * 0.25 * 0.75)
+
+
+def test_the_body_is_drawn_evenly_and_the_air_hardly_ever(store_folder):
+    store = Store.open(store_folder)
+    body = store.volume("s0", "noise_free")[...] > 0
+    blocks = store.volume("s0", "body_blocks")[...]
+    rng = np.random.default_rng(0)
+    drawn = np.array([random_body_voxel(blocks, body.shape, rng=rng) for _ in range(3000)])
+    assert (drawn < body.shape).all()
+    # Two thirds of the body's blocks are cut by the skin; the image alone is 35 % body.
+    assert body[tuple(drawn.T)].mean() > 0.65
+    assert chisquare(np.histogram(drawn[:, 2], bins=4, range=(0, 40))[0]).pvalue > 1e-3
+
+
+def test_a_volume_smaller_than_the_patch_is_filled_up_with_air(coded_store):
+    code = Store.open(coded_store).volume("s0", "full")[...]
+    label = dataset(coded_store, patch_size=(50, 36, 20))[0]["label"][0].numpy()
+    inside = label[5:45]
+    assert (inside > 0).all()
+    assert label.sum() == inside.sum()
+    z = int(inside[0, 0, 0]) - 1
+    np.testing.assert_array_equal(inside, code[:, :, z : z + 20])
+
+
+def test_several_stores_make_one_dataset(store_folder, coded_store):
+    patches = dataset([store_folder, Store.open(coded_store)], n_patches=9)
+    assert sorted(p["subject"] for p in (patches[n] for n in range(3))) == ["s0", "s0", "s1"]
+
+
+def test_a_dataset_can_be_pickled_after_it_was_read(store_folder):
+    patches = dataset(store_folder)
+    patches.set_epoch(3)
+    item = patches[5]
+    assert_equal_items([pickle.loads(pickle.dumps(patches))[5]], [item])
+
+
+def test_a_loop_over_a_dataset_ends(store_folder):
+    assert len(list(dataset(store_folder))) == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "test"}, "no subject of split test"),
+        ({"extra": ("full_repeat",)}, "s0 has no full_repeat"),
+        ({"target": "full_repeat"}, "s0 has no full_repeat"),
+        ({"dose_range": (1, 4)}, "factors above 1"),
+        ({"dose_range": (4, 2)}, "in rising order"),
+        ({"lesion_fraction": 1.5}, "a fraction of 0 to 1"),
+        ({"patch_size": (0, 4, 4)}, "three sizes"),
+        ({"n_patches": 0}, "at least one patch"),
+        ({"seed": -1}, "no negative seed"),
+    ],
+)
+def test_refusals(store_folder, options, message):
+    with pytest.raises(PETError, match=message):
+        dataset(store_folder, **options)
+
+
+def test_subjects_without_a_low_dose_are_refused(make_scans, tmp_path):
+    scans = make_scans(1)
+    exclusions = [Exclusion(subject="s0", dose_reduction_factor=f, reason="none") for f in (4, 20)]
+    scans.manifest = scans.manifest.model_copy(update={"exclusions": tuple(exclusions)})
+    scans.prepare(tmp_path / "store")
+    with pytest.raises(PETError, match="s0 has the full dose only"):
+        dataset(tmp_path / "store")
+
+
+def test_validation_reads_whole_volumes(scans, store_folder):
+    pairs = VolumeDataset(store_folder, split="validation")
+    assert [float(item["dose_reduction_factor"]) for item in (pairs[0], pairs[1])] == [4, 20]
+    np.testing.assert_array_equal(pairs[1]["image"][0].numpy(), scans.truth["s2", "drf020"])
+    np.testing.assert_array_equal(pairs[1]["label"][0].numpy(), scans.truth["s2", "full"])
+    assert len(VolumeDataset(store_folder, split="train", dose_reduction_factors=(20,))) == 2
+    with pytest.raises(PETError, match="no low-dose image"):
+        VolumeDataset(store_folder, split="test")
+    with pytest.raises(PETError, match="no low-dose image"):
+        VolumeDataset(store_folder, split="train", dose_reduction_factors=(7,))
+    with pytest.raises(PETError, match="no full_repeat"):
+        VolumeDataset(store_folder, split="train", target="full_repeat")
+
+
+class AddNoise(MapTransform, Randomizable):
+    """Stands for noise insertion: adds what was drawn, and notes what it was given."""
+
+    def __call__(self, data):
+        d = dict(data)
+        self.given = d["image"]
+        d["dose_reduction_factor"] = float(self.R.uniform(2, 100))
+        d["image"] = d["image"] + d["dose_reduction_factor"]
+        return d
+
+
+def test_noise_is_inserted_into_whole_planes_before_the_patch_is_cut(coded_store):
+    noise = AddNoise(["image"])
+    patches = dataset(coded_store, noise=noise, noise_margin=12, lesion_fraction=0, n_patches=30)
+    store = Store.open(coded_store)
+    code, affine = store.volume("s0", "full")[...], np.array(store.subject("s0").affine)
+    factors = set()
+    for n in range(30):
+        item = patches[n]
+        factor = item["dose_reduction_factor"]
+        torch.testing.assert_close(item["image"], item["label"] + factor)
+        factors.add(float(factor))
+        z = int(item["label"].flatten()[0] - 1) % 44
+        low, high = max(z - 3, 0), min(z + SIZE[2] + 3, 44)  # 12 mm are 3 planes of 5 mm
+        np.testing.assert_array_equal(noise.given[0].numpy(), code[:, :, low:high])
+        np.testing.assert_allclose(noise.given.affine.numpy() @ [0, 0, 0, 1], affine @ [0, 0, low, 1])
+    assert len(factors) == 30
+    assert_equal_items([dataset(coded_store, noise=noise, noise_margin=12, lesion_fraction=0)[7]], [patches[7]])
+
+
+def test_noise_insertion_needs_no_low_dose(make_scans, tmp_path):
+    scans = make_scans(1)
+    exclusions = [Exclusion(subject="s0", dose_reduction_factor=f, reason="none") for f in (4, 20)]
+    scans.manifest = scans.manifest.model_copy(update={"exclusions": tuple(exclusions)})
+    scans.prepare(tmp_path / "store")
+    noise = RandInsertNoised(["image"], counts_per_slice=1e5, factors=(10, 10))
+    patches = dataset(tmp_path / "store", noise=noise, n_patches=1, lesion_fraction=0)
+    item = patches[0]
+    assert float(item["dose_reduction_factor"]) == pytest.approx(10)
+    added = item["image"] - item["label"]
+    assert added.std() > 0.02
+    assert torch.equal(patches[0]["image"], item["image"])
