@@ -3,16 +3,29 @@
 from pipeline.inference.autocast import AutocastInferer, fast_dtype
 from pipeline.inference.bundle import find_bundle, load_weights, sha256_of
 from pipeline.inference.denoiser import Denoiser, method_names
-from pipeline.inference.streaming import StreamingInferer, stream
+from pipeline.inference.plan import Plan, make_plan
+from pipeline.inference.plane_stream import stream
+from pipeline.inference.progress import Progress, print_progress
+from pipeline.inference.resampling import ResamplingInferer
+from pipeline.inference.streaming import StreamingInferer
+from pipeline.inference.style_stream import stream_style
+from pipeline.inference.windows import WindowInferer
 
 __all__ = [
     "AutocastInferer",
     "Denoiser",
+    "Plan",
+    "Progress",
+    "ResamplingInferer",
     "StreamingInferer",
+    "WindowInferer",
     "fast_dtype",
     "find_bundle",
     "load_weights",
+    "make_plan",
     "method_names",
+    "print_progress",
     "sha256_of",
     "stream",
+    "stream_style",
 ]

@@ -4,12 +4,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from monai.bundle import ConfigParser
+from monai.data import MetaTensor
 from torch import Tensor, nn
 
 from pipeline.inference.bundle import own_bundle, sha256_of
+from pipeline.inference.progress import Progress
+from pipeline.inference.resampling import ResamplingInferer
 from pipeline.pet import PETError, PETSeries
 from pipeline.transforms import pet_to_tensor, scale_suv, tensor_to_pet
 
@@ -46,7 +50,13 @@ class Denoiser:
 
     @classmethod
     def from_bundle(
-        cls, bundle: str | Path | None = None, *, method: str = "unipet", device: str | torch.device | None = None
+        cls,
+        bundle: str | Path | None = None,
+        *,
+        method: str = "unipet",
+        device: str | torch.device | None = None,
+        voxel_size: Literal["native", "training"] = "native",
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> "Denoiser":
         """Denoiser of a bundle: ``configs/inference.yaml`` and, on top, ``configs/methods/METHOD.yaml``.
 
@@ -59,11 +69,18 @@ class Denoiser:
             ``unipet``, or the name of an overlay in ``configs/methods``.
         device
             By default a GPU when there is one.
+        voxel_size
+            ``native`` runs the network on the scan's own voxels. ``training`` runs it on those it was trained on,
+            ``voxel_size`` in the configuration, and brings the change back
+            (:class:`~pipeline.inference.ResamplingInferer`).
+        on_progress
+            Is told how far a scan is, where the inferer tells.
 
         Raises
         ------
         PETError
-            If the bundle, the method or the weights are missing, or the weights do not fit the network.
+            If the bundle, the method or the weights are missing, the weights do not fit the network, or the
+            configuration does not say the voxel size of the training that is asked for.
         """
         bundle = Path(own_bundle() if bundle is None else bundle)
         if not (bundle / "configs" / "inference.yaml").is_file():
@@ -78,9 +95,16 @@ class Denoiser:
             parser["device"] = _available(device)
         with _original_errors():
             weights = parser.get_parsed_content("weights")
+            inferer = parser.get_parsed_content("inferer")
+            if on_progress is not None and hasattr(inferer, "on_progress"):
+                inferer.on_progress = on_progress
+            if voxel_size == "training":
+                if parser.get("voxel_size") is None:
+                    raise PETError(f"{bundle}: configs/inference.yaml has no voxel_size, expected that of the training")
+                inferer = ResamplingInferer(inferer, parser.get_parsed_content("voxel_size"))
             return cls(
                 network=parser.get_parsed_content("network"),
-                inferer=parser.get_parsed_content("inferer"),
+                inferer=inferer,
                 suv_scale=parser.get_parsed_content("suv_scale"),
                 method=method,
                 device=parser.get_parsed_content("device"),
@@ -89,9 +113,9 @@ class Denoiser:
 
     def __call__(self, series: PETSeries) -> PETSeries:
         """Denoised series on the grid of the given one."""
-        image = scale_suv(pet_to_tensor(series).as_tensor(), suv_scale=self.suv_scale)
+        image = scale_suv(pet_to_tensor(series).as_tensor(), suv_scale=self.suv_scale)[None].to(self.device)
         with torch.inference_mode():
-            pred = self.inferer(image[None].to(self.device), self.network)[0]
+            pred = self.inferer(MetaTensor(image, affine=torch.from_numpy(series.affine)), self.network)[0]
         return tensor_to_pet(pred, series, suv_scale=self.suv_scale, note=f"Denoised by {self.method}.")
 
 

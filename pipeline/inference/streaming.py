@@ -1,42 +1,71 @@
-"""Exact whole-volume inference at the memory of a slab: every voxel of every layer is computed once."""
+"""Exact whole-volume inference at the memory of a slab, in the box that holds the body."""
 
+import logging
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from monai.data import MetaTensor
 from monai.inferers import Inferer
-from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import Tensor, nn
 
+from pipeline.inference.body_slabs import occupied_cells, plane_boxes
+from pipeline.inference.halo import run_with_halo
+from pipeline.inference.memory import available_memory, is_out_of_memory, release_memory
+from pipeline.inference.plan import Plan, make_plan, thinner
+from pipeline.inference.plane_stream import stream
+from pipeline.inference.progress import Progress, ProgressClock
+from pipeline.inference.scan_check import check_finite, name_of_scan
+from pipeline.inference.style_stream import stream_style
 from pipeline.networks import BaseDenoisingNetwork, UniPET
+from pipeline.pet import PETError
 
-__all__ = ["StreamingInferer", "stream"]
+__all__ = ["StreamingInferer"]
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class StreamingInferer(Inferer):
-    """Run UniPET, or its base denoising network, over whole scans slab by slab along X, without seams.
+    """Run UniPET, or any fully convolutional network of known reach, over whole scans slab by slab, without seams.
 
-    The result is that of one pass over the whole volume, up to rounding: a convolution keeps the last two planes that
-    it was fed, so a slab continues where the one before ended. X is the axis along which slabs are contiguous.
-    UniPET's style is computed once per scan, from all of it, and folded into plain weights.
+    UniPET and its base network are streamed along X, the axis along which slabs are contiguous in memory: a
+    convolution keeps the last two planes that it was fed, so a slab continues where the one before ended and nothing
+    is computed twice. The style is computed once per scan, from all of it, and folded into plain weights; it equals
+    that of the whole volume up to the order of summation (1e-6). With the style given, the result has the bits of
+    one pass over the whole volume, on a CPU, in every precision. Other networks are run in slabs with a halo.
 
     Parameters
     ----------
     slab
-        Planes fed at once; memory grows with it, the result does not change. Rounded up to the network's resolution.
+        Planes fed at once, rounded up to the network's resolution; None chooses what is fast. Memory grows with it,
+        the result does not change. Halved, and begun anew, where memory does not suffice.
     dtype
-        Precision of the residual blocks, such as ``torch.bfloat16``; None is that of the weights. The image skip
-        stays in the input's precision.
+        Precision of the layers, such as ``torch.bfloat16``; None is that of the weights. The image skip stays in the
+        input's precision.
+    body_threshold
+        Compute only the body: voxels whose 5x5x5 mean exceeds this, in the network's scaled SUV. Inside the bounding
+        box of the body in every plane the result has the bits of the full run. Outside it is 0: what is there holds
+        no source that the scanner resolves, or its 5x5x5 mean would be higher, and the input's noise, of several SUV
+        in single voxels at a hundredth of the dose, would look like one. None computes everything.
+    on_progress
+        Is told after every slab how far the scan is and how long it will take.
     """
 
-    def __init__(self, *, slab: int = 16, dtype: torch.dtype | None = None) -> None:
-        if slab < 1:
+    def __init__(
+        self,
+        *,
+        slab: int | None = None,
+        dtype: torch.dtype | None = None,
+        body_threshold: float | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        if slab is not None and slab < 1:
             raise ValueError(f"slab must be at least one plane, got {slab}")
         self.slab = slab
         self.dtype = dtype
+        self.body_threshold = body_threshold
+        self.on_progress = on_progress
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
@@ -45,76 +74,88 @@ class StreamingInferer(Inferer):
         Raises
         ------
         TypeError
-            If the network is neither UniPET nor a BaseDenoisingNetwork.
+            If the network is neither streamable nor of known reach.
+        PETError
+            If a voxel is NaN or infinite, or the thinnest slab does not fit into memory.
         """
         x = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
-        return torch.cat([stream(self._plain(network, scan), scan, slab=self.slab) for scan in x.split(1)])
+        results = []
+        for i, scan in enumerate(x.split(1)):
+            name = name_of_scan(inputs, i)
+            check_finite(scan, name)
+            clock = ProgressClock(self.on_progress, scan=i, n_scans=len(x))
+            results.append(self._one_scan(scan, network, name, clock))
+        return torch.cat(results) if len(results) > 1 else results[0]
 
-    def _plain(self, network: Callable[..., Tensor], scan: Tensor) -> BaseDenoisingNetwork:
-        """Network with plain weights that acts on this scan as the given one, in the wanted precision."""
-        if isinstance(network, UniPET):
-            plain = network.fold(network.encode_style(scan))
-        elif isinstance(network, BaseDenoisingNetwork):
-            plain = network if self.dtype is None else deepcopy(network)
+    def _one_scan(self, x: Tensor, network: Callable[..., Tensor], name: str, clock: ProgressClock) -> Tensor:
+        base = network.base if isinstance(network, UniPET) else network
+        factor = int(getattr(base, "resolution_factor", 1))
+        cells = None
+        if self.body_threshold is not None:
+            cells = occupied_cells(x, threshold=self.body_threshold, cell=factor)
+        thickness = None if self.slab is None else -(-self.slab // factor)
+        plan: Plan | None = make_plan(network, x, thickness=thickness, cells=cells, dtype=self.dtype)
+        plain: Callable[..., Tensor] | None = None
+        while plan is not None:
+            lacking = _lacking(plan, x)
+            if not lacking:
+                _LOGGER.info("%s: %s", name, plan)
+                try:
+                    plain = plain or self._plain(network, x)
+                    return self._run(plain, x, plan, cells, clock)
+                except (MemoryError, RuntimeError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    lacking = str(error).splitlines()[0] if str(error) else "out of memory"
+            # Outside of the handler, so that the traceback's tensors are free again.
+            release_memory(x.device)
+            previous, plan = plan, thinner(plan, network, x, cells=cells, dtype=self.dtype)
+            _LOGGER.warning("%s: slabs of %d planes do not fit, %s", name, previous.thickness * factor, lacking)
+        shape = tuple(x.shape[2:])
+        raise PETError(f"{name}: volume of {shape} voxels does not fit into memory even plane by plane, {lacking}")
+
+    def _run(
+        self, network: Callable[..., Tensor], x: Tensor, plan: Plan, cells: Tensor | None, clock: ProgressClock
+    ) -> Tensor:
+        clock.begin(sum(slab.size for slab in plan.slabs))
+        if isinstance(network, BaseDenoisingNetwork):
+            out = stream(network, x, slabs=plan.slabs, on_slab=lambda slab: clock.advance(slab.size))
         else:
-            raise TypeError(f"cannot stream {type(network).__name__}, expected UniPET or BaseDenoisingNetwork")
-        return plain if self.dtype is None else plain.to(self.dtype)
+            with torch.autocast(x.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+                out = run_with_halo(
+                    network,
+                    x,
+                    receptive_radius=plan.receptive_radius,
+                    resolution_factor=plan.resolution_factor,
+                    slabs=plan.slabs,
+                    on_slab=lambda slab: clock.advance(slab.size),
+                )
+        return out if cells is None else _cleared_outside(out, cells, plan.resolution_factor)
+
+    def _plain(self, network: Callable[..., Tensor], scan: Tensor) -> Callable[..., Tensor]:
+        """Network that acts on this scan as the given one, with plain weights in the wanted precision if ours."""
+        if isinstance(network, UniPET):
+            plain: nn.Module = network.fold(stream_style(network, scan))
+        elif isinstance(network, BaseDenoisingNetwork):
+            plain = deepcopy(network)
+        else:
+            return network
+        if self.dtype is not None:
+            plain = plain.to(self.dtype)
+        return plain.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
 
-def stream(network: BaseDenoisingNetwork, x: Tensor, *, slab: int) -> Tensor:
-    """network(x) for x (B, 1, X, Y, Z), computed in slabs of planes along X.
-
-    Layers run in the precision of the network's weights; the image skip in that of x.
-    """
-    r = network.resolution_factor
-    padded = network.padded(x)
-    dtype = network.conv0.weight.dtype
-    first, last = _StreamedConv(network.conv0), _StreamedConv(network.reconstruct)
-    blocks = [(block, _StreamedConv(block.conv1), _StreamedConv(block.conv2), _Delay()) for block in network.blocks]
-    out = padded.clone()
-    step, n_planes, done = -(-slab // r) * r, padded.shape[2], 0
-    for start in range(0, n_planes, step):
-        ends = start + step >= n_planes
-        piece = padded[:, :, start : start + step]
-        h = first((pixelunshuffle(piece, 3, r) if r > 1 else piece).to(dtype), ends)
-        for block, conv1, conv2, delay in blocks:
-            y = conv2(block.act(conv1(h, ends)), ends)
-            h = delay(h, y.shape[2]) + y * block.res_scale[:, None, None, None]
-        residual = last(h, ends)
-        if residual.shape[2]:
-            residual = pixelshuffle(residual, 3, r) if r > 1 else residual
-            out[:, :, done : done + residual.shape[2]] += residual.to(x.dtype)
-            done += residual.shape[2]
-    return out[..., : x.shape[2], : x.shape[3], : x.shape[4]]
+def _lacking(plan: Plan, x: Tensor) -> str:
+    """What of memory is missing for a plan; empty if nothing is."""
+    available = available_memory(x.device)
+    if plan.n_bytes is None or available is None or plan.n_bytes <= available:
+        return ""
+    return f"about {plan.n_bytes / 2**30:.1f} GiB needed, {available / 2**30:.1f} GiB free"
 
 
-class _StreamedConv:
-    """3x3x3 convolution with zero padding, fed along X; its output lags one plane behind until the end."""
-
-    def __init__(self, conv: nn.Module) -> None:
-        self.weight: Tensor = conv.weight  # type: ignore[assignment]
-        self.bias: Tensor | None = getattr(conv, "bias", None)
-        self.kept: Tensor | None = None
-
-    def __call__(self, x: Tensor, ends: bool) -> Tensor:
-        """Planes of the output that x completes, (B, C, any number, Y, Z), all that remain if the stream ends."""
-        border = x.new_zeros((*x.shape[:2], 1, *x.shape[3:]))
-        pieces = [border if self.kept is None else self.kept, x, *([border] if ends else [])]
-        u = torch.cat(pieces, dim=2).contiguous(memory_format=torch.channels_last_3d)
-        # A copy: a view would keep the whole slab alive.
-        self.kept = u[:, :, -2:].clone()
-        if u.shape[2] < 3:
-            return u.new_empty((u.shape[0], self.weight.shape[0], 0, *u.shape[3:]))
-        return F.conv3d(u, self.weight, self.bias, padding=(0, 1, 1))
-
-
-class _Delay:
-    """Hands planes on in order, as many as asked for: the skip that waits for a block's convolutions."""
-
-    def __init__(self) -> None:
-        self.waiting: Tensor | None = None
-
-    def __call__(self, x: Tensor, n_planes: int) -> Tensor:
-        queue = x if self.waiting is None else torch.cat([self.waiting, x], dim=2)
-        self.waiting = queue[:, :, n_planes:].clone()
-        return queue[:, :, :n_planes]
+def _cleared_outside(out: Tensor, cells: Tensor, factor: int) -> Tensor:
+    """out (1, 1, X, Y, Z) with 0 outside the bounding boxes of the body's cells, changed in place."""
+    for i, box in enumerate(plane_boxes(cells)):
+        box = box.repeat_interleave(factor, 0).repeat_interleave(factor, 1)[: out.shape[3], : out.shape[4]]
+        out[:, :, factor * i : factor * (i + 1)].masked_fill_(~box, 0)
+    return out

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage, sparse
+from threadpoolctl import threadpool_limits
 
 from pipeline.pet import PETError
 from pipeline.simulation.acquisition import Acquisition, expected_randoms, expected_scatter
@@ -65,6 +66,9 @@ class SystemModel:
             n_tof_bins=s.n_tof_bins if tof else 1,
         )
 
+    # The sparse products, which take the time, run on one thread; more of them for the small dense ones only get in
+    # each other's way, fivefold on a busy machine.
+    @threadpool_limits.wrap(limits=1, user_api="blas")
     def acquire(
         self, activity: np.ndarray, attenuation: np.ndarray, *, supersampling: int | None = None, blurred: bool = True
     ) -> Acquisition:
@@ -129,6 +133,7 @@ class SystemModel:
             sensitivity.append(resolution(np.ascontiguousarray(coarse.T @ weights)))
         return Acquisition(trues, expected_scatter(trues, s), expected_randoms(trues, s, profile), factors, sensitivity)
 
+    @threadpool_limits.wrap(limits=1, user_api="blas")
     def osem(self, data: list[np.ndarray], acquisition: Acquisition, *, scale: float) -> np.ndarray:
         """Ordinary-Poisson OSEM with the PSF in image space (Hudson and Larkin 1994; Shepp and Vardi 1982).
 

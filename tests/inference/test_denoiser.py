@@ -1,6 +1,7 @@
 """Inferer, bundle lookup and Denoiser."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,3 +143,38 @@ def test_weights_that_would_run_code_are_refused(tmp_path):
     with pytest.raises(PETError):
         load_weights(nn.Linear(1, 1), tmp_path / "model.pt")
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_scan_reaches_the_inferer_with_its_voxel_size_and_is_resampled_on_demand(repository, tmp_path):
+    bundle = repository / "bundles" / "unipet_3d"
+    native = Denoiser.from_bundle(bundle, method="identity")
+    assert type(native.inferer).__name__ == "SimpleInferer"
+    configured = make_bundle(tmp_path / "bundle")
+    (configured / "configs" / "methods").mkdir()
+    for name in ("inference.yaml", "methods/identity.yaml"):
+        (configured / "configs" / name).write_text((bundle / "configs" / name).read_text())
+    config = configured / "configs" / "inference.yaml"
+    lines = [line for line in config.read_text().splitlines() if not line.startswith("voxel_size:")]
+    config.write_text("\n".join(lines))
+    with pytest.raises(PETError, match="has no voxel_size"):
+        Denoiser.from_bundle(configured, method="identity", voxel_size="training")
+    config.write_text("\n".join([*lines, "voxel_size: [8.0, 8.0, 8.0]"]))
+    seen = []
+
+    class Doubling(nn.Module):
+        def forward(self, x):
+            seen.append(tuple(x.shape[2:]))
+            return 2 * x
+
+    trained = Denoiser.from_bundle(configured, method="identity", voxel_size="training")
+    source = series()
+    result = replace(trained, network=Doubling())(source)
+    # 12 x 13 x 14 voxels of 4 x 4 x 3 mm in voxels of 8 mm, then once more in its own.
+    assert seen == [(6, 7, 6), (12, 13, 14)]
+    assert result.suv.shape == source.suv.shape
+
+
+def test_denoiser_tells_how_far_it_is():
+    seen = []
+    Denoiser.from_bundle(device="cpu", on_progress=seen.append)(series())
+    assert seen[-1].done == pytest.approx(1)

@@ -1,0 +1,142 @@
+"""How a volume will be run: which of the exact ways, in how thick slabs, at what cost and memory."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.inference.body_slabs import Slab, body_slabs, computed_fraction, every_slab
+from pipeline.inference.halo import halo_planes
+from pipeline.inference.plane_stream import KEPT_PLANES, n_convolutions
+from pipeline.networks import BaseDenoisingNetwork, UniPET
+
+__all__ = ["Plan", "make_plan", "thinner"]
+
+# Bytes of a convolution's output. The C library maps blocks above 32 MiB anew for every call, page by page.
+_CPU_BYTES = 16 * 2**20
+_CUDA_BYTES = 512 * 2**20
+_THICKEST = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Decision on how to run one volume."""
+
+    way: str
+    """``streaming``: every voxel of every layer once. ``halo``: slabs with all that they depend on."""
+    shape: tuple[int, ...]
+    """The volume at the network's working resolution (X, Y, Z)."""
+    thickness: int
+    """Planes of a slab at the working resolution."""
+    slabs: tuple[Slab, ...]
+    """What is computed."""
+    resolution_factor: int
+    """Voxels per voxel at the working resolution, along each axis."""
+    receptive_radius: int
+    """Reach of the network [voxels]."""
+    cost: float
+    """Work relative to one pass over the whole volume."""
+    n_bytes: int | None
+    """Peak memory above that of input and weights; None where the network does not tell."""
+
+    def __str__(self) -> str:
+        planes = self.thickness * self.resolution_factor
+        how = "streaming" if self.way == "streaming" else f"halo of {self.receptive_radius} voxels"
+        memory = "" if self.n_bytes is None else f", about {self.n_bytes / 2**30:.2g} GiB"
+        return f"{how}, slabs of {planes} planes, {self.cost:.2f} of one pass over the volume{memory}"
+
+
+def make_plan(
+    network: Callable[..., Any],
+    x: Tensor,
+    *,
+    thickness: int | None = None,
+    cells: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+) -> Plan:
+    """Cheaper of the exact ways to run a network over x (1, 1, X, Y, Z).
+
+    UniPET and its base network can be streamed, which costs one pass and is never beaten. Any other network that
+    says its ``receptive_radius`` [voxels] and ``resolution_factor`` is run in slabs with a halo, for which every
+    plane of a halo is paid twice; the thinner the slabs, the more.
+
+    Parameters
+    ----------
+    thickness
+        Planes of a slab at the working resolution; None chooses.
+    cells
+        Where the body is at the working resolution, bool (X, Y, Z); None computes everything.
+    dtype
+        Precision of the layers; None is that of x.
+
+    Raises
+    ------
+    TypeError
+        If the network is neither, so that no part of a volume can be told from the rest.
+    """
+    base = network.base if isinstance(network, UniPET) else network
+    radius, factor = getattr(base, "receptive_radius", None), getattr(base, "resolution_factor", None)
+    if radius is None or factor is None:
+        raise TypeError(
+            f"cannot stream {type(network).__name__}, expected UniPET, BaseDenoisingNetwork or a network with "
+            "receptive_radius and resolution_factor; use WindowInferer for others"
+        )
+    shape = tuple(-(-n // factor) for n in x.shape[2:])
+    streams = isinstance(base, BaseDenoisingNetwork)
+    if isinstance(base, BaseDenoisingNetwork):
+        thickness = thickness or _fast_thickness(base.channels, shape, x.device, dtype or x.dtype)
+    else:
+        thickness = thickness or max(4 * halo_planes(receptive_radius=radius, resolution_factor=factor) // factor, 1)
+    plan = Plan(
+        way="streaming" if streams else "halo",
+        shape=shape,
+        thickness=min(thickness, shape[0]),
+        slabs=(),
+        resolution_factor=factor,
+        receptive_radius=radius,
+        cost=1.0,
+        n_bytes=None,
+    )
+    return _with_slabs(plan, base, cells=cells, n_voxels=x.numel(), itemsize=(dtype or x.dtype).itemsize)
+
+
+def thinner(plan: Plan, network: Any, x: Tensor, *, cells: Tensor | None, dtype: torch.dtype | None) -> Plan | None:
+    """Plan with slabs of half the thickness, None where they are one plane already."""
+    if plan.thickness == 1:
+        return None
+    return make_plan(network, x, thickness=plan.thickness // 2, cells=cells, dtype=dtype)
+
+
+def _with_slabs(plan: Plan, network: Any, *, cells: Tensor | None, n_voxels: int, itemsize: int) -> Plan:
+    streams = plan.way == "streaming"
+    depth = n_convolutions(network) if streams else -(-plan.receptive_radius // plan.resolution_factor)
+    if cells is None:
+        slabs = every_slab(plan.shape, thickness=plan.thickness, n_convolutions=depth)
+    else:
+        slabs = body_slabs(cells, thickness=plan.thickness, n_convolutions=depth)
+    if streams:
+        largest = max((box.size for slab in slabs for box in slab.boxes), default=0)
+        # Kept planes of every convolution; two input buffers, an output and its predecessor for the one that runs.
+        planes = KEPT_PLANES * depth + 4 * (plan.thickness + KEPT_PLANES + 1)
+        layers = planes * largest * network.channels * itemsize
+        return replace(
+            plan, slabs=tuple(slabs), cost=computed_fraction(slabs, plan.shape), n_bytes=layers + 9 * n_voxels
+        )
+    real = tuple(slab for slab in slabs if slab.start < plan.shape[0])
+    return replace(plan, slabs=real, cost=_halo_cost(real, plan.shape, depth))
+
+
+def _halo_cost(slabs: Sequence[Slab], shape: Sequence[int], halo: int) -> float:
+    work = 0
+    for slab in slabs:
+        n_planes = min(slab.stop + halo, shape[0]) - max(slab.start - halo, 0)
+        work += n_planes * slab.boxes[0].size
+    return work / (shape[0] * shape[1] * shape[2])
+
+
+def _fast_thickness(channels: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> int:
+    plane = shape[1] * shape[2] * channels * dtype.itemsize
+    target = _CUDA_BYTES if device.type == "cuda" else _CPU_BYTES
+    return min(max(target // max(plane, 1), 2), _THICKEST)

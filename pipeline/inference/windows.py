@@ -1,0 +1,83 @@
+"""Overlapping windows, for networks whose reach has no bound: U-Nets with normalisation, diffusion."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer, sliding_window_inference
+from torch import Tensor
+
+from pipeline.inference.scan_check import check_finite, name_of_scan
+from pipeline.networks import body_mask
+
+__all__ = ["WindowInferer"]
+
+
+class WindowInferer(Inferer):
+    """MONAI's sliding window with what a whole-body scan needs: Gaussian weights, float32 blending, no work on air.
+
+    Voxels are computed several times and windows disagree near their rims, so prefer
+    :class:`~pipeline.inference.StreamingInferer` for a network that it can run.
+
+    Parameters
+    ----------
+    roi_size
+        Window along X, Y, Z [voxels]; larger windows cost less per voxel and see more.
+    overlap
+        Part of a window that it shares with the next. A quarter makes a voxel cost up to 2.4 windows, half up to 8.
+    dtype
+        Precision inside the network, such as ``torch.bfloat16``; None is float32.
+    body_threshold
+        Windows without a voxel whose 5x5x5 mean exceeds this, in the network's scaled SUV, are 0 and are not
+        computed. None computes all.
+    batch_size
+        Windows that go through the network together.
+    """
+
+    def __init__(
+        self,
+        *,
+        roi_size: Sequence[int] = (96, 96, 96),
+        overlap: float = 0.25,
+        dtype: torch.dtype | None = None,
+        body_threshold: float | None = None,
+        batch_size: int = 1,
+    ) -> None:
+        self.roi_size = tuple(roi_size)
+        self.overlap = overlap
+        self.dtype = dtype
+        self.body_threshold = body_threshold
+        self.batch_size = batch_size
+
+    @torch.no_grad()
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """Denoised volumes, a plain float32 tensor like inputs (B, 1, X, Y, Z).
+
+        Raises
+        ------
+        PETError
+            If a voxel is NaN or infinite.
+        """
+        x = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        for i, scan in enumerate(x.split(1)):
+            check_finite(scan, name_of_scan(inputs, i))
+
+        def predict(windows: Tensor) -> Tensor:
+            """Network's output for windows (n, 1, *roi_size), zero where they hold no body."""
+            out = torch.zeros_like(windows)
+            occupied = self._occupied(windows)
+            if occupied.any():
+                with torch.autocast(x.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+                    # Rounded to float32 before blending: sums of bfloat16 weights would print the windows' outlines.
+                    out[occupied] = network(windows[occupied], *args, **kwargs).float()
+            return out
+
+        return sliding_window_inference(  # type: ignore[return-value]
+            x.float(), self.roi_size, self.batch_size, predict, overlap=self.overlap, mode="gaussian"
+        )
+
+    def _occupied(self, windows: Tensor) -> Tensor:
+        if self.body_threshold is None:
+            return torch.ones(len(windows), dtype=torch.bool, device=windows.device)
+        return body_mask(windows, self.body_threshold).flatten(1).any(dim=1)

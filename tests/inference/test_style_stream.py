@@ -1,0 +1,45 @@
+"""The streamed style equals that of the whole volume."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.inference import stream_style
+from pipeline.networks import UniPET
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 20), st.integers(1, 20)),
+    n_planes=st.integers(1, 20),
+    factor=st.sampled_from([1, 2]),
+    n_stages=st.integers(1, 4),
+    threshold=st.sampled_from([None, 0.45, 100.0]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_style_equals_that_of_the_whole(randomised, volume, shape, n_planes, factor, n_stages, threshold, dtype):
+    network = randomised(
+        UniPET(
+            8, 4, resolution_factor=factor, style_width=8, latent_size=6, n_stages=n_stages, body_threshold=threshold
+        )
+    ).to(dtype)
+    x = volume(*shape).to(dtype)
+    with torch.no_grad():
+        whole = network.encode_style(x)
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-12
+    torch.testing.assert_close(stream_style(network, x, n_planes=n_planes), whole, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("start", [0, 13, 40])
+@pytest.mark.parametrize("factor", [1, 2])
+def test_air_that_the_body_does_not_reach_is_left_out_of_the_work_and_not_of_the_result(
+    randomised, body, start, factor
+):
+    x = body((100, 70, 64), (slice(start, start + 25), slice(start, start + 9), slice(start, start + 20))).double()
+    network = randomised(
+        UniPET(8, 4, resolution_factor=factor, style_width=8, latent_size=6, body_threshold=0.05)
+    ).double()
+    with torch.no_grad():
+        whole = network.encode_style(x)
+    torch.testing.assert_close(stream_style(network, x), whole, rtol=1e-12, atol=1e-14)
