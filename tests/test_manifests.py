@@ -1,12 +1,15 @@
 """The committed manifests: complete, readable, and in agreement with what training and evaluation use."""
 
+import re
+
 import pytest
 import yaml
 
-from pipeline.data import Manifest
+from pipeline.data import Manifest, own_manifest
 from pipeline.data.check import check_manifest
 from pipeline.data.layouts import LAYOUTS
 from pipeline.data.recipe import check_recipe
+from pipeline.pet import PETError
 
 NAMES = ("autopet", "enhance_pet", "simulated_v1", "udpet")
 
@@ -38,15 +41,19 @@ def test_non_commercial_parts_are_not_called_commercial(repository, name):
     assert "weights" in licence.allows
 
 
-def test_recipe_agrees_with_the_training_configuration(repository, recipe):
+def test_training_uses_the_recipe_that_is_committed(repository, recipe):
     train = yaml.safe_load((repository / "bundles" / "unipet_3d" / "configs" / "train.yaml").read_text())
-    cohorts = {cohort.folder: cohort for cohort in recipe.cohorts}
-    assert list(recipe.dose_reduction_factors) == train["dose_reduction_factors"]
-    for name, configured in train["cohorts"].items():
-        cohort = cohorts[configured["folder"].split("/")[-1].strip("'")]
-        assert cohort.seed == configured["seed"]
-        assert cohort.n_subjects == train["n_subjects"][name]
-        assert cohort.n_lesions == (train["n_lesions"] if "n_lesions" in configured else None)
+    name = re.fullmatch(r"\$pipeline\.data\.own_manifest\('(\w+)'\)", train["manifest"])[1]
+    assert own_manifest(name) == str(repository / "data_manifests" / f"{name}.yaml")
+    assert {cohort.split for cohort in recipe.cohorts} == {"train", "validation", "test"}
+    low, high = train["train"]["dataset"]["dose_range"]
+    assert high == max(recipe.dose_reduction_factors)
+    assert 1 < low < min(recipe.dose_reduction_factors)
+
+
+def test_an_unknown_manifest_is_refused():
+    with pytest.raises(PETError, match="no manifest is called 'udpet2', expected one of autopet, .*udpet"):
+        own_manifest("udpet2")
 
 
 def test_no_simulated_patient_is_in_two_splits(recipe):

@@ -31,7 +31,9 @@ class Level(StrEnum):
 
 @manifest.command()
 def build(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file of data_manifests, without subjects.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="YAML file of data_manifests, or a layout such as bids_pet.")
+    ],
     root: Root,
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Manifest to write.")],
     fractions: Annotated[
@@ -48,15 +50,16 @@ def build(
     """
     with errors_in_one_line():
         from pipeline.data import Manifest, build_manifest, exclusion_table, read_exclusions, summary_table
+        from pipeline.data.layouts import LAYOUTS
         from pipeline.pet import PETError
 
         if not output.absolute().parent.is_dir():
             raise PETError(f"{output}: folder {output.absolute().parent} does not exist")
-        description = Manifest.from_file(recipe)
+        description = None if recipe in LAYOUTS else Manifest.from_file(recipe)
         with progress_bar() as progress:
             task = progress.add_task("reading headers", total=None)
             found = build_manifest(
-                description.layout,
+                recipe if description is None else description.layout,  # type: ignore[arg-type]
                 root,
                 recipe=description,
                 fractions=fractions,
@@ -128,15 +131,47 @@ def prepare(
     jobs: Annotated[int, typer.Option(min=1, help="Subjects converted at once.")] = 1,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every input again to see what changed.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Remove subjects that the manifest no longer has.")] = False,
+    insert_drf: Annotated[
+        list[float] | None,
+        typer.Option(help="Insert noise of this dose reduction factor where there is full dose only, repeatable."),
+    ] = None,
+    scanner: Annotated[str, typer.Option(help="Scanner preset for inserted noise.")] = "generic",
+    liver_cov: Annotated[
+        float | None, typer.Option(help="Noise of the liver at full dose; by default measured.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of inserted noise.")] = 0,
 ) -> None:
     """Convert a data set to SUV once, into chunked volumes that training reads patches from.
+
+    A killed run goes on where it stopped; changed inputs, settings and damaged chunks are made anew.
 
     Example: [bold]unipet prepare data/manifest.yaml data/store --jobs 2[/bold]
     """
     with errors_in_one_line():
-        from pipeline.data import Manifest, prepare_store
+        from pipeline.data import Manifest, NoiseInsertion, prepare_store, simulated_manifest
+        from pipeline.pet import PETError
+        from pipeline.simulation import scanner_preset
 
         described = Manifest.from_file(source)
+        insertion = None
+        if insert_drf:
+            insertion = NoiseInsertion(
+                dose_reduction_factors=tuple(insert_drf),
+                scanner=scanner_preset(scanner),
+                seed=seed,
+                liver_cov=liver_cov,
+            )
+        if described.recipe is not None and not described.subjects:
+            if root is None:
+                raise PETError(f"{source}: is a recipe, expected --root with the folder to simulate its subjects in")
+            with progress_bar() as progress:
+                task = progress.add_task("simulating", total=None)
+                described = simulated_manifest(
+                    described,
+                    root,
+                    jobs=jobs,
+                    progress=lambda n_done, total: progress.update(task, completed=n_done, total=total),
+                )
         with progress_bar() as progress:
             task = progress.add_task("preparing", total=None)
             done = prepare_store(
@@ -144,6 +179,7 @@ def prepare(
                 store,
                 root=source.absolute().parent if root is None else root,
                 jobs=jobs,
+                insertion=insertion,
                 rehash=rehash,
                 prune=prune,
                 progress=lambda n_done, total: progress.update(task, completed=n_done, total=total),

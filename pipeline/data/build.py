@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from pipeline import __version__
 from pipeline.data.checksums import content_sha256
 from pipeline.data.exclusions import names_of
 from pipeline.data.layouts import Candidate, layout_named
@@ -129,6 +130,20 @@ def _description(recipe: Manifest | None, root: Path, layout: LayoutName) -> dic
             for name in ("name", "title", "source", "how_to_get", "licence", "layout", "notes", "recipe")
         }
     name = identifier(root.resolve().name)
+    if layout == "simulated":
+        return {
+            "name": name,
+            "title": "Simulated whole-body PET at several doses",
+            "source": f"Simulated by unipet_3d {__version__}.",
+            "how_to_get": "Every subject is made again from the request in its simulation.json, with the same bytes.",
+            "licence": Licence(
+                name="Apache-2.0",
+                url="https://www.apache.org/licenses/LICENSE-2.0",
+                allows="Everything that the licence of this package allows.",
+                commercial_use=True,
+            ),
+            "layout": layout,
+        }
     empty = {"source": "", "how_to_get": "", "licence": Licence(name="", allows="")}
     return {"name": name, "title": name, "layout": layout, **empty}
 

@@ -1,0 +1,132 @@
+"""The commands on data sets: simulate's description, manifest build, check and datalist, prepare, insert-noise."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from monai.data import load_decathlon_datalist
+
+from pipeline import read_pet
+from pipeline.data import Manifest, Store
+from pipeline.workflow import describe_cohort
+
+
+def unipet(*arguments):
+    """Run the command as a user would."""
+    return subprocess.run(
+        [sys.executable, "-c", "from pipeline.cli import main; main()", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def refused(*arguments):
+    """Standard error of a command that must fail in one line."""
+    done = unipet(*arguments)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def cohort(tiny_cohort, tmp_path_factory):
+    """Two subjects in a folder of their own, described."""
+    folder = tmp_path_factory.mktemp("cli") / "data"
+    shutil.copytree(tiny_cohort[0].parent, folder)
+    describe_cohort(folder)
+    return folder
+
+
+def test_a_cohort_is_described_and_shown(cohort):
+    manifest = Manifest.from_file(cohort / "manifest.yaml")
+    assert [subject.id for subject in manifest.subjects] == ["sub-0001", "sub-0002"]
+    assert [image.dose_reduction_factor for image in manifest.subjects[0].low_dose] == [4, 20]
+    assert (cohort / "montage.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_of_eight_simulated_subjects_one_is_for_validation_and_one_for_testing(cohort, tmp_path):
+    for number in range(1, 10):
+        (tmp_path / f"sub-{number:04d}" / "pet").mkdir(parents=True)
+        for path in (cohort / "sub-0001" / "pet").iterdir():
+            name = path.name.replace("sub-0001", f"sub-{number:04d}")
+            shutil.copy(path, tmp_path / f"sub-{number:04d}" / "pet" / name)
+        record = tmp_path / f"sub-{number:04d}" / "pet" / f"sub-{number:04d}_simulation.json"
+        content = json.loads(record.read_text())
+        content["request"]["seed"] = number
+        record.write_text(json.dumps(content))
+    assert unipet("manifest", "build", "simulated", tmp_path, tmp_path / "m.yaml").returncode == 0
+    splits = [subject.split for subject in Manifest.from_file(tmp_path / "m.yaml").subjects]
+    assert splits == [*["train"] * 6, "validation", "test", "train"]
+
+
+def test_build_check_and_export(cohort, tmp_path):
+    manifest = tmp_path / "m.yaml"
+    done = unipet("manifest", "build", "simulated", cohort, manifest, "--checksums")
+    assert done.returncode == 0, done.stderr
+    done = unipet("manifest", "check", manifest, cohort, "--level", "files")
+    assert done.returncode == 0, done.stderr
+    assert "2 subjects, no problem found" in done.stdout
+    done = unipet("manifest", "datalist", manifest, cohort, tmp_path / "list.json")
+    assert done.returncode == 0, done.stderr
+    items = load_decathlon_datalist(tmp_path / "list.json", data_list_key="training", base_dir=cohort)
+    assert {item["dose_reduction_factor"] for item in items} == {4, 20}
+
+
+def test_a_leak_ends_in_exit_code_1(cohort, tmp_path):
+    manifest = Manifest.from_file(cohort / "manifest.yaml")
+    first, second = manifest.subjects
+    moved = second.model_copy(update={"patient": first.patient, "split": "test"})
+    path = manifest.model_copy(update={"subjects": (first, moved)}).write(tmp_path / "leak.yaml")
+    assert "problems, the first: one patient in 2 splits" in refused("manifest", "check", path, cohort)
+
+
+def test_prepare_makes_a_store_and_keeps_it(cohort, tmp_path):
+    done = unipet("prepare", cohort / "manifest.yaml", tmp_path / "store")
+    assert "2 new" in done.stdout, done.stderr
+    assert "2 kept" in unipet("prepare", cohort / "manifest.yaml", tmp_path / "store").stdout
+    stored = Store.open(tmp_path / "store").series("sub-0001", "drf020")
+    source = read_pet(cohort / "sub-0001" / "pet" / "sub-0001_rec-drf020_pet.nii.gz")
+    np.testing.assert_array_equal(stored.suv, source.suv)
+
+
+def test_a_subject_that_fails_is_named_and_the_others_are_made(cohort, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(cohort, root)
+    (root / "sub-0001" / "pet" / "sub-0001_rec-drf004_pet.nii.gz").write_bytes(b"damaged")
+    done = unipet("prepare", root / "manifest.yaml", tmp_path / "store")
+    assert done.returncode == 1
+    assert "sub-0001: failed" in done.stdout
+    assert "1 of 2 subjects failed" in done.stderr
+    assert list(Store.open(tmp_path / "store").subjects) == ["sub-0002"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["manifest", "build", "no_such.yaml", "{data}", "{out}/m.yaml"], "no_such.yaml: cannot be read"),
+        (["manifest", "build", "simulated", "{out}", "{out}/m.yaml"], "no session of layout simulated"),
+        (["manifest", "build", "simulated", "{data}", "{out}/none/m.yaml"], "none does not exist"),
+        (["manifest", "check", "{data}/montage.png", "{data}"], "not YAML"),
+        (["manifest", "check", "{data}/manifest.yaml", "{out}/none"], "no such folder"),
+        (["prepare", "{recipe}", "{out}/store"], "is a recipe, expected --root"),
+        (["prepare", "{data}/manifest.yaml", "{data}"], "expected"),
+        (["insert-noise", "{scan}", "{out}/low", "--drf", "1"], "dose reduction factors"),
+        (["insert-noise", "{scan}", "{out}/low", "--liver-cov", "9"], "expected a fraction"),
+        (["insert-noise", "{scan}", "{out}/low", "--scanner", "none"], "no scanner preset"),
+        (["insert-noise", "{scan}", "{out}/low", "--ct", "{out}/none"], "no such file"),
+        (["simulate", "{out}/s", "--tracer", "water"], "water"),
+        (["simulate", "{out}/s", "--drf", "300"], "dose reduction factors"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_a_mistake_ends_in_one_line(arguments, said, cohort, tmp_path, repository):
+    scan = cohort / "sub-0001" / "pet" / "sub-0001_rec-full_pet.nii.gz"
+    recipe = repository / "data_manifests" / "simulated_v1.yaml"
+    filled = [a.format(data=cohort, out=tmp_path, scan=scan, recipe=recipe) for a in arguments]
+    assert said in refused(*filled)
+    assert not list(tmp_path.iterdir())
