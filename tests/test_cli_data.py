@@ -11,6 +11,9 @@ from monai.data import load_decathlon_datalist
 
 from pipeline import read_pet
 from pipeline.data import Manifest, Store
+from pipeline.data.manifest import Exclusion, Image
+from pipeline.pet import PETError
+from pipeline.simulation.subject_folder import is_complete
 from pipeline.workflow import describe_cohort
 
 
@@ -82,7 +85,7 @@ def test_a_leak_ends_in_exit_code_1(cohort, tmp_path):
     first, second = manifest.subjects
     moved = second.model_copy(update={"patient": first.patient, "split": "test"})
     path = manifest.model_copy(update={"subjects": (first, moved)}).write(tmp_path / "leak.yaml")
-    assert "problems, the first: one patient in 2 splits" in refused("manifest", "check", path, cohort)
+    assert "problems: 1, the first: sub-0001 one patient in 2 splits" in refused("manifest", "check", path, cohort)
 
 
 def test_prepare_makes_a_store_and_keeps_it(cohort, tmp_path):
@@ -130,3 +133,93 @@ def test_a_mistake_ends_in_one_line(arguments, said, cohort, tmp_path, repositor
     filled = [a.format(data=cohort, out=tmp_path, scan=scan, recipe=recipe) for a in arguments]
     assert said in refused(*filled)
     assert not list(tmp_path.iterdir())
+
+
+def stored_after(exclusion, cohort, tmp_path):
+    """What a store holds of sub-0001 and its images when this is excluded."""
+    manifest = Manifest.from_file(cohort / "manifest.yaml")
+    subjects = tuple(subject.model_copy(update={"split": "train"}) for subject in manifest.subjects)
+    changed = manifest.model_copy(update={"exclusions": (exclusion,), "subjects": subjects})
+    done = unipet("prepare", changed.write(tmp_path / "m.yaml"), tmp_path / "store", "--root", cohort)
+    assert done.returncode == 0, done.stderr
+    subjects = Store.open(tmp_path / "store").subjects
+    return done.stdout, subjects["sub-0001"].volumes if "sub-0001" in subjects else None
+
+
+def test_an_excluded_file_costs_that_file_only(cohort, tmp_path):
+    path = "sub-0001/pet/sub-0001_rec-drf020_pet.nii.gz"
+    _, volumes = stored_after(Exclusion(subject="sub-0001", path=path, reason="bad dose"), cohort, tmp_path)
+    assert "drf004" in volumes
+    assert "drf020" not in volumes
+
+
+def test_an_excluded_mask_leaves_the_images(cohort, tmp_path):
+    path = "sub-0001/pet/sub-0001_desc-lesions_mask.nii.gz"
+    _, volumes = stored_after(Exclusion(subject="sub-0001", path=path, reason="bad mask"), cohort, tmp_path)
+    assert "lesions" not in volumes
+    assert {"full", "drf004", "drf020", "noise_free"} <= set(volumes)
+
+
+def test_an_excluded_subject_is_left_out_and_named(cohort, tmp_path):
+    said, volumes = stored_after(Exclusion(subject="sub-0001", reason="bad one"), cohort, tmp_path)
+    assert volumes is None
+    assert "left out, as the manifest excludes them: sub-0001" in said
+
+
+def test_an_excluded_dose_is_not_its_references(cohort, tmp_path):
+    exclusion = Exclusion(subject="sub-0001", dose_reduction_factor=4, reason="bad dose")
+    _, volumes = stored_after(exclusion, cohort, tmp_path)
+    assert "drf004" not in volumes
+    assert {"full", "full_repeat", "noise_free", "drf020"} <= set(volumes)
+
+
+def test_results_never_replace_what_they_were_made_from(cohort, tmp_path):
+    manifest = tmp_path / "m.json"
+    shutil.copy(cohort / "manifest.yaml", manifest)
+    assert "no earlier result" in refused("manifest", "datalist", manifest, cohort, manifest)
+    sidecar = tmp_path / "scan.json"
+    sidecar.write_text('{"Units": "g/mL"}')
+    assert "no earlier result" in refused("manifest", "datalist", manifest, cohort, sidecar)
+    assert ".yaml" in refused("manifest", "build", "simulated", cohort, sidecar)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("subjects:\n", "subjects: []\nsubjects:\n", "'subjects' stands twice"),
+        ("title: ", "title: 2026-99-99 #", "month must be in 1..12"),
+        ("sub-0001/pet/sub-0001_rec-full_pet", "../sub-0001_rec-full_pet", "leaves the root"),
+    ],
+)
+def test_a_broken_manifest_ends_in_one_line(old, new, said, cohort, tmp_path):
+    path = tmp_path / "m.yaml"
+    path.write_text((cohort / "manifest.yaml").read_text().replace(old, new, 1))
+    assert said in refused("manifest", "check", path, cohort)
+
+
+def test_a_copy_in_another_split_is_a_leak_by_its_content(cohort, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(cohort, root)
+    for suffix in (".nii.gz", ".json"):
+        source = root / "sub-0001" / "pet" / f"sub-0001_rec-full_pet{suffix}"
+        shutil.copy(source, root / "sub-0002" / "pet" / f"sub-0002_rec-full_pet{suffix}")
+    manifest = Manifest.from_file(root / "manifest.yaml")
+    splits = ("train", "test")
+    subjects = tuple(s.model_copy(update={"split": x}) for s, x in zip(manifest.subjects, splits, strict=True))
+    path = manifest.model_copy(update={"subjects": subjects}).write(root / "manifest.yaml")
+    assert "the same content as sub-0001" in refused("manifest", "check", path, root, "--level", "voxels")
+
+
+def test_a_path_has_one_spelling():
+    assert Image(path="./a//b/./c.nii.gz").path == "a/b/c.nii.gz"
+
+
+def test_a_truncated_subject_does_not_count_as_finished(tiny_cohort, tmp_path):
+    folder = tmp_path / "sub-0001"
+    shutil.copytree(tiny_cohort[0], folder)
+    request = json.loads((folder / "pet" / "sub-0001_simulation.json").read_text())["request"]
+    assert is_complete(folder, request)
+    image = folder / "pet" / "sub-0001_rec-drf004_pet.nii.gz"
+    image.write_bytes(image.read_bytes()[:3000])
+    with pytest.raises(PETError, match=r"has 3000 bytes, expected .*; remove the folder"):
+        is_complete(folder, request)

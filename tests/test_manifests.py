@@ -52,7 +52,7 @@ def test_training_uses_the_recipe_that_is_committed(repository, recipe):
 
 
 def test_an_unknown_manifest_is_refused():
-    with pytest.raises(PETError, match="no manifest is called 'udpet2', expected one of autopet, .*udpet"):
+    with pytest.raises(PETError, match=r"no manifest is called 'udpet2', expected one of autopet, .*udpet"):
         own_manifest("udpet2")
 
 

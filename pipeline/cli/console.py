@@ -20,7 +20,8 @@ from rich.progress import (
 
 __all__ = ["Bundle", "Device", "console", "errors_in_one_line", "progress_bar"]
 
-console = Console()
+# In a pipe or a log there is no width to ask for, and 80 columns would fold every table.
+console = Console() if sys.stdout.isatty() else Console(width=160)
 
 Bundle = Annotated[Path | None, typer.Option(help="Folder of the bundle; by default the one that comes along.")]
 Device = Annotated[str | None, typer.Option(help="Such as cuda or cpu; by default a GPU when there is one.")]
@@ -35,7 +36,10 @@ def errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except (PETError, OSError) as error:
-        print(f"unipet: {one_line(str(error))}", file=sys.stderr)
+        said = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            said = f"{error.filename}: {(error.strerror or 'failed').lower()}"
+        print(f"unipet: {one_line(said)}", file=sys.stderr)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         print("unipet: interrupted, nothing half written is left", file=sys.stderr)

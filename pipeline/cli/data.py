@@ -51,10 +51,8 @@ def build(
     with errors_in_one_line():
         from pipeline.data import Manifest, build_manifest, exclusion_table, read_exclusions, summary_table
         from pipeline.data.layouts import LAYOUTS
-        from pipeline.pet import PETError
 
-        if not output.absolute().parent.is_dir():
-            raise PETError(f"{output}: folder {output.absolute().parent} does not exist")
+        _check_output(output, suffixes=(".yaml", ".yml"), holds="subjects")
         description = None if recipe in LAYOUTS else Manifest.from_file(recipe)
         with progress_bar() as progress:
             task = progress.add_task("reading headers", total=None)
@@ -100,12 +98,14 @@ def check(
                 level=level.value,
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
-        if level is Level.voxels and described.subjects:
+        # Its medians need every image.
+        if level is Level.voxels and described.subjects and all(problem.kind == "noise" for problem in problems):
             title = "High-pass energy by dose reduction factor, median, beside published real scanners"
             console.print(_as_table(noise_table(described, root), title))
         if problems:
             console.print(_as_table(problem_table(problems), f"{len(problems)} problems", index=False))
-            print(f"unipet: {source}: {len(problems)} problems, the first: {problems[0].detail}", file=sys.stderr)
+            first = " ".join(part for part in (problems[0].subject, problems[0].path, problems[0].detail) if part)
+            print(f"unipet: {source}: problems: {len(problems)}, the first: {first}", file=sys.stderr)
             raise typer.Exit(1)
         print(f"{source}: {len(described.subjects)} subjects, no problem found at level {level.value}")
 
@@ -121,6 +121,7 @@ def datalist(
     with errors_in_one_line():
         from pipeline.data import Manifest, write_datalist
 
+        _check_output(output, suffixes=(".json",), holds="numTraining")
         print(f"{write_datalist(Manifest.from_file(source), root, output)} written")
 
 
@@ -190,6 +191,21 @@ def prepare(
             raise typer.Exit(1)
 
 
+def _check_output(path: Path, *, suffixes: tuple[str, ...], holds: str) -> None:
+    """Refuse to write over anything but an earlier result, which has the key `holds`."""
+    from pipeline.data.manifest import read_yaml
+    from pipeline.pet import PETError
+
+    if path.suffix.lower() not in suffixes:
+        raise PETError(f"{path}: expected a name ending in {' or '.join(suffixes)}")
+    if not path.absolute().parent.is_dir():
+        raise PETError(f"{path}: folder {path.absolute().parent} does not exist")
+    if path.exists():
+        content = read_yaml(path)  # JSON is YAML
+        if not isinstance(content, dict) or holds not in content:
+            raise PETError(f"{path}: exists and is no earlier result of this command, expected a new name")
+
+
 def _as_table(frame: "pd.DataFrame", title: str, *, index: bool = True) -> Table:
     table = Table(title=title, title_justify="left")
     frame = frame.reset_index(names="") if index else frame
@@ -197,5 +213,5 @@ def _as_table(frame: "pd.DataFrame", title: str, *, index: bool = True) -> Table
         is_number = frame[name].dtype.kind in "if"
         table.add_column(str(name), justify="right" if is_number else "left")
     for row in frame.itertuples(index=False):
-        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
+        table.add_row(*(("–" if v != v else f"{v:.3g}") if isinstance(v, float) else str(v) for v in row))
     return table

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
 from pipeline.data.check_images import check_images, shared_identities
 from pipeline.data.checksums import content_sha256
-from pipeline.data.exclusions import names_of
-from pipeline.data.manifest import Image, Manifest, Subject
+from pipeline.data.exclusions import concerns, names_of
+from pipeline.data.manifest import Manifest, Subject
 from pipeline.data.problem import Problem
 from pipeline.pet import PETError
 
@@ -60,7 +60,12 @@ def check_manifest(
         raise PETError(f"level is {level!r}, expected files, headers or voxels")
     if manifest.subjects and not root.is_dir():
         raise PETError(f"{root}: no such folder")
-    problems = [*_description(manifest), *_leaks(manifest), *_used_exclusions(manifest)]
+    contents = {image.path: image.sha256 for subject in manifest.subjects for image in subject.images}
+    if level == "voxels":
+        # What is read anyway is compared, too: a copy of an image in another split has another name.
+        for path in (path for path, sha256 in contents.items() if sha256 is None and (root / path).exists()):
+            contents[path] = content_sha256(root / path)
+    problems = [*_description(manifest), *_leaks(manifest, contents), *_used_exclusions(manifest)]
     with_checksums = level == "voxels" if checksums is None else checksums
     identities: dict[str, set[str]] = {}
     for n_done, subject in enumerate(manifest.subjects, start=1):
@@ -91,7 +96,7 @@ def _description(manifest: Manifest) -> Iterator[Problem]:
             yield Problem("licence", "", "", f"{name} is empty, expected what its source says")
 
 
-def _leaks(manifest: Manifest) -> Iterator[Problem]:
+def _leaks(manifest: Manifest, contents: Mapping[str, str | None]) -> Iterator[Problem]:
     """Patients, files and contents that are in more than one split, or in more than one subject."""
     splits: dict[str, dict[str, str]] = defaultdict(dict)
     for subject in manifest.subjects:
@@ -104,7 +109,7 @@ def _leaks(manifest: Manifest) -> Iterator[Problem]:
     for subject in manifest.subjects:
         for image in subject.images:
             # Of labels many are equal: those without a lesion.
-            for key in filter(None, (image.path, image.sha256)):
+            for key in filter(None, (image.path, contents[image.path])):
                 if key not in seen:
                     seen[key] = subject.id, subject.split, image.path
                     continue
@@ -113,6 +118,7 @@ def _leaks(manifest: Manifest) -> Iterator[Problem]:
                 what = f"the same file as {other} in {split}" if key == image.path else f"the same content as {path}"
                 detail = f"{what} of {other} in {split}" if key != image.path else what
                 yield Problem("leak" if is_leak else "duplicate", subject.id, image.path, detail)
+                break
 
 
 def _used_exclusions(manifest: Manifest) -> Iterator[Problem]:
@@ -125,14 +131,8 @@ def _used_exclusions(manifest: Manifest) -> Iterator[Problem]:
             if exclusion.is_whole:
                 yield Problem("exclusion", subject.id, "", f"is excluded ({exclusion.reason}), but listed as a subject")
             for file in subject.files():
-                is_path = exclusion.path == file.path
-                if is_path or (isinstance(file, Image) and exclusion.dose_reduction_factor == _dose(file)):
+                if not exclusion.is_whole and concerns(exclusion, file):
                     yield Problem("exclusion", subject.id, file.path, f"is excluded ({exclusion.reason}), but listed")
-
-
-def _dose(image: Image) -> float:
-    """Dose reduction factor of a scan, 0 of what is none."""
-    return image.dose_reduction_factor if image.role == "dose" else 0.0
 
 
 def _changed(subject: str, path: str, expected: str, root: Path) -> list[Problem]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.data.grids import read_labels_on
 from pipeline.data.image_header import ImageHeader, read_grid, read_whole_header
 from pipeline.data.manifest import Image, Manifest, Subject, read_image
 from pipeline.data.problem import Problem
@@ -23,6 +24,9 @@ MEAN_AGREEMENT = 0.1
 
 MEAN_SUV = (0.2, 3.0)
 """Mean SUV of the body that is believed [g/mL]: 1 where nothing is excreted and the whole patient is seen."""
+
+OUTSIDE_THE_BODY = 0.2
+"""Fraction of labelled voxels that may lie outside the body of the full-dose image."""
 
 
 def check_images(
@@ -66,6 +70,7 @@ def check_images(
             Problem("header", subject.id, "", f"{n_patients} different PatientID in its images, expected one")
         )
     if with_voxels:
+        problems += _label_values(subject, root, without)
         problems += _voxels(subject, [image for image in subject.images if image.path in headers], root)
     return problems, identities
 
@@ -102,6 +107,27 @@ def _labels(
             continue
         if difference is not None:
             yield Problem("geometry", subject.id, file.path, difference)
+
+
+def _label_values(subject: Subject, root: Path, without: Collection[str]) -> Iterator[Problem]:
+    """Labels must be whole numbers, and lesions lie in the body of their own patient."""
+    try:
+        series = read_image(subject.full_dose, root)
+    except Exception:  # reported with the image
+        return
+    body = body_mask(series.suv, voxel_size=series.voxel_size)
+    for file in (subject.lesions, subject.organs):
+        if file is None or file.path in without:
+            continue
+        try:
+            labelled = read_labels_on(root / file.path, like=series) > 0
+        except Exception as error:  # as above
+            yield Problem("values", subject.id, file.path, reason_for(error, root))
+            continue
+        outside = float((labelled & ~body).sum()) / max(1, int(labelled.sum()))
+        if outside > OUTSIDE_THE_BODY:
+            detail = f"{100 * outside:.0f} % of its labelled voxels lie outside the body, expected labels of this image"
+            yield Problem("values", subject.id, file.path, detail)
 
 
 def _voxels(subject: Subject, images: Collection[Image], root: Path) -> Iterator[Problem]:

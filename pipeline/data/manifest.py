@@ -31,7 +31,6 @@ __all__ = [
 ]
 
 # libyaml reads the thousand subjects of a large data set in a second, the pure Python loader in a minute.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 Split = Literal["train", "validation", "test"]
@@ -52,7 +51,7 @@ class _Record(BaseModel):
 class File(_Record):
     """A file, or a folder of DICOM slices, below the root of the data."""
 
-    path: str
+    path: str = Field(max_length=1024)
     """Relative to the manifest's root, with forward slashes, never above it."""
     sha256: Sha256 | None = None
     """Of the file; of a folder, that of its sorted files' names and contents."""
@@ -63,7 +62,8 @@ class File(_Record):
         parts = PurePosixPath(path)
         if not path or parts.is_absolute() or ".." in parts.parts or "\\" in path:
             raise ValueError(f"path {path!r} leaves the root, expected a relative path with forward slashes")
-        return path
+        # One spelling, so that the same file is seen to be the same.
+        return parts.as_posix()
 
 
 class Image(File):
@@ -277,6 +277,17 @@ def _as_yaml(content: Mapping[str, Any], *, default_flow_style: bool | None, wid
     )
 
 
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML in which a key stands once: of two, YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: key {twice!r} stands twice in one record")
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> Any:
     """Read a YAML file.
 
@@ -286,10 +297,10 @@ def read_yaml(path: Path) -> Any:
         If the file is missing or not YAML, in one line.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise PETError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError of its own
         raise PETError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
 
 

@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.doses import dose_key
+from pipeline.data.exclusions import without_excluded
 from pipeline.data.grids import numbered_lesions, read_labels_on, read_on, same_grid
 from pipeline.data.insertion import NoiseInsertion
 from pipeline.data.manifest import Image, Manifest, Role, Subject, read_image
-from pipeline.data.sources import image_name, inputs_of, without_excluded
+from pipeline.data.sources import image_name, inputs_of
 from pipeline.data.store import (
     FORMAT_VERSION,
     MARKER,
@@ -77,6 +78,8 @@ class Preparation:
     """Folder of the store."""
     outcomes: tuple[Outcome, ...]
     """One per subject, in the order of the manifest."""
+    excluded: tuple[str, ...] = ()
+    """Subjects that the manifest excludes, or whose full dose it excludes."""
     stale: tuple[str, ...] = ()
     """Subjects of the store that the manifest no longer has; left there."""
     removed: tuple[str, ...] = ()
@@ -90,8 +93,12 @@ class Preparation:
         statuses: tuple[Status, ...] = ("kept", "new", "changed", "repaired", "failed")
         counts = [f"{len(self.of_status(s))} {s}" for s in statuses if self.of_status(s)]
         lines = [f"{self.store}: {len(self.outcomes)} subjects, {', '.join(counts)}"]
-        lines += [f"{o.subject}: repaired, because {o.reason}" for o in self.of_status("repaired")]
+        lines += [
+            f"{o.subject}: repaired, because {o.reason.partition('; run ')[0]}" for o in self.of_status("repaired")
+        ]
         lines += [f"{o.subject}: failed, because {o.reason}" for o in self.of_status("failed")]
+        if self.excluded:
+            lines.append(f"left out, as the manifest excludes them: {', '.join(self.excluded)}")
         if self.stale:
             lines.append(f"no longer in the manifest, left in the store: {', '.join(self.stale)}")
         if self.removed:
@@ -166,6 +173,7 @@ def prepare_store(
     return Preparation(
         store,
         tuple(outcomes[index] for index in range(len(tasks))),
+        excluded=tuple(s.id for s in manifest.subjects if s.id not in wanted),
         stale=() if prune else stale,
         removed=stale if prune else (),
     )

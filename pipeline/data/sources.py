@@ -8,13 +8,13 @@ from pathlib import Path
 
 from pipeline.data.checksums import content_sha256
 from pipeline.data.doses import dose_key
-from pipeline.data.manifest import File, Image, Manifest, Subject
+from pipeline.data.manifest import File, Image, Subject
 from pipeline.data.store import Input
 from pipeline.pet import PETError
 from pipeline.pet.errors import naming
 from pipeline.pet.nifti import is_nifti_name, sidecar_path_of
 
-__all__ = ["image_name", "inputs_of", "without_excluded"]
+__all__ = ["image_name", "inputs_of"]
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,6 @@ class _Source:
 def image_name(image: Image) -> str:
     """Name of an image in the store: ``full``, ``drf004``, or its role."""
     return dose_key(image.dose_reduction_factor) if image.role == "dose" else image.role
-
-
-def without_excluded(manifest: Manifest) -> tuple[Subject, ...]:
-    """Subjects of a manifest less what it excludes: whole subjects, or images of one dose."""
-    excluded = {(e.subject, e.dose_reduction_factor) for e in manifest.exclusions}
-    subjects = []
-    for subject in manifest.subjects:
-        images = tuple(i for i in subject.images if (subject.id, i.dose_reduction_factor) not in excluded)
-        if (subject.id, None) not in excluded and subject.full_dose in images:
-            subjects.append(subject.model_copy(update={"images": images}))
-    return tuple(subjects)
 
 
 def inputs_of(subject: Subject, root: Path, *, known: Mapping[str, Input], rehash: bool = False) -> tuple[Input, ...]:

@@ -25,6 +25,7 @@ __all__ = ["is_complete", "subject_request", "write_subject"]
 
 _FULL_FRAME_DURATION = 150.0  # [s] per bed position at full dose
 _REQUEST = "request"
+_FILES = "files"
 _GENERATOR = 2
 """Goes up when the same seed gives other images, so that cohorts of two kinds are never mixed."""
 
@@ -186,6 +187,7 @@ def write_subject(subject: SimulatedSubject, folder: str | Path, *, dicom: bool 
             "version": __version__,
             "organ_labels": dict(ORGAN_LABELS),
             **subject.parameters,
+            _FILES: {path.name: path.stat().st_size for path in sorted(pet.iterdir())},
         }
         Path(f"{stem}_simulation.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return folder
@@ -203,13 +205,18 @@ def is_complete(folder: Path, request: dict[str, Any], *, dicom: bool = False) -
         return False
     path = folder / "pet" / f"{folder.name}_simulation.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))[_REQUEST]
+        record = json.loads(path.read_text(encoding="utf-8"))
+        found, sizes = record[_REQUEST], dict(record.get(_FILES, {}))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PETError(f"{folder}: has no readable {path.name}, expected a simulated subject or nothing") from error
     for key, wanted in request.items():
         if found.get(key) != wanted:
             different = f"{key} {_brief(found.get(key), wanted)}, expected {_brief(wanted, found.get(key))}"
             raise PETError(f"{folder}: was simulated with {different}; choose another folder or remove it")
+    for name, size in sizes.items():
+        there = path.with_name(name).stat().st_size if path.with_name(name).is_file() else 0
+        if there != size:
+            raise PETError(f"{folder}: {name} has {there} bytes, expected {size}; remove the folder to make it anew")
     if dicom and not (folder / "dicom").is_dir():
         raise PETError(f"{folder}: was simulated without DICOM, expected it; choose another folder or remove it")
     return True
