@@ -1,6 +1,7 @@
 """Commands on one scan: denoise, suv."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,13 @@ from pipeline.cli.console import Bundle, Device, console, errors_in_one_line
 __all__ = ["denoise", "suv"]
 
 
+class VoxelSize(StrEnum):
+    """Voxels that the network runs on."""
+
+    native = "native"
+    training = "training"
+
+
 def denoise(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="DICOM folder, or NIfTI with JSON sidecar.")],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create.")],
@@ -19,6 +27,9 @@ def denoise(
     ),
     bundle: Bundle = None,
     device: Device = None,
+    voxel_size: Annotated[
+        VoxelSize, typer.Option(help="native runs on the scan's voxels, training on those of the training data.")
+    ] = VoxelSize.native,
     threshold: Annotated[float, typer.Option(help="SUV from which voxels form regions [g/mL].")] = 4.0,
     min_volume: Annotated[float, typer.Option(help="Smaller regions are left out [mL].")] = 1.0,
     reference: Annotated[Path | None, typer.Option(help="Full-dose scan of the same grid: print PSNR, too.")] = None,
@@ -39,9 +50,15 @@ def denoise(
         from pipeline.workflow import denoise_scan
 
         dicom = DicomOptions(units=units.upper(), keep_private=private, deidentify=deidentify)
-        denoiser = Denoiser.from_bundle(bundle, method=method, device=device)
-        full_dose = None if reference is None else read_pet(reference)
         with console.status("starting") as status:
+            denoiser = Denoiser.from_bundle(
+                bundle,
+                method=method,
+                device=device,
+                voxel_size=voxel_size.value,
+                on_progress=lambda p: status.update(f"denoising, {p.done:.0%} done, {p.seconds_left:.0f} s left"),
+            )
+            full_dose = None if reference is None else read_pet(reference)
             result = denoise_scan(
                 source,
                 output,
