@@ -11,7 +11,7 @@ from monai.inferers import Inferer
 from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import Tensor, nn
 
-from pipeline.networks import BaseDenoisingNetwork, UniPET
+from pipeline.networks import BaseDenoisingNetwork, Downsample, ResidualBlock, UniPET, Upsample
 
 __all__ = ["StreamingInferer", "stream"]
 
@@ -70,22 +70,68 @@ def stream(network: BaseDenoisingNetwork, x: Tensor, *, slab: int) -> Tensor:
     padded = network.padded(x)
     dtype = network.conv0.weight.dtype
     first, last = _StreamedConv(network.conv0), _StreamedConv(network.reconstruct)
-    blocks = [(block, _StreamedConv(block.conv1), _StreamedConv(block.conv2), _Delay()) for block in network.blocks]
+    steps = [_streamed(step) for step in network.steps]
     out = padded.clone()
     step, n_planes, done = -(-slab // r) * r, padded.shape[2], 0
     for start in range(0, n_planes, step):
         ends = start + step >= n_planes
         piece = padded[:, :, start : start + step]
         h = first((pixelunshuffle(piece, 3, r) if r > 1 else piece).to(dtype), ends)
-        for block, conv1, conv2, delay in blocks:
-            y = conv2(block.act(conv1(h, ends)), ends)
-            h = delay(h, y.shape[2]) + y * block.res_scale[:, None, None, None]
+        skips: list[tuple[_Delay, Tensor]] = []
+        for streamed in steps:
+            h = streamed(h, ends, skips)
         residual = last(h, ends)
         if residual.shape[2]:
             residual = pixelshuffle(residual, 3, r) if r > 1 else residual
             out[:, :, done : done + residual.shape[2]] += residual.to(x.dtype)
             done += residual.shape[2]
     return out[..., : x.shape[2], : x.shape[3], : x.shape[4]]
+
+
+def _streamed(step: nn.Module) -> "_StreamedBlock | _StreamedDown | _StreamedUp":
+    if isinstance(step, ResidualBlock):
+        return _StreamedBlock(step)
+    return _StreamedDown(step) if isinstance(step, Downsample) else _StreamedUp(step)
+
+
+class _StreamedBlock:
+    """Residual block whose skip waits for its convolutions."""
+
+    def __init__(self, block: ResidualBlock) -> None:
+        self.block = block
+        self.conv1, self.conv2, self.delay = _StreamedConv(block.conv1), _StreamedConv(block.conv2), _Delay()
+
+    def __call__(self, x: Tensor, ends: bool, skips: list[tuple["_Delay", Tensor]]) -> Tensor:
+        y = self.conv2(self.block.act(self.conv1(x, ends)), ends)
+        return self.delay(x, y.shape[2]) + y * self.block.res_scale[:, None, None, None]
+
+
+class _StreamedDown:
+    """To the deeper level in pairs of planes; an odd one waits, and so does the skip."""
+
+    def __init__(self, down: Downsample) -> None:
+        self.down = down
+        self.pairs, self.skip = _Delay(), _Delay()
+
+    def __call__(self, x: Tensor, ends: bool, skips: list[tuple["_Delay", Tensor]]) -> Tensor:
+        skips.append((self.skip, x))
+        n_waiting = 0 if self.pairs.waiting is None else self.pairs.waiting.shape[2]
+        paired = self.pairs(x, (n_waiting + x.shape[2]) // 2 * 2)
+        if paired.shape[2]:
+            return self.down(paired)
+        return x.new_empty((x.shape[0], len(self.down.scale), 0, x.shape[3] // 2, x.shape[4] // 2))
+
+
+class _StreamedUp:
+    """Back from the deeper level, added to the skip that waited for it."""
+
+    def __init__(self, up: Upsample) -> None:
+        self.up = up
+
+    def __call__(self, x: Tensor, ends: bool, skips: list[tuple["_Delay", Tensor]]) -> Tensor:
+        delay, skip = skips.pop()
+        waited = delay(skip, 2 * x.shape[2])
+        return waited + self.up(x) if x.shape[2] else waited
 
 
 class _StreamedConv:

@@ -1,8 +1,9 @@
 """3D convolution whose kernel is scaled per sample by a style: the layer that carries UniPET's style."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pipeline.networks.steady_conv import conv3d
 
 __all__ = ["ModulatedConv3d"]
 
@@ -48,7 +49,8 @@ class ModulatedConv3d(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor | None = None) -> Tensor:
         """Convolve x of shape (B, in_channels, X, Y, Z), by the plain weight or under a style (B, in_channels)."""
+        padding = (self.padding,) * 3
         if style is None:
-            return F.conv3d(x, self.weight, padding=self.padding)
-        y = F.conv3d(x * (1 + style)[:, :, None, None, None].to(x.dtype), self.weight, padding=self.padding)
+            return conv3d(x, self.weight, padding=padding)
+        y = conv3d(x * (1 + style)[:, :, None, None, None].to(x.dtype), self.weight, padding=padding)
         return y * self.demodulation(style)[:, :, None, None, None].to(y.dtype)

@@ -22,7 +22,7 @@ def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
 @given(
     shape=st.tuples(st.integers(1, 23), st.integers(1, 9), st.integers(1, 9)),
     slab=st.integers(1, 25),
-    n_blocks=st.integers(1, 4),
+    n_blocks=st.sampled_from([1, 2, 4, (1, 1, 1), (1, 0, 2, 1, 0)]),
     factor=st.sampled_from([1, 2]),
     dtype=st.sampled_from([torch.float64, torch.float32]),
 )
