@@ -16,7 +16,7 @@ from pipeline.losses import (
     style_alignment_loss,
     stylized_region,
 )
-from pipeline.networks import BaseDenoisingNetwork
+from pipeline.networks import BaseDenoisingNetwork, UniPET
 from pipeline.pet import PETError
 from pipeline.training import UniPETTrainer
 
@@ -173,6 +173,21 @@ def test_statistics_reach_the_network_and_the_full_dose_pass_has_its_own():
     data["label_statistics"] = torch.full((4, 5), 2.0)
     tiny_trainer(made, loader=[data]).run()
     assert [(torch.equal(x, data["image"]), s.mean().item()) for x, s in seen] == [(True, 1.0), (False, 2.0)]
+
+
+def test_a_style_from_statistics_learns_from_those_of_the_batch():
+    def trained(low: float) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        network = UniPET(8, 2, resolution_factor=2, style="statistics", style_width=8, latent_size=8)
+        made = tiny_parts() | {"network": network, "optimizer": torch.optim.SGD(network.parameters(), lr=0.1)}
+        data = batch(dtype=torch.float32)
+        data |= {"statistics": torch.full((4, 5), low), "label_statistics": torch.full((4, 5), -1.0)}
+        tiny_trainer(made, 3, loader=[data]).run()
+        return network.state_dict()
+
+    one, other = trained(0.5), trained(2.0)
+    changed = {name for name in one if not torch.equal(one[name], other[name])}
+    assert any("style" in name for name in changed)
 
 
 def test_critic_warmup_keeps_the_adversarial_loss_from_the_generator():
