@@ -21,10 +21,10 @@ ALLOWED = {
     "simulation": {"pet", "processes"},
     "data": {"evaluation", "pet", "processes", "simulation"},
     "evaluation": {"pet"},
-    "training": {"networks", "losses", "pet"},
+    "training": {"data", "networks", "losses", "pet"},
     "inference": {"networks", "pet", "transforms"},
     "report": {"evaluation", "pet"},
-    "benchmark": {"data", "evaluation", "inference", "pet"},
+    "benchmark": {"data", "evaluation", "inference", "pet", "simulation", "transforms"},
     "workflow": {"data", "evaluation", "inference", "pet", "report", "simulation", "transforms"},
     "cli": {"benchmark", "data", "evaluation", "inference", "pet", "simulation", "workflow"},
 }

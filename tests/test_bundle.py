@@ -79,7 +79,7 @@ def test_training_runs_stops_and_resumes_from_elsewhere(bundle, data, tmp_path, 
 
 def test_the_run_id_of_the_model_zoo_works_too(bundle, data, tmp_path):
     run_bundle(*training_arguments(bundle, data, tmp_path / "runs", max_epochs=1), cwd=tmp_path)
-    assert (tmp_path / "runs" / "unipet_checkpoint.pt").is_file()
+    assert list((tmp_path / "runs" / "unipet").glob("iteration-*.pt"))
 
 
 def test_evaluation_prints_the_psnr_of_the_weights(bundle, data, tmp_path):

@@ -1,5 +1,6 @@
 """Command that compares methods: evaluate."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,70 +13,118 @@ from pipeline.cli.console import Bundle, Device, console, errors_in_one_line, pr
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pipeline.benchmark import Measurements, ReleaseGate, ResultTable
+    from pipeline.inference import Denoiser
+
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="Simulated subjects to measure on.")],
-    tuning: Annotated[Path, typer.Option(help="Other simulated subjects: the Gaussian's width is chosen on them.")],
+    cohort: Annotated[
+        list[Path] | None, typer.Argument(metavar="COHORT...", help="Folders of simulated subjects to measure on.")
+    ] = None,
+    tuning: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of other simulated subjects, repeatable: the filters are tuned on them. Required."),
+    ] = None,
     method: Annotated[list[str] | None, typer.Option(help="Method of the bundle, repeatable [unipet].")] = None,
+    scan: Annotated[
+        Path | None, typer.Option(help="Measure on this real full-dose scan instead: DICOM folder, or NIfTI and JSON.")
+    ] = None,
+    low: Annotated[
+        list[str] | None, typer.Option(metavar="DRF=SCAN", help="Low-dose version of --scan, repeatable: 4=low.nii.gz.")
+    ] = None,
     bundle: Bundle = None,
     device: Device = None,
-    output: Annotated[Path | None, typer.Option(help="Also write every measurement to this .tsv file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Also write every scan to this .tsv file, and lesions beside: NAME_lesions.tsv.")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Also write the tables to this Markdown file.")] = None,
+    gate: Annotated[
+        Path | None, typer.Option(help="Demands on the first method (YAML): exit code 1 if one is missed.")
+    ] = None,
 ) -> None:
-    """Compare methods with the noisy input and the best Gaussian filter, per dose.
+    """Compare methods with the noisy input, the best Gaussian and the best non-local means, per dose.
 
-    Example: [bold]unipet evaluate data/test --tuning data/validation[/bold]
+    Example: [bold]unipet evaluate data/test data/test_tof --tuning data/validation[/bold]
+
+    Of a real scan: [bold]unipet evaluate --scan FULL --low 4=LOW4 --low 20=LOW20 --tuning data/validation[/bold]
     """
     with errors_in_one_line():
-        from pipeline.benchmark import evaluate_methods, summarise, tune_gaussian
-        from pipeline.data import cohort_items, dose_keys
-        from pipeline.evaluation import write_table
+        from pipeline.benchmark import check_gate, read_gate, result_tables
         from pipeline.inference import Denoiser
         from pipeline.pet import PETError
-        from pipeline.pet.errors import naming
 
-        if output is not None and not output.absolute().parent.is_dir():
-            raise PETError(f"{output}: folder {output.absolute().parent} does not exist")
-        with naming(cohort):
-            items = cohort_items(sorted(cohort.glob("sub-*")))
-        with naming(tuning):
-            tuning_items = cohort_items(sorted(tuning.glob("sub-*")))
-        if cohort.resolve() == tuning.resolve():
-            raise PETError(f"{tuning}: is the cohort to measure on, expected other subjects for tuning")
-        if missing := set(dose_keys(items[0])) - set(dose_keys(tuning_items[0])):
-            raise PETError(f"{tuning}: has no {', '.join(sorted(missing))}, expected every dose of {cohort}")
-        methods = {name: Denoiser.from_bundle(bundle, method=name, device=device) for name in method or ["unipet"]}
-        widths = tune_gaussian(tuning_items)
-        with progress_bar() as progress:
-            task = progress.add_task("measuring", total=len(items) * len(dose_keys(items[0])))
-            rows = evaluate_methods(items, methods, gaussian_fwhm=widths, on_scan=lambda scan: progress.advance(task))
-        if output is not None:
-            write_table(rows, output)
-        chosen = ", ".join(f"DRF {factor:g}: {width:g} mm" for factor, width in widths.items())
-        print(f"{len(items)} subjects; Gaussian width chosen on {len(tuning_items)} others ({chosen})")
-        for measure, title in _MEASURES.items():
-            console.print(_as_table(summarise(rows, measure=measure), title))
-
-
-_MEASURES = {
-    "psnr_full": "PSNR against full dose [dB], peak 20 SUV",
-    "psnr_repeat": "PSNR against an independent full-dose scan [dB]",
-    "psnr_noise_free": "PSNR against the noise-free reconstruction [dB]",
-    "ssim_full": "SSIM against full dose, range 20 SUV",
-    "suv_max_bias_percent": "SUVmax bias of lesions of at least 10 mm against noise-free [%]",
-    "suv_mean_bias_percent": "SUVmean bias of lesions of at least 10 mm against noise-free [%]",
-    "n_false_hot_spots": "False hot spots per scan",
-}
+        for path in (output, markdown):
+            if path is not None and not path.absolute().parent.is_dir():
+                raise PETError(f"{path}: folder {path.absolute().parent} does not exist")
+        demands = None if gate is None else read_gate(gate)
+        names = list(dict.fromkeys(method or ["unipet"]))
+        if scan is not None:
+            if cohort or demands is not None:
+                raise PETError(f"{scan}: --scan was given with cohorts or a gate, expected it alone")
+            low_scans = _low_scans(low or [])
+        elif not cohort:
+            raise PETError("no cohort was given, expected a folder of simulated subjects, or --scan")
+        elif low:
+            raise PETError("--low was given without --scan, expected the full-dose scan that it belongs to")
+        if not tuning:
+            raise PETError("--tuning is missing, expected a folder of simulated subjects to tune the filters on")
+        methods = {name: Denoiser.from_bundle(bundle, method=name, device=device) for name in names}
+        if scan is not None:
+            measurements, preface = _measured_scan(scan, low_scans, tuning, methods)
+            swaps: dict[str, pd.DataFrame] = {}
+        else:
+            measurements, swaps, preface = _measured_cohorts(cohort or [], tuning, methods, demands)
+        tables = result_tables(measurements, names, style_swaps=swaps)
+        lines = [] if demands is None else check_gate(demands, measurements, names[0], style_swap=swaps.get(names[0]))
+        _write(measurements, tables, output=output, markdown=markdown, preface=preface)
+        print(preface)
+        for table in tables:
+            console.print(_as_rich(table))
+        for line in lines:
+            print(line)
+        if missed := sum(not line.met for line in lines):
+            raise PETError(f"{gate}: {missed} of {len(lines)} demands missed by {names[0]}, expected all met")
 
 
-def _as_table(summary: "pd.DataFrame", title: str) -> Table:
-    # Escaped, for rich takes a unit in brackets for markup.
-    table = Table(title=escape(title), title_justify="left")
-    table.add_column("method")
-    for factor in summary.columns:
-        table.add_column(f"DRF {factor:g}", justify="right")
-    digits = 4 if "SSIM" in title else 1 if "%" in title or "spots" in title else 2
-    for name, row in summary.iterrows():
-        table.add_row(str(name), *(f"{value:.{digits}f}" for value in row))
-    return table
+def _measured_cohorts(
+    cohorts: Sequence[Path],
+    tuning: Sequence[Path],
+    methods: "dict[str, Denoiser]",
+    gate: "ReleaseGate | None",
+) -> "tuple[Measurements, dict[str, pd.DataFrame], str]":
+    from pipeline.benchmark import (
+        evaluate_methods,
+        has_style,
+        measure_style_swap,
+        subjects_of_cohorts,
+        tune_competitors,
+    )
+    from pipeline.data import dose_keys
+    from pipeline.pet import PETError
+
+    items, tuning_items = subjects_of_cohorts(cohorts), subjects_of_cohorts(tuning)
+    for folder in tuning:
+        if folder.resolve() in {c.resolve() for c in cohorts}:
+            raise PETError(f"{folder}: is a cohort to measure on, expected other subjects for tuning")
+    doses = dose_keys(items[0])
+    if missing := set(doses) - set(dose_keys(tuning_items[0])):
+        raise PETError(f"{tuning[0]}: has no {', '.join(sorted(missing))}, expected every dose of {cohorts[0]}")
+    styled = {name: denoiser for name, denoiser in methods.items() if has_style(denoiser)} if len(doses) > 1 else {}
+    with progress_bar() as progress:
+        task = progress.add_task("tuning", total=len(doses))
+        competitors = tune_competitors(
+            tuning_items, factors=list(doses.values()), on_dose=lambda key: progress.advance(task)
+        )
+        task = progress.add_task("measuring", total=len(items) * len(doses))
+        measurements = evaluate_methods(
+            items, methods, competitors=competitors, on_scan=lambda scan: progress.advance(task)
+        )
+        low, high = min(doses.values()), max(doses.values())
+        swaps = {
+            name: measure_style_swap(items, denoiser, low_factor=low, high_factor=high)
+            for name, denoiser in styled.items()
+        }
+    where = ", ".join(folder.name for folder in map(Path.resolve, cohorts))
+    return measurements, swaps, f"{len(items)} subjects ({where}); {_chosen(competitors, len(tuning_items))}"

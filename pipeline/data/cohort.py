@@ -19,7 +19,7 @@ def cohort_items(subject_folders: Iterable[str | Path]) -> list[dict[str, str]]:
     -------
     list of dict
         Keys ``label`` (full dose), ``full_repeat`` (an independent full-dose draw), ``noise_free``, ``lesions``
-        (labels of the lesions), ``subject`` (its name) and ``drf004``, ``drf007p5``, ... for each dose.
+        and ``organs`` (their labels), ``subject`` (its name) and ``drf004``, ``drf007p5``, ... for each dose.
 
     Raises
     ------
@@ -35,6 +35,7 @@ def cohort_items(subject_folders: Iterable[str | Path]) -> list[dict[str, str]]:
             "full_repeat": pet / f"{name}_rec-fullrepeat_pet.nii.gz",
             "noise_free": pet / f"{name}_rec-noisefree_pet.nii.gz",
             "lesions": pet / f"{name}_desc-lesions_mask.nii.gz",
+            "organs": pet / f"{name}_desc-organs_dseg.nii.gz",
         }
         for path in sorted(pet.glob(f"{name}_rec-drf*_pet.nii.gz")):
             if match := _LOW_DOSE.search(path.name):

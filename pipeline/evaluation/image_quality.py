@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-__all__ = ["PEAK_SUV", "bias", "noise_level", "nrmse", "psnr", "ssim"]
+__all__ = ["PEAK_SUV", "bias", "noise_level", "noise_sd", "nrmse", "psnr", "ssim"]
 
 PEAK_SUV = 20.0
 """Peak of PSNR and range of SSIM that this project states its figures with [g/mL]."""
@@ -120,13 +120,38 @@ def bias(pred: ArrayLike, target: ArrayLike, *, mask: NDArray[np.bool_] | None =
     return float(100 * (np.mean(x) - mean) / mean)
 
 
-def noise_level(suv: ArrayLike, *, mask: NDArray[np.bool_]) -> float:
-    """Voxel noise of one image relative to its mean in the mask [%], without a reference image.
+def noise_sd(image: ArrayLike, *, mask: NDArray[np.bool_]) -> float:
+    """Voxel noise of one image, in its own unit, without a reference image.
 
     The in-plane mixed second difference (x[i, j] - x[i+1, j] - x[i, j+1] + x[i+1, j+1]) / 2 removes
     everything that is linear in the plane and has the noise's own SD where neighbours are independent. Its SD
     is estimated as 1.4826 times the median absolute value over the mask, which edges hardly move. Correlated
     noise (any post-filter) reads lower: compare images of one scan and one grid only.
+
+    Parameters
+    ----------
+    image
+        Shape (X, Y, Z).
+    mask
+        Body, shape (X, Y, Z).
+
+    Raises
+    ------
+    ValueError
+        Shapes differ, or the mask has no voxel with its three neighbours.
+    """
+    x = np.asarray(image)
+    if x.shape != mask.shape or x.ndim != 3:
+        raise ValueError(f"noise_sd: image {x.shape} and mask {mask.shape} must be 3D and equal")
+    inside = mask[:-1, :-1] & mask[1:, :-1] & mask[:-1, 1:] & mask[1:, 1:]
+    if not inside.any():
+        raise ValueError("noise_sd: the mask is empty")
+    difference = (x[:-1, :-1] - x[1:, :-1] - x[:-1, 1:] + x[1:, 1:])[inside] / 2
+    return float(1.4826 * np.median(np.abs(difference)))
+
+
+def noise_level(suv: ArrayLike, *, mask: NDArray[np.bool_]) -> float:
+    """Voxel noise of one image, as :func:`noise_sd` estimates it, relative to its mean in the mask [%].
 
     Parameters
     ----------
@@ -140,17 +165,11 @@ def noise_level(suv: ArrayLike, *, mask: NDArray[np.bool_]) -> float:
     ValueError
         Shapes differ, or the mask has no voxel with its three neighbours or no activity.
     """
-    x = np.asarray(suv)
-    if x.shape != mask.shape or x.ndim != 3:
-        raise ValueError(f"noise_level: image {x.shape} and mask {mask.shape} must be 3D and equal")
-    inside = mask[:-1, :-1] & mask[1:, :-1] & mask[:-1, 1:] & mask[1:, 1:]
-    if not inside.any():
-        raise ValueError("noise_level: the mask is empty")
-    difference = (x[:-1, :-1] - x[1:, :-1] - x[:-1, 1:] + x[1:, 1:])[inside] / 2
-    mean = x[mask].mean(dtype=np.float64)
+    sd = noise_sd(suv, mask=mask)
+    mean = np.asarray(suv)[mask].mean(dtype=np.float64)
     if mean <= 0:
         raise ValueError("noise_level: no activity in the mask")
-    return float(100 * 1.4826 * np.median(np.abs(difference)) / mean)
+    return float(100 * sd / mean)
 
 
 def _pair(

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.inference.stages import Stage, chain, stages_alignment, total_lag
 from pipeline.networks.body import BODY_MASK_RADIUS, body_mask
 
 __all__ = ["Box", "Slab", "body_slabs", "computed_fraction", "every_slab", "occupied_cells", "plane_boxes"]
@@ -16,7 +17,7 @@ _BOX_STEP = 8  # box sides are multiples of it, so that few shapes occur: a kern
 
 @dataclass(frozen=True)
 class Box:
-    """Part of a plane; in units of the network's working resolution."""
+    """Part of a plane; in voxels of the level where it is used."""
 
     y: slice
     """Extent along Y."""
@@ -33,8 +34,8 @@ class Box:
 class Slab:
     """Planes that go through the network at once; in units of its working resolution.
 
-    Convolution number k (from 0) lags k planes behind: it is fed planes start - k to stop - k. So the slabs go on
-    behind the last plane of the volume until the last convolution has been fed all of them.
+    Every stage lags behind. So the slabs go on behind the last plane of the volume until the last stage has been fed
+    all of them.
     """
 
     start: int
@@ -43,69 +44,122 @@ class Slab:
     """Plane after the last."""
     n_planes: int
     """Planes of the volume; slabs have none from there on."""
+    stages: tuple[Stage, ...]
+    """What the planes go through."""
     boxes: tuple[Box, ...]
-    """What of the planes each convolution is fed, in order."""
+    """What of the planes each stage is fed, in order."""
     begins: bool
     """Nothing before it is computed, or it is the first."""
 
     @property
     def size(self) -> int:
-        """Number of voxels that all convolutions are fed."""
-        return sum(self.planes(k) * box.size for k, box in enumerate(self.boxes))
+        """Work of all stages, in voxels that go through a convolution of the working resolution."""
+        return sum(
+            stage.weight * self.planes(k) * box.size
+            for k, (stage, box) in enumerate(zip(self.stages, self.boxes, strict=True))
+        )
 
     def planes(self, k: int) -> int:
-        """Number of planes that convolution k is fed."""
-        return max(min(self.stop - k, self.n_planes) - max(self.start - k, 0), 0)
+        """Number of planes that stage k is fed."""
+        start, stop, n_planes = self._fed(k)
+        return max(min(stop, n_planes) - max(start, 0), 0)
 
     def ends(self, k: int) -> bool:
-        """Whether convolution k is fed, after the volume's last plane, the zeros that stand beyond it."""
-        return self.start - k <= self.n_planes < self.stop - k
+        """Whether stage k is fed, after the volume's last plane, the zeros that stand beyond it."""
+        start, stop, n_planes = self._fed(k)
+        return start <= n_planes < stop
+
+    def fed_box(self, k: int) -> Box:
+        """What the stage before k hands on, in voxels of the level of k."""
+        if k == 0:
+            return self.boxes[0]
+        return _at_level(self.boxes[k - 1], self.stages[k - 1].level, self.stages[k].level)
+
+    def _fed(self, k: int) -> tuple[int, int, int]:
+        stage = self.stages[k]
+        scale = 2**stage.level
+        return self.start // scale - stage.lag, self.stop // scale - stage.lag, self.n_planes // scale
 
 
-def every_slab(shape: Sequence[int], *, thickness: int, n_convolutions: int) -> list[Slab]:
-    """Slabs of so many planes that cover a volume of this shape (X, Y, Z); the last may be thinner."""
-    n, end = shape[0], shape[0] + n_convolutions
-    boxes = (Box(slice(0, shape[1]), slice(0, shape[2])),) * n_convolutions
-    return [Slab(start, min(start + thickness, end), n, boxes, begins=start == 0) for start in range(0, end, thickness)]
+def doubled(box: Box) -> Box:
+    """The same part of a plane one level up."""
+    return Box(slice(2 * box.y.start, 2 * box.y.stop), slice(2 * box.z.start, 2 * box.z.stop))
 
 
-def body_slabs(cells: Tensor, *, thickness: int, n_convolutions: int) -> list[Slab]:
-    """Slabs with a box for each convolution, enough to compute what :func:`plane_boxes` says exactly.
+def _halved(box: Box, level: int = 1) -> Box:
+    scale = 2**level
+    return Box(*(slice(side.start // scale, side.stop // scale) for side in (box.y, box.z)))
 
-    What an output in the body needs of the planes that convolution number k of L is fed lies within L - k voxels of
-    it. So the box is that of the body in planes start - L to stop + L - 2k, grown by L - k: for 18 convolutions a
-    margin of 18 voxels at the first, which shrinks to 1. By induction over the convolutions all that is needed is in
-    the boxes, whatever stands beyond. Slabs with no body within reach are left out.
+
+def _at_level(box: Box, level: int, wanted: int) -> Box:
+    """Box of a level as one of the same or a neighbouring level."""
+    return box if level == wanted else doubled(box) if level > wanted else _halved(box)
+
+
+def every_slab(shape: Sequence[int], *, thickness: int, stages: tuple[Stage, ...]) -> list[Slab]:
+    """Slabs of so many planes that cover a volume of this shape (X, Y, Z); the last may be thinner.
+
+    Shape and thickness are multiples of :func:`~pipeline.inference.stages.stages_alignment`.
+    """
+    whole = Box(slice(0, shape[1]), slice(0, shape[2]))
+    boxes = tuple(_halved(whole, stage.level) for stage in stages)
+    return [
+        Slab(start, stop, shape[0], stages, boxes, begins=start == 0)
+        for start, stop in _spans(shape[0], thickness, stages)
+    ]
+
+
+def body_slabs(cells: Tensor, *, thickness: int, stages: tuple[Stage, ...]) -> list[Slab]:
+    """Slabs with a box for each stage, enough to compute what :func:`plane_boxes` says exactly.
+
+    What an output in the body needs of the planes that a stage with lag k is fed lies within R = L - k voxels of it,
+    where L is the lag of the result; in a U-shaped network k counts planes of the working resolution, and R is wider
+    by what rounding to the voxels of deeper levels adds. So the box is that of the body in planes start - k - R to
+    stop - k + R, grown by R: for 18 convolutions a margin of 18 voxels at the first, which shrinks to 1. By induction
+    over the stages all that is needed is in the boxes, whatever stands beyond. Slabs with no body within reach are
+    left out.
 
     Parameters
     ----------
     cells
-        Where the body is at the working resolution, bool. Shape (X, Y, Z).
+        Where the body is at the working resolution, bool. Shape (X, Y, Z), multiples of
+        :func:`~pipeline.inference.stages.stages_alignment`, as the thickness.
     thickness
         Planes of a slab.
-    n_convolutions
-        3x3x3 convolutions of the network, one after another.
+    stages
+        What the planes go through.
     """
-    n, reach = cells.shape[0], n_convolutions
+    n = cells.shape[0]
+    rounding = stages_alignment(stages) - 1
+    multiple = max(_BOX_STEP, stages_alignment(stages))
     rows, columns = cells.any(dim=2), cells.any(dim=1)
     slabs: list[Slab] = []
-    for start in range(0, n + reach, thickness):
-        stop = min(start + thickness, n + reach)
+    for start, stop in _spans(n, thickness, stages):
         boxes: list[Box] = []
-        for k in range(n_convolutions):
-            planes = slice(max(start - reach, 0), max(stop + reach - 2 * k, 0))
-            y = _extent(rows[planes].any(dim=0), reach - k)
-            z = _extent(columns[planes].any(dim=0), reach - k)
+        for stage in stages:
+            lag = stage.lag * 2**stage.level
+            reach = total_lag(stages) - lag + rounding
+            planes = slice(max(start - lag - reach, 0), max(stop - lag + reach, 0))
+            y = _extent(rows[planes].any(dim=0), reach, multiple=multiple)
+            z = _extent(columns[planes].any(dim=0), reach, multiple=multiple)
             if y is not None and z is not None:
-                boxes.append(Box(y, z))
+                boxes.append(_halved(Box(y, z), stage.level))
             elif boxes:
-                boxes.append(boxes[-1])
+                # Whatever it is, nothing in the body depends on it.
+                boxes.append(_at_level(boxes[-1], stages[len(boxes) - 1].level, stage.level))
             else:
                 break
         if boxes:
             begins = not slabs or slabs[-1].stop < start
-            slabs.append(Slab(start, stop, n, tuple(boxes), begins=begins))
+            slabs.append(Slab(start, stop, n, stages, tuple(boxes), begins=begins))
     return slabs
+
+
+def _spans(n_planes: int, thickness: int, stages: Sequence[Stage]) -> Iterator[tuple[int, int]]:
+    alignment = stages_alignment(stages)
+    end = n_planes + -(-total_lag(stages) // alignment) * alignment
+    for start in range(0, end, thickness):
+        yield start, min(start + thickness, end)
 
 
 def plane_boxes(cells: Tensor) -> Tensor:
@@ -115,8 +169,9 @@ def plane_boxes(cells: Tensor) -> Tensor:
 
 def computed_fraction(slabs: Sequence[Slab], shape: Sequence[int]) -> float:
     """Part of the work on a whole volume of this shape (X, Y, Z) that the slabs are."""
-    n_convolutions = len(slabs[0].boxes) if slabs else 1
-    return sum(slab.size for slab in slabs) / (shape[0] * shape[1] * shape[2] * n_convolutions)
+    stages = slabs[0].stages if slabs else chain(1)
+    per_voxel = sum(stage.weight / 8**stage.level for stage in stages)
+    return sum(slab.size for slab in slabs) / (shape[0] * shape[1] * shape[2] * per_voxel)
 
 
 def occupied_cells(x: Tensor, *, threshold: float, cell: int, n_planes: int = 32) -> Tensor:
@@ -153,9 +208,9 @@ def _spanned(occupied: Tensor) -> Tensor:
     return (count.cumsum(dim=1) > 0) & (count.flip(1).cumsum(dim=1).flip(1) > 0)
 
 
-def _extent(occupied: Tensor, margin: int) -> slice | None:
+def _extent(occupied: Tensor, margin: int, *, multiple: int) -> slice | None:
     where = occupied.nonzero()
     if not len(where):
         return None
     start, stop, n = int(where[0]) - margin, int(where[-1]) + 1 + margin, len(occupied)
-    return slice(max(start, 0) // _BOX_STEP * _BOX_STEP, min(-(-stop // _BOX_STEP) * _BOX_STEP, n))
+    return slice(max(start, 0) // multiple * multiple, min(-(-stop // multiple) * multiple, n))

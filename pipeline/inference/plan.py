@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.inference.body_slabs import Slab, body_slabs, computed_fraction, every_slab
 from pipeline.inference.halo import halo_planes
-from pipeline.inference.plane_stream import KEPT_PLANES, n_convolutions
+from pipeline.inference.plane_stream import KEPT_PLANES
+from pipeline.inference.stages import Stage, chain, network_stages
 from pipeline.networks import BaseDenoisingNetwork, UniPET
 
 __all__ = ["Plan", "make_plan", "thinner"]
@@ -83,14 +85,16 @@ def make_plan(
             f"cannot stream {type(network).__name__}, expected UniPET, BaseDenoisingNetwork or a network with "
             "receptive_radius and resolution_factor; use WindowInferer for others"
         )
-    shape = tuple(-(-n // factor) for n in x.shape[2:])
-    streams = isinstance(base, BaseDenoisingNetwork)
     if isinstance(base, BaseDenoisingNetwork):
+        multiple = base.alignment // factor
+        shape = tuple(-(-n // base.alignment) * multiple for n in x.shape[2:])
         thickness = thickness or _fast_thickness(base.channels, shape, x.device, dtype or x.dtype)
+        thickness = -(-thickness // multiple) * multiple
     else:
+        shape = tuple(-(-n // factor) for n in x.shape[2:])
         thickness = thickness or max(4 * halo_planes(receptive_radius=radius, resolution_factor=factor) // factor, 1)
     plan = Plan(
-        way="streaming" if streams else "halo",
+        way="streaming" if isinstance(base, BaseDenoisingNetwork) else "halo",
         shape=shape,
         thickness=min(thickness, shape[0]),
         slabs=(),
@@ -103,29 +107,52 @@ def make_plan(
 
 
 def thinner(plan: Plan, network: Any, x: Tensor, *, cells: Tensor | None, dtype: torch.dtype | None) -> Plan | None:
-    """Plan with slabs of half the thickness, None where they are one plane already."""
-    if plan.thickness == 1:
-        return None
-    return make_plan(network, x, thickness=plan.thickness // 2, cells=cells, dtype=dtype)
+    """Plan with slabs of half the thickness, None where they are as thin as can be already."""
+    half = make_plan(network, x, thickness=max(plan.thickness // 2, 1), cells=cells, dtype=dtype)
+    return half if half.thickness < plan.thickness else None
 
 
 def _with_slabs(plan: Plan, network: Any, *, cells: Tensor | None, n_voxels: int, itemsize: int) -> Plan:
     streams = plan.way == "streaming"
-    depth = n_convolutions(network) if streams else -(-plan.receptive_radius // plan.resolution_factor)
+    halo = -(-plan.receptive_radius // plan.resolution_factor)
+    stages = network_stages(network) if streams else chain(max(halo, 1))
     if cells is None:
-        slabs = every_slab(plan.shape, thickness=plan.thickness, n_convolutions=depth)
+        slabs = every_slab(plan.shape, thickness=plan.thickness, stages=stages)
     else:
-        slabs = body_slabs(cells, thickness=plan.thickness, n_convolutions=depth)
+        missing = [n - m for n, m in zip(plan.shape, cells.shape, strict=True)]
+        cells = F.pad(cells, [p for n in reversed(missing) for p in (0, n)])
+        slabs = body_slabs(cells, thickness=plan.thickness, stages=stages)
     if streams:
-        largest = max((box.size for slab in slabs for box in slab.boxes), default=0)
-        # Kept planes of every convolution; two input buffers, an output and its predecessor for the one that runs.
-        planes = KEPT_PLANES * depth + 4 * (plan.thickness + KEPT_PLANES + 1)
-        layers = planes * largest * network.channels * itemsize
+        layers = _layer_voxels(slabs, stages, plan.thickness) * network.channels * itemsize
         return replace(
             plan, slabs=tuple(slabs), cost=computed_fraction(slabs, plan.shape), n_bytes=layers + 9 * n_voxels
         )
     real = tuple(slab for slab in slabs if slab.start < plan.shape[0])
-    return replace(plan, slabs=real, cost=_halo_cost(real, plan.shape, depth))
+    return replace(plan, slabs=real, cost=_halo_cost(real, plan.shape, halo))
+
+
+def _layer_voxels(slabs: Sequence[Slab], stages: Sequence[Stage], thickness: int) -> int:
+    """Most voxels, as wide as the working resolution's, that streaming holds at once."""
+    largest = max((box.size for slab in slabs for box in slab.boxes), default=0)
+    # Per level twice the channels in a quarter of the plane. Kept planes of every convolution, and what waits beside a
+    # deeper level; two input buffers, an output and its predecessor for the one that runs.
+    kept = sum(KEPT_PLANES * largest // 2**stage.level for stage in stages if stage.weight)
+    waiting = sum(
+        (2 * up.lag - down.lag + thickness // 2**down.level) * largest // 2**down.level for down, up in _crossings(stages)
+    )
+    return kept + waiting + 4 * (thickness + KEPT_PLANES + 1) * largest
+
+
+def _crossings(stages: Sequence[Stage]) -> list[tuple[Stage, Stage]]:
+    """Stages that lead to a deeper level, each with the one that leads back."""
+    opened: list[Stage] = []
+    pairs = []
+    for stage, after in zip(stages, stages[1:], strict=False):
+        if after.level > stage.level:
+            opened.append(stage)
+        elif after.level < stage.level:
+            pairs.append((opened.pop(), stage))
+    return pairs
 
 
 def _halo_cost(slabs: Sequence[Slab], shape: Sequence[int], halo: int) -> float:

@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import Tensor, nn
 
-from pipeline.inference.body_slabs import Box, Slab, every_slab
-from pipeline.networks import BaseDenoisingNetwork, ResidualBlock, conv3d
+from pipeline.inference.body_slabs import Box, Slab, doubled, every_slab
+from pipeline.inference.stages import network_stages
+from pipeline.networks import BaseDenoisingNetwork, Downsample, ResidualBlock, Upsample, conv3d
 
-__all__ = ["KEPT_PLANES", "activated", "n_convolutions", "stream"]
+__all__ = ["KEPT_PLANES", "activated", "stream"]
 
 KEPT_PLANES = 2
 """Planes of its input that a 3x3x3 convolution keeps from slab to slab."""
@@ -33,7 +34,7 @@ def stream(
     Parameters
     ----------
     thickness
-        Planes of a slab at the network's working resolution.
+        Planes of a slab at the network's working resolution, rounded up to whole voxels of its deepest level.
     slabs
         What to compute, from :func:`~pipeline.inference.body_slabs.body_slabs`, instead of everything; the rest of
         the result is then zero.
@@ -44,7 +45,9 @@ def stream(
     image = network.padded(x)
     if slabs is None:
         shape = [n // r for n in image.shape[2:]]
-        slabs = every_slab(shape, thickness=thickness, n_convolutions=n_convolutions(network))
+        multiple = network.alignment // r
+        thickness = -(-thickness // multiple) * multiple
+        slabs = every_slab(shape, thickness=thickness, stages=network_stages(network))
     out = torch.zeros_like(image)
     scratch = _Scratch()
     body = None
@@ -61,11 +64,6 @@ def stream(
     return out[..., : x.shape[2], : x.shape[3], : x.shape[4]]
 
 
-def n_convolutions(network: BaseDenoisingNetwork) -> int:
-    """3x3x3 convolutions in a row, which is the reach of the network at its working resolution."""
-    return 2 * len(network.blocks) + 2
-
-
 def _voxels(start: int, stop: int, box: Box, r: int) -> tuple[slice, ...]:
     """Index into the image of a box of planes start to stop."""
     every = slice(None)
@@ -79,8 +77,19 @@ class _StreamedBody:
     def __init__(self, network: BaseDenoisingNetwork, scratch: "_Scratch", *, start: int) -> None:
         self.network = network
         self.first = _StreamedConv(network.conv0, scratch, "odd", start=start)
-        blocks = (block for block in network.blocks if isinstance(block, ResidualBlock))
-        self.blocks = [_StreamedBlock(block, scratch, start=start) for block in blocks]
+        self.steps: list[_StreamedBlock | _StreamedDown | _StreamedUp] = []
+        opened: list[_StreamedDown] = []
+        first_plane = start
+        for step in network.steps:
+            if isinstance(step, ResidualBlock):
+                self.steps.append(_StreamedBlock(step, scratch, start=first_plane))
+            elif isinstance(step, Downsample):
+                opened.append(_StreamedDown(step))
+                self.steps.append(opened[-1])
+                first_plane //= 2
+            elif isinstance(step, Upsample):
+                self.steps.append(_StreamedUp(step, opened.pop()))
+                first_plane *= 2
         self.last = _StreamedConv(network.reconstruct, scratch, "odd", start=start)
 
     def __call__(self, image: Tensor, slab: Slab) -> tuple[int, Tensor]:
@@ -88,14 +97,18 @@ class _StreamedBody:
         r = self.network.resolution_factor
         h = pixelunshuffle(image, 3, r) if r > 1 else image
         h = self.first(h.to(self.network.conv0.weight.dtype), slab, 0)
-        for i, block in enumerate(self.blocks):
-            h = block(h, slab, 2 * i + 1)
-        residual = self.last(h, slab, len(slab.boxes) - 1)
+        k = 1
+        for step in self.steps:
+            h = step(h, slab, k)
+            k += step.n_stages
+        residual = self.last(h, slab, k)
         return self.last.centre, residual
 
 
 class _StreamedBlock:
     """Residual block. Its skip is a view of the first convolution's input, where the planes it waits for still are."""
+
+    n_stages = 2
 
     def __init__(self, block: ResidualBlock, scratch: "_Scratch", *, start: int) -> None:
         self.block = block
@@ -103,13 +116,50 @@ class _StreamedBlock:
         self.conv2 = _StreamedConv(block.conv2, scratch, "even", start=start)
 
     def __call__(self, x: Tensor, slab: Slab, k: int) -> Tensor:
-        """Planes that x completes; the block's first convolution is number k of the network."""
+        """Planes that x completes; the block's first convolution is stage k of the network."""
         y = activated(self.block.act, self.conv1(x, slab, k))
         y = self.conv2(y, slab, k + 1)
         offset = self.conv2.centre - self.conv1.first
         skip = self.conv1.buffer[:, :, offset : offset + y.shape[2]]
         skip = skip[_within(slab.boxes[k + 1], slab.boxes[k])]
         return y.mul_(self.block.res_scale[:, None, None, None]).add_(skip)
+
+
+class _StreamedDown:
+    """To the deeper level in pairs of planes. An odd one waits, and so does the skip, for what comes back up."""
+
+    n_stages = 1
+
+    def __init__(self, down: Downsample) -> None:
+        self.down = down
+        self.pairs, self.skip = _Queue(), _Queue()
+
+    def __call__(self, x: Tensor, slab: Slab, k: int) -> Tensor:
+        """Planes of the deeper level that x completes."""
+        box = slab.boxes[k]
+        x = x[_within(box, slab.fed_box(k))]
+        self.skip.push(x, box)
+        self.pairs.push(x, box)
+        planes = self.pairs.pop(self.pairs.n_planes // 2 * 2, box)
+        if planes.shape[2]:
+            return self.down(planes)
+        return x.new_empty((1, len(self.down.scale), 0, x.shape[3] // 2, x.shape[4] // 2))
+
+
+class _StreamedUp:
+    """Back from the deeper level, added to the skip that waited for it."""
+
+    n_stages = 1
+
+    def __init__(self, up: Upsample, down: _StreamedDown) -> None:
+        self.up = up
+        self.down = down
+
+    def __call__(self, x: Tensor, slab: Slab, k: int) -> Tensor:
+        """Planes of the upper level that x completes."""
+        box = slab.boxes[k]
+        skip = self.down.skip.pop(2 * x.shape[2], doubled(box))
+        return skip.add_(self.up(x[_within(box, slab.fed_box(k))])) if x.shape[2] else skip
 
 
 class _StreamedConv:
@@ -129,16 +179,16 @@ class _StreamedConv:
         self.kept_box: Box | None = None
 
     def __call__(self, x: Tensor, slab: Slab, k: int) -> Tensor:
-        """Planes of the output that x completes, (1, C, any number, Y, Z), as convolution number k of the network.
+        """Planes of the output that x completes, (1, C, any number, Y, Z), as stage k of the network.
 
-        x covers the box of the convolution before; of it, this one's is convolved.
+        x covers the box of the stage before; of it, this one's is convolved.
         """
         box, ends = slab.boxes[k], slab.ends(k)
         n_kept = 1 if self.kept is None else self.kept.shape[2]
         n = n_kept + x.shape[2] + ends
         u = self.buffer = self.scratch(self.name, x, n, box)
         self._restore(u[:, :, :n_kept], box)
-        u[:, :, n_kept : n_kept + x.shape[2]] = x[_within(box, slab.boxes[max(k - 1, 0)])]
+        u[:, :, n_kept : n_kept + x.shape[2]] = x[_within(box, slab.fed_box(k))]
         if ends:
             u[:, :, -1] = 0
         self.first = self.next - n_kept
@@ -154,12 +204,38 @@ class _StreamedConv:
         """Write the kept planes where they belong in this box; zero where they were not computed."""
         if self.kept is None or self.kept_box is None:
             target.zero_()
-        elif self.kept_box == box:
-            target.copy_(self.kept)
         else:
-            target.zero_()
-            common = Box(_overlap(box.y, self.kept_box.y), _overlap(box.z, self.kept_box.z))
-            target[_within(common, box)] = self.kept[_within(common, self.kept_box)]
+            _copy(target, box, self.kept, self.kept_box)
+
+
+class _Queue:
+    """Planes that wait, handed on in order."""
+
+    def __init__(self) -> None:
+        self.waiting: Tensor | None = None
+        self.box: Box | None = None
+
+    @property
+    def n_planes(self) -> int:
+        """How many wait."""
+        return 0 if self.waiting is None else self.waiting.shape[2]
+
+    def push(self, x: Tensor, box: Box) -> None:
+        """Add planes x, which cover a box; those that wait are from now on known in it, as zero where they were not."""
+        n = self.n_planes
+        queue = x.new_empty((1, n + x.shape[2], *x.shape[3:], x.shape[1])).permute(0, 4, 1, 2, 3)
+        if self.waiting is not None and self.box is not None:
+            _copy(queue[:, :, :n], box, self.waiting, self.box)
+        queue[:, :, n:] = x
+        self.waiting, self.box = queue, box
+
+    def pop(self, n_planes: int, box: Box) -> Tensor:
+        """The n_planes that have waited longest, in a box within theirs; a copy."""
+        if self.waiting is None or self.box is None:
+            raise RuntimeError("no planes were pushed")
+        planes = self.waiting[:, :, :n_planes][_within(box, self.box)]
+        self.waiting = self.waiting[:, :, n_planes:]
+        return planes.clone(memory_format=torch.channels_last_3d)
 
 
 class _Scratch:
@@ -183,6 +259,16 @@ def activated(activation: nn.Module, y: Tensor) -> Tensor:
     if isinstance(activation, nn.PReLU) and activation.num_parameters == 1:
         return F.leaky_relu_(y, activation.weight.item())
     return activation(y)
+
+
+def _copy(target: Tensor, box: Box, source: Tensor, source_box: Box) -> None:
+    """Write a source that covers one box into a target that covers another; zero where it knows nothing."""
+    if source_box == box:
+        target.copy_(source)
+    else:
+        target.zero_()
+        common = Box(_overlap(box.y, source_box.y), _overlap(box.z, source_box.z))
+        target[_within(common, box)] = source[_within(common, source_box)]
 
 
 def _within(box: Box, outer: Box) -> tuple[slice, ...]:

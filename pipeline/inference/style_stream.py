@@ -24,13 +24,16 @@ def stream_style(network: UniPET, x: Tensor, *, n_planes: int | None = None) -> 
     A stage needs two passes over its input, one for the mean that its channel attention gates by and one with the
     gates; and a third over its output for the latent. What is kept between the passes is the output of the strided
     convolution, an eighth of the voxels at a quarter of the channels; everything wider is made again where it is
-    needed. With a body mask, what lies out of reach of the body is left out: its weight is zero.
+    needed. With a body mask, what lies out of reach of the body is left out: its weight is zero. A style from
+    statistics needs none of this.
 
     Parameters
     ----------
     n_planes
         Planes of a stage's input worked on at once, rounded up to an even number; None chooses.
     """
+    if network.style == "statistics":
+        return network.encode_style(x)
     r = network.base.resolution_factor
     if n_planes is None:
         plane = x.shape[3] * x.shape[4] * network.base.channels * x.element_size() // r**2

@@ -1,5 +1,6 @@
 """Reconstruction loss between denoised and full-dose volumes."""
 
+import torch
 from torch import Tensor, nn
 
 __all__ = ["ReconstructionLoss"]
@@ -28,8 +29,9 @@ class ReconstructionLoss(nn.Module):
         self.hot_threshold = hot_threshold
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        target = target.float()
-        difference = pred.float() - target
+        dtype = torch.promote_types(pred.dtype, torch.float32)
+        target = target.to(dtype)
+        difference = pred.to(dtype) - target
         loss = difference.abs() + self.l2_weight * difference.square()
         if self.underestimate_weight:
             underestimated = (target > self.hot_threshold) & (difference < 0)

@@ -19,11 +19,11 @@ def channel_statistics(features: Sequence[Tensor]) -> Tensor:
     Returns
     -------
     Tensor
-        Shape (B, 2 * sum C_i), float32.
+        Shape (B, 2 * sum C_i), float32 at least.
     """
     statistics = []
     for feature in features:
-        flat = feature.float().flatten(2)
+        flat = feature.flatten(2).to(torch.promote_types(feature.dtype, torch.float32))
         statistics += [flat.mean(dim=2), flat.std(dim=2)]
     return torch.cat(statistics, dim=1)
 

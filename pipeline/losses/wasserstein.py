@@ -19,7 +19,7 @@ def generator_loss(fake_scores: Tensor) -> Tensor:
 
 
 def gradient_penalty(
-    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, *, generator: torch.Generator | None = None
+    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, *, position: Tensor | None = None
 ) -> Tensor:
     """Mean of (|grad critic| - 1)^2 on random lines between real and fake (Gulrajani 2017, Eq. 3, third term).
 
@@ -29,16 +29,18 @@ def gradient_penalty(
         Maps (B, 1, X, Y, Z) to scores (B,).
     real, fake
         Images of the same shape (B, 1, X, Y, Z); gradients do not reach what made them.
-    generator
-        Source of the random positions on the lines.
+    position
+        Where on its line each point lies, (B, 1, 1, 1, 1), from 0 (fake) to 1 (real); None: uniformly random.
 
     Notes
     -----
-    Runs in float32 whatever autocast is active around it: second derivatives in bfloat16 are noise.
+    Runs in float32 at least, whatever autocast is active around it: second derivatives in bfloat16 are noise.
     """
     with torch.autocast(real.device.type, enabled=False):
-        real, fake = real.detach().float(), fake.detach().float()
-        position = torch.rand(real.shape[0], 1, 1, 1, 1, device=real.device, generator=generator)
+        dtype = torch.promote_types(real.dtype, torch.float32)
+        real, fake = real.detach().to(dtype), fake.detach().to(dtype)
+        if position is None:
+            position = torch.rand(real.shape[0], 1, 1, 1, 1, device=real.device, dtype=dtype)
         between = (position * real + (1 - position) * fake).requires_grad_(True)
         (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
         # The root is not differentiable at a zero gradient; the offset is far below any real norm.

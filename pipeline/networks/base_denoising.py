@@ -8,6 +8,7 @@ from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import Tensor, nn
 
 from pipeline.networks.modulated_conv import ModulatedConv3d
+from pipeline.networks.resampling import Downsample, Upsample
 from pipeline.networks.steady_conv import conv3d
 
 __all__ = ["BaseDenoisingNetwork", "ResidualBlock"]
@@ -16,11 +17,11 @@ __all__ = ["BaseDenoisingNetwork", "ResidualBlock"]
 class ResidualBlock(nn.Module):
     """x + res_scale * conv2(act(conv1(x))), both convolutions modulated when a style is given."""
 
-    def __init__(self, channels: int, activation: nn.Module) -> None:
+    def __init__(self, channels: int, activation: nn.Module, *, initial_scale: float = 1.0) -> None:
         super().__init__()
         self.conv1 = ModulatedConv3d(channels, channels)
         self.conv2 = ModulatedConv3d(channels, channels)
-        self.res_scale = nn.Parameter(torch.ones(channels))
+        self.res_scale = nn.Parameter(torch.full((channels,), initial_scale))
         self.act = activation
 
     def forward(self, x: Tensor, style1: Tensor | None = None, style2: Tensor | None = None) -> Tensor:
@@ -34,13 +35,18 @@ class BaseDenoisingNetwork(nn.Module):
     Parameters
     ----------
     channels
-        Width of the residual blocks.
+        Width of the residual blocks; it doubles with every level.
     n_blocks
-        Number of residual blocks.
+        Number of residual blocks. A sequence makes the body U-shaped: (2, 3, 2) are two blocks, three at half the
+        resolution and twice the width, and two again, to which what the deeper level found is added. (1, 1, 3, 1, 1)
+        has two deeper levels.
     resolution_factor
-        1: the blocks run at the image's resolution, as published. 2: the image is rearranged to 8 channels at
+        1: the first level runs at the image's resolution, as published. 2: the image is rearranged to 8 channels at
         half resolution (space to depth), the blocks run there at an eighth of the cost, and a sub-pixel head
         brings the result back.
+    initial_scale
+        Where ``res_scale``, and the scale of what a deeper level adds, start: 1 as published. 0.2 keeps the features
+        of an untrained body from growing with every block, and trains faster.
 
     Notes
     -----
@@ -48,60 +54,162 @@ class BaseDenoisingNetwork(nn.Module):
     shared parameter, as in the released code of UniPET (arXiv 2606.11131).
     """
 
-    def __init__(self, channels: int = 64, n_blocks: int = 8, *, resolution_factor: int = 1) -> None:
+    def __init__(
+        self,
+        channels: int = 64,
+        n_blocks: int | Sequence[int] = 8,
+        *,
+        resolution_factor: int = 1,
+        initial_scale: float = 1.0,
+    ) -> None:
         super().__init__()
         if resolution_factor not in (1, 2):
             raise ValueError(f"resolution_factor must be 1 or 2, got {resolution_factor}")
+        path = (n_blocks,) if isinstance(n_blocks, int) else tuple(n_blocks)
+        if len(path) % 2 == 0 or min(path) < 0:
+            raise ValueError(f"n_blocks must be a number, or as many numbers down as up around one, got {n_blocks}")
         self.resolution_factor = resolution_factor
         self.channels = channels
+        self.n_blocks = path
         image_channels = resolution_factor**3
         self.conv0 = nn.Conv3d(image_channels, channels, 3, padding=1)
         activation = nn.PReLU()
-        self.blocks = nn.ModuleList(ResidualBlock(channels, activation) for _ in range(n_blocks))
+        depth = len(path) // 2
+        widths = [channels * 2 ** (depth - abs(i - depth)) for i in range(len(path))]
+        self.blocks = nn.ModuleList(
+            ResidualBlock(width, activation, initial_scale=initial_scale)
+            for width, n in zip(widths, path, strict=True)
+            for _ in range(n)
+        )
+        self.downs = nn.ModuleList(Downsample(widths[i], widths[i + 1]) for i in range(depth))
+        self.ups = nn.ModuleList(
+            Upsample(widths[i], widths[i + 1], initial_scale=initial_scale) for i in range(depth, 2 * depth)
+        )
         self.reconstruct = nn.Conv3d(channels, image_channels, 3, padding=1)
         nn.init.zeros_(self.reconstruct.weight)
         nn.init.zeros_(self.reconstruct.bias)
 
     @property
+    def steps(self) -> list[nn.Module]:
+        """Residual blocks, and what leads between levels, in the order in which features pass them.
+
+        A Downsample leaves its input behind as a skip; an Upsample's output is added to the latest skip.
+        """
+        blocks, depth = iter(self.blocks), len(self.downs)
+        steps: list[nn.Module] = []
+        for i, n in enumerate(self.n_blocks):
+            if i > 0:
+                steps.append(self.downs[i - 1] if i <= depth else self.ups[i - 1 - depth])
+            steps += [next(blocks) for _ in range(n)]
+        return steps
+
+    @property
+    def modulated_convs(self) -> list[ModulatedConv3d]:
+        """Convolutions that take a style, in the order in which features pass them."""
+        return [conv for step in self.steps for conv in step.modules() if isinstance(conv, ModulatedConv3d)]
+
+    @property
+    def alignment(self) -> int:
+        """Voxels of the image per voxel of the deepest level: a part that starts at a multiple is as the whole."""
+        return self.resolution_factor * 2 ** len(self.downs)
+
+    @property
     def receptive_radius(self) -> int:
         """Voxels of the input, to each side, on which an output voxel can depend."""
-        reach = (2 * len(self.blocks) + 2) * self.resolution_factor
-        return reach + self.resolution_factor - 1
+        radius = 0
+        for voxel in range(self.alignment):  # it depends on where in a voxel of the deepest level the output lies
+            low = high = voxel
+            scale, reach = self.resolution_factor, 1  # conv0 and reconstruct have a reach of 1 each
+            for step in reversed(self.steps):
+                if isinstance(step, ResidualBlock):
+                    reach += 2
+                else:
+                    low, high = _grown(low, high, scale=scale, reach=reach)
+                    scale, reach = (2 * scale if isinstance(step, Upsample) else scale // 2), 0
+            low, high = _grown(low, high, scale=scale, reach=reach + 1)
+            radius = max(radius, voxel - low, high - voxel)
+        return radius
+
+    def normalise_kernels(self) -> None:
+        """Give every modulated kernel the unit norm that demodulation gives it, without changing the plain pass.
+
+        The norms are moved to where they act the same: from the first convolution of a block, through the positively
+        homogeneous PReLU, into the second, and from the second into ``res_scale``; between levels into ``scale``.
+        """
+        with torch.no_grad():
+            for step in self.steps:
+                if isinstance(step, ResidualBlock):
+                    step.conv2.weight.mul_(_unit_rows(step.conv1.weight)[None, :, None, None, None])
+                    step.res_scale.mul_(_unit_rows(step.conv2.weight))
+                else:
+                    step.scale.mul_(_unit_rows(step.conv.weight))
 
     def padded(self, x: Tensor) -> Tensor:
-        """x (B, 1, X, Y, Z) with every side extended to a multiple of the resolution factor."""
-        r = self.resolution_factor
-        missing = [-n % r for n in x.shape[2:]]
+        """x (B, 1, X, Y, Z) with every side extended to a multiple of ``alignment``."""
+        missing = [-n % self.alignment for n in x.shape[2:]]
         if not any(missing):
             return x
         # Replicated, not zero: a dark plane at the border would look like the end of the body.
         return F.pad(x, [p for n in reversed(missing) for p in (0, n)], mode="replicate")
 
     def shallow_features(self, x: Tensor) -> Tensor:
-        """Output of the first convolution, (B, channels, ceil(X/r), ceil(Y/r), ceil(Z/r)), of x (B, 1, X, Y, Z)."""
+        """Output of the first convolution at the working resolution of the padded x (B, 1, X, Y, Z)."""
+        x = self.padded(x)
         if self.resolution_factor > 1:
-            x = pixelunshuffle(self.padded(x), 3, self.resolution_factor)
+            x = pixelunshuffle(x, 3, self.resolution_factor)
         return conv3d(x, self.conv0.weight, self.conv0.bias, padding=(1, 1, 1))
 
     def block_features(self, shallow: Tensor, styles: Sequence[Tensor | None] | None = None) -> list[Tensor]:
-        """Output of every block; ``styles`` holds two per block, (B, channels) each, or is None for plain weights."""
-        styles = [None] * (2 * len(self.blocks)) if styles is None else styles
-        features = [shallow]
-        for i, block in enumerate(self.blocks):
-            features.append(block(features[-1], styles[2 * i], styles[2 * i + 1]))
-        return features[1:]
+        """Features after every step, each of its level's width and resolution.
 
-    def to_image(self, features: Tensor, x: Tensor) -> Tensor:
-        """Denoised volume (B, 1, X, Y, Z): the image x plus what the last features say must change."""
+        Parameters
+        ----------
+        shallow
+            Output of the first convolution.
+        styles
+            One for each of ``modulated_convs``, shape (B, its input channels), or None for plain weights.
+        """
+        h, skips, features = shallow, [], []
+        remaining = iter([None] * len(self.modulated_convs) if styles is None else styles)
+        for step in self.steps:
+            if isinstance(step, ResidualBlock):
+                h = step(h, next(remaining), next(remaining))
+            elif isinstance(step, Downsample):
+                skips.append(h)
+                h = step(h, next(remaining))
+            else:
+                h = skips.pop() + step(h, next(remaining))
+            features.append(h)
+        return features
+
+    def to_image(self, features: Tensor, x: Tensor, gain: Tensor | None = None) -> Tensor:
+        """Denoised volume (B, 1, X, Y, Z): the image x plus what the last features say must change.
+
+        A gain (B,) multiplies the change.
+        """
         residual = conv3d(features, self.reconstruct.weight, self.reconstruct.bias, padding=(1, 1, 1))
         if self.resolution_factor > 1:
             residual = pixelshuffle(residual, 3, self.resolution_factor)
-            residual = residual[:, :, : x.shape[2], : x.shape[3], : x.shape[4]]
-        return x + residual.to(x.dtype)
+        residual = residual[:, :, : x.shape[2], : x.shape[3], : x.shape[4]].to(x.dtype)
+        return x + (residual if gain is None else gain[:, None, None, None, None].to(x.dtype) * residual)
 
     def forward(self, x: Tensor) -> Tensor:
         """Denoise x of shape (B, 1, X, Y, Z), scaled SUV, with plain weights."""
-        h = self.shallow_features(x)
-        for block in self.blocks:
-            h = block(h)
+        h, skips = self.shallow_features(x), []
+        for step in self.steps:
+            if isinstance(step, Downsample):
+                skips.append(h)
+            h = skips.pop() + step(h) if isinstance(step, Upsample) else step(h)
         return self.to_image(h, x)
+
+
+def _grown(low: int, high: int, *, scale: int, reach: int) -> tuple[int, int]:
+    """Voxels low to high of the image, extended to whole cells of ``scale`` voxels and ``reach`` cells more."""
+    return (low // scale - reach) * scale, (high // scale + reach + 1) * scale - 1
+
+
+def _unit_rows(weight: Tensor) -> Tensor:
+    """Scale each output channel's kernel to unit norm in place; the norms that it had."""
+    norms = weight.flatten(1).norm(dim=1)
+    weight /= norms[:, None, None, None, None]
+    return norms

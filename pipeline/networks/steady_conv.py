@@ -22,7 +22,8 @@ def conv3d(
       plane by plane: equal planes give equal results, however many there are. Parts that are cut along Y or Z are not
       covered by this; they differ by rounding.
 
-    bfloat16 and float16 always go to oneDNN. Under autocast, and with gradients, this is torch's own convolution.
+    bfloat16 and float16 always go to oneDNN, whose result for a volume of one plane is garbage if it pads along X
+    itself: it is given the padding. Under autocast, and with gradients, this is torch's own convolution.
     """
     if torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
         return F.conv3d(x, weight, bias, padding=padding)
@@ -32,6 +33,9 @@ def conv3d(
         return torch.mkldnn_convolution(x, weight, bias, padding, (1, 1, 1), (1, 1, 1), 1)
     if x.device.type == "cpu" and x.dtype == torch.float64:
         return _plane_by_plane(x, weight, bias, padding)
+    if x.shape[2] == 1 and padding[0]:
+        x, padding = F.pad(x, (0, 0, 0, 0, padding[0], padding[0])), (0, *padding[1:])
+        return F.conv3d(_channels_last(x), weight, bias, padding=padding)
     return F.conv3d(x, weight, bias, padding=padding)
 
 

@@ -1,13 +1,16 @@
 """UniPET: one denoising network for every dose, its convolutions modulated by the style of the scan."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.networks.base_denoising import BaseDenoisingNetwork
 from pipeline.networks.body import body_mask
+from pipeline.networks.modulated_conv import ModulatedConv3d
+from pipeline.networks.noise_statistics import BODY_THRESHOLD, StatisticsStyle, noise_statistics
 from pipeline.networks.released_weights import convert_released_state_dict, released_architecture
 from pipeline.networks.style_alignment import StyleAlignmentNetwork, halved
 
@@ -15,18 +18,24 @@ __all__ = ["UniPET"]
 
 
 class UniPET(nn.Module):
-    """Universal whole-body PET denoiser: base denoising network, style alignment network, style maps.
+    """Universal whole-body PET denoiser: base denoising network, style of the scan, style maps.
 
     Parameters
     ----------
     channels, n_blocks, resolution_factor
-        Width, depth and working resolution of the base denoising network.
+        Width, depth and working resolution of the :class:`~pipeline.networks.BaseDenoisingNetwork`.
+    style
+        Where the style comes from. ``convolutional``: from the image, by the style alignment network, as published.
+        ``statistics``: from :func:`~pipeline.networks.noise_statistics` of the whole scan, with an output gain: how
+        much of the estimated noise is taken away.
     style_width, latent_size, n_stages
-        Width, latent length and number of stages of the style alignment network. The latents are shared out over
-        the blocks in order; a remainder goes to the first latents.
+        Convolutional: width, latent length and number of stages of the style alignment network. The latents are
+        shared out over the blocks in order; a remainder goes to the first latents. Statistics: hidden width and
+        latent length; there is one latent.
     body_threshold
-        Pool the style over voxels whose 5x5x5 mean exceeds this, in the network's scaled SUV: a whole scan is
-        mostly air and a training patch is not. None pools over every voxel, as published.
+        The style is that of voxels whose 5x5x5 mean exceeds this, in the network's scaled SUV: a whole scan is
+        mostly air and a training patch is not. None is every voxel for the convolutional style, as published, and
+        0.05 for statistics.
 
     Notes
     -----
@@ -41,24 +50,34 @@ class UniPET(nn.Module):
     def __init__(
         self,
         channels: int = 64,
-        n_blocks: int = 8,
+        n_blocks: int | Sequence[int] = 8,
         *,
         resolution_factor: int = 1,
+        style: Literal["convolutional", "statistics"] = "convolutional",
         style_width: int = 256,
         latent_size: int = 256,
         n_stages: int = 4,
         body_threshold: float | None = None,
     ) -> None:
         super().__init__()
-        if n_blocks < n_stages:
-            raise ValueError(f"n_blocks must be at least n_stages, got {n_blocks} blocks for {n_stages} latents")
-        self.body_threshold = body_threshold
         self.base = BaseDenoisingNetwork(channels, n_blocks, resolution_factor=resolution_factor)
-        self.san = StyleAlignmentNetwork(channels, width=style_width, latent_size=latent_size, n_stages=n_stages)
-        self.style_maps = nn.ModuleList(nn.Linear(latent_size, channels) for _ in range(2 * n_blocks))
-        for style_map in self.style_maps:
-            nn.init.zeros_(style_map.weight)
-            nn.init.zeros_(style_map.bias)
+        self.style = style
+        self.body_threshold = body_threshold
+        self.output_gain: nn.Linear | None = None
+        if style == "convolutional":
+            if len(self.base.steps) < n_stages:
+                raise ValueError(
+                    f"n_blocks must be at least n_stages, got {len(self.base.steps)} blocks for {n_stages} latents"
+                )
+            self.san = StyleAlignmentNetwork(channels, width=style_width, latent_size=latent_size, n_stages=n_stages)
+        elif style == "statistics":
+            self.statistics_style = StatisticsStyle(width=style_width, latent_size=latent_size)
+            self.output_gain = _zero_linear(latent_size, 1)
+        else:
+            raise ValueError(f"style must be 'convolutional' or 'statistics', got {style!r}")
+        self.style_maps = nn.ModuleList(
+            _zero_linear(latent_size, conv.weight.shape[1]) for conv in self.base.modulated_convs
+        )
 
     @classmethod
     def from_released_state_dict(cls, state_dict: Mapping[str, Tensor]) -> "UniPET":
@@ -74,67 +93,107 @@ class UniPET(nn.Module):
         return network
 
     def load_base(self, base_state_dict: Mapping[str, Tensor]) -> None:
-        """Start from a pretrained body: with styles at zero the result then equals that of the body.
-
-        Demodulation gives every kernel unit norm. The norms that it takes away are moved to where they act the
-        same: from the first convolution of a block, through the positively homogeneous PReLU, into the second,
-        and from the second into ``res_scale``.
-        """
+        """Start from a pretrained body: with styles at zero the result then equals that of the body."""
         self.base.load_state_dict(base_state_dict)
-        with torch.no_grad():
-            for block in self.base.blocks:
-                norm1 = block.conv1.weight.flatten(1).norm(dim=1)
-                block.conv1.weight /= norm1[:, None, None, None, None]
-                block.conv2.weight *= norm1[None, :, None, None, None]
-                norm2 = block.conv2.weight.flatten(1).norm(dim=1)
-                block.conv2.weight /= norm2[:, None, None, None, None]
-                block.res_scale *= norm2
+        self.base.normalise_kernels()
 
-    def encode_style(self, x: Tensor) -> Tensor:
-        """Style of each volume: latents (B, n_stages, latent_size) of x (B, 1, X, Y, Z), scaled SUV.
+    def scan_statistics(self, x: Tensor) -> Tensor:
+        """Noise statistics (B, 5) of whole scans x (B, 1, X, Y, Z), scaled SUV, as this network wants them."""
+        threshold = BODY_THRESHOLD if self.body_threshold is None else self.body_threshold
+        return noise_statistics(x, body_threshold=threshold)
 
-        A whole scan has one style: compute it once and pass it to :meth:`denoise` however the scan is cut.
+    def encode_style(self, x: Tensor, statistics: Tensor | None = None) -> Tensor:
+        """Style of each volume: latents (B, number of latents, latent_size) of x (B, 1, X, Y, Z), scaled SUV.
+
+        A whole scan has one style: compute it once and pass it to :meth:`denoise` however the scan is cut. Where x
+        is but a part of a scan, ``statistics`` (B, 5) of the whole are given beside it.
+
+        Raises
+        ------
+        ValueError
+            If statistics are given to a network whose style is convolutional.
         """
-        return self._latents(self.base.shallow_features(x), x)
+        if statistics is not None and self.style != "statistics":
+            raise ValueError(f"statistics were given to a network with {self.style} style, expected none")
+        if self.style == "statistics":
+            return self.statistics_style(self.scan_statistics(x) if statistics is None else statistics)
+        return self._pooled_latents(self.base.shallow_features(x), x)
 
     def denoise(self, x: Tensor, latents: Tensor) -> Tensor:
-        """Denoised volume of x (B, 1, X, Y, Z) under given latents (B, n_stages, latent_size)."""
-        features = self.base.block_features(self.base.shallow_features(x), self.styles(latents))
-        return self.base.to_image(features[-1], x)
+        """Denoised volume of x (B, 1, X, Y, Z) under given latents (B, number of latents, latent_size)."""
+        return self._denoised(self.base.shallow_features(x), x, latents)[0]
 
-    def denoise_with_features(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Denoised volume and the output of every block, which the style alignment loss compares."""
+    def denoise_with_features(self, x: Tensor, statistics: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Denoised volume and the output of every block, which the style alignment loss compares.
+
+        Raises
+        ------
+        ValueError
+            If statistics are given to a network whose style is convolutional, or missing in training of one whose
+            style is from statistics: those of a patch are not those of its scan.
+        """
+        if self.training and self.style == "statistics" and statistics is None:
+            raise ValueError("statistics are missing, expected those of each patch's whole scan in training")
         shallow = self.base.shallow_features(x)
-        features = self.base.block_features(shallow, self.styles(self._latents(shallow, x)))
-        return self.base.to_image(features[-1], x), features
+        if self.style == "convolutional" and statistics is None:
+            return self._denoised(shallow, x, self._pooled_latents(shallow, x))
+        return self._denoised(shallow, x, self.encode_style(x, statistics))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Denoised volume (B, 1, X, Y, Z) of x, scaled SUV, under its own style."""
-        return self.denoise_with_features(x)[0]
+    def forward(self, x: Tensor, statistics: Tensor | None = None) -> Tensor:
+        """Denoised volume (B, 1, X, Y, Z) of x, scaled SUV, under its own style or that of given statistics (B, 5)."""
+        return self.denoise_with_features(x, statistics)[0]
 
     def styles(self, latents: Tensor) -> list[Tensor]:
-        """Modulation of every convolution, two (B, channels) per block, from latents (B, n_stages, latent_size)."""
-        n_blocks, n_stages = len(self.base.blocks), latents.shape[1]
-        repeat, remainder = divmod(n_blocks, n_stages)
-        stage_of_block = [stage for stage in range(n_stages) for _ in range(repeat + (stage < remainder))]
-        return [style_map(latents[:, stage_of_block[i // 2]]) for i, style_map in enumerate(self.style_maps)]
+        """Modulation of every convolution, (B, its inputs), from latents (B, number of latents, latent_size)."""
+        steps, n_latents = self.base.steps, int(latents.shape[1])
+        repeat, remainder = divmod(len(steps), n_latents)
+        latent_of_step = [i for i in range(n_latents) for _ in range(repeat + (i < remainder))]
+        latent_of_conv = [
+            i
+            for step, i in zip(steps, latent_of_step, strict=True)
+            for m in step.modules()
+            if isinstance(m, ModulatedConv3d)
+        ]
+        return [style_map(latents[:, i]) for style_map, i in zip(self.style_maps, latent_of_conv, strict=True)]
+
+    def gain(self, latents: Tensor) -> Tensor | None:
+        """Factor (B,) on what is added to the image; None when the style has none."""
+        return None if self.output_gain is None else 1 + self.output_gain(latents.mean(dim=1))[:, 0]
 
     @torch.no_grad()
     def fold(self, latents: Tensor) -> BaseDenoisingNetwork:
-        """Plain network that denoises as this one does under one style, latents (1, n_stages, latent_size)."""
+        """Plain network that denoises as this one does under one style, latents (1, number of latents, latent_size).
+
+        Raises
+        ------
+        ValueError
+            If latents of several volumes are given.
+        """
         if latents.shape[0] != 1:
             raise ValueError(f"one style folds into one network, got latents of {latents.shape[0]} volumes")
         folded = deepcopy(self.base)
-        styles = self.styles(latents)
-        for i, (block, source) in enumerate(zip(folded.blocks, self.base.blocks, strict=True)):
-            block.conv1.weight.copy_(source.conv1.folded_weight(styles[2 * i][0]))
-            block.conv2.weight.copy_(source.conv2.folded_weight(styles[2 * i + 1][0]))
+        for conv, style in zip(folded.modulated_convs, self.styles(latents), strict=True):
+            conv.weight.copy_(conv.folded_weight(style[0]))
+        if (gain := self.gain(latents)) is not None:
+            folded.reconstruct.weight *= gain
+            folded.reconstruct.bias *= gain
         return folded
 
-    def _latents(self, shallow: Tensor, x: Tensor) -> Tensor:
+    def _denoised(self, shallow: Tensor, x: Tensor, latents: Tensor) -> tuple[Tensor, list[Tensor]]:
+        features = self.base.block_features(shallow, self.styles(latents))
+        return self.base.to_image(features[-1], x, self.gain(latents)), features
+
+    def _pooled_latents(self, shallow: Tensor, x: Tensor) -> Tensor:
         if self.body_threshold is None:
             return self.san(shallow)
-        body = body_mask(x, self.body_threshold).to(x.dtype)
+        body = body_mask(self.base.padded(x), self.body_threshold).to(x.dtype)
         if self.base.resolution_factor > 1:
             body = halved(body)
         return self.san(shallow, body)
+
+
+def _zero_linear(in_features: int, out_features: int) -> nn.Linear:
+    layer = nn.Linear(in_features, out_features)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

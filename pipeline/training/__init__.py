@@ -1,8 +1,33 @@
 """Training: MONAI engines and their handlers."""
 
-from pipeline.training.checkpoint import Checkpoint, EpochSeed, save_atomically
-from pipeline.training.gradients import ClipGradientNorm
+from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.checkpoint_files import save_atomically
+from pipeline.training.processes import is_main_process, process_device, process_slice
 from pipeline.training.progress import EpochLog
+from pipeline.training.progress_figure import ProgressFigure
+from pipeline.training.resumable_loader import ResumableLoader, SeededDataset
+from pipeline.training.scan_statistics import ScanStatisticsd, measure_statistics
+from pipeline.training.schedule import WarmupCosine
+from pipeline.training.tensorboard_log import TensorBoardLog
 from pipeline.training.unipet_trainer import UniPETTrainer
+from pipeline.training.validation_picture import ValidationPicture
+from pipeline.training.weight_average import WeightAverage
 
-__all__ = ["Checkpoint", "ClipGradientNorm", "EpochLog", "EpochSeed", "UniPETTrainer", "save_atomically"]
+__all__ = [
+    "Checkpoint",
+    "EpochLog",
+    "ProgressFigure",
+    "ResumableLoader",
+    "ScanStatisticsd",
+    "SeededDataset",
+    "TensorBoardLog",
+    "UniPETTrainer",
+    "ValidationPicture",
+    "WarmupCosine",
+    "WeightAverage",
+    "is_main_process",
+    "measure_statistics",
+    "process_device",
+    "process_slice",
+    "save_atomically",
+]

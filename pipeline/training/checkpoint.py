@@ -1,110 +1,196 @@
-"""Checkpoints that survive a kill, and randomness that a resumed run repeats."""
+"""Checkpoints that survive a kill at any moment, and a resumption that repeats what would have been."""
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, cast
 
 import torch
 from ignite.engine import Engine, Events
+from torch import distributed
 
-from pipeline.pet.atomic import replaced_file
+from pipeline.pet import PETError
+from pipeline.training.checkpoint_files import (
+    newest_intact,
+    prune,
+    remove_unfinished,
+    save_atomically,
+    write_checkpoint,
+)
+from pipeline.training.processes import is_main_process, process_rank, world_size
+from pipeline.training.random_state import random_state, restore_random_state
 
-__all__ = ["Checkpoint", "EpochSeed", "save_atomically"]
+__all__ = ["Checkpoint"]
 
 logger = logging.getLogger(__name__)
 
 
-def save_atomically(state: Mapping[str, Any], path: str | Path) -> None:
-    """Write a state of tensors and plain values; ``path`` is the old file or the complete new one at any moment."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced_file(path) as temporary:
-        torch.save(dict(state), temporary)
-
-
 class Checkpoint:
-    """Handler that saves at the end of epochs and, when training starts, continues from what was saved.
+    """Handler that saves a training and, when one starts, continues from what was saved.
+
+    A checkpoint holds the states of the objects, epoch and iteration, the random states of every process, and the
+    best metric so far: tensors and plain values, so ``torch.load(path, weights_only=True)`` reads it. It is written
+    under a temporary name, flushed to the disk and renamed; only then are older ones deleted. Its name ends with the
+    beginning of the SHA-256 of its content: one that does not match is set aside with a warning, and the one before
+    is taken.
+
+    Put it last among the handlers: what is saved then includes what the others did.
 
     Parameters
     ----------
-    path
-        File of the checkpoint; it is replaced atomically.
+    folder
+        Folder of the checkpoints of one training, and of nothing else.
     objects
-        What has a ``state_dict``: networks, optimizers, schedules. The engine's epoch is kept beside them.
+        What has a ``state_dict`` and a ``load_state_dict``: networks, optimizers, other handlers.
     interval
-        Epochs between saves; the last epoch is always saved.
+        Epochs between saves; the last epoch and the best one are always saved.
+    iterations
+        Iterations between saves within an epoch; None: none.
+    keep
+        Number of newest checkpoints that are kept, besides the best.
+    evaluator
+        Engine whose metric says which checkpoint is the best; it must have run before, in the same epoch.
+    metric
+        Name of that metric, of which more is better; None: the evaluator's key metric.
     export
-        Name -> file: also write the state dict of these objects alone, such as the weights a bundle ships.
+        Name -> file: also write the state dict of these objects alone, such as the weights that a bundle ships. Once
+        the evaluator has run, those of the best checkpoint.
+
+    Raises
+    ------
+    PETError
+        When training starts: if the folder's checkpoints are all damaged or belong to another training.
     """
 
     def __init__(
         self,
-        path: str | Path,
+        folder: str | Path,
         objects: Mapping[str, Any],
         *,
         interval: int = 1,
+        iterations: int | None = None,
+        keep: int = 2,
+        evaluator: Engine | None = None,
+        metric: str | None = None,
         export: Mapping[str, str | Path] | None = None,
     ) -> None:
-        self.path = Path(path)
+        if min(interval, keep, iterations or 1) < 1:
+            raise ValueError(f"interval {interval}, iterations {iterations}, keep {keep}: expected at least 1 each")
+        self.folder = Path(folder)
         self.objects = dict(objects)
         self.interval = interval
+        self.iterations = iterations
+        self.keep = keep
+        self.evaluator = evaluator
+        self.metric = metric
         self.export = dict(export or {})
+        self.best_metric = -math.inf
+        self.best_iteration = -1
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.resume)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._after_iteration)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
 
     def resume(self, engine: Engine) -> None:
-        """Load the checkpoint if there is one; a finished run then ends at once."""
-        if not self.path.is_file():
+        """Continue from the newest intact checkpoint if there is one; a finished run then ends at once."""
+        path = self._path_to_resume()
+        if path is None:
             return
-        state = torch.load(self.path, map_location="cpu", weights_only=True)
-        for name, item in self.objects.items():
-            item.load_state_dict(state[name])
-        engine.state.epoch = state["epoch"]
-        engine.state.iteration = state["epoch"] * engine.state.epoch_length
-        logger.info("continuing from %s after epoch %d", self.path, state["epoch"])
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if set(state["objects"]) != set(self.objects):
+            raise PETError(f"{path}: holds {sorted(state['objects'])}, expected {sorted(self.objects)}")
+        try:
+            for name, item in self.objects.items():
+                item.load_state_dict(state["objects"][name])
+        except (RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise PETError(f"{path}: {name} is of another training, expected its own checkpoints: {reason}") from error
+        self._set_position(engine, state, path)
+        self.best_metric, self.best_iteration = state["best_metric"], state["best_iteration"]
+        if len(state["random"]) == world_size():
+            restore_random_state(state["random"][process_rank()])
+        else:
+            logger.warning("%s: saved by %d processes, continued by %d", path, len(state["random"]), world_size())
+        self._export(engine)
 
     def save(self, engine: Engine) -> None:
-        """Write the checkpoint if this epoch is due."""
-        if engine.state.epoch % self.interval and engine.state.epoch != engine.state.max_epochs:
+        """Write a checkpoint, then delete those that it makes superfluous. Every process must call this."""
+        randoms: list[Any] = [random_state()]
+        if world_size() > 1:
+            randoms = [None] * world_size()
+            distributed.all_gather_object(randoms, random_state())
+        if not is_main_process():
             return
-        state = {name: item.state_dict() for name, item in self.objects.items()}
-        save_atomically({**state, "epoch": engine.state.epoch}, self.path)
-        for name, path in self.export.items():
-            save_atomically(state[name], path)
+        state = engine.state
+        contents = {
+            "objects": {name: item.state_dict() for name, item in self.objects.items()},
+            "epoch": state.epoch,
+            "iteration": state.iteration,
+            "epoch_length": state.epoch_length,
+            "random": randoms,
+            "best_metric": self.best_metric,
+            "best_iteration": self.best_iteration,
+        }
+        write_checkpoint(contents, self.folder, iteration=state.iteration)
+        self._export(engine)
+        prune(self.folder, keep=self.keep, also=[self.best_iteration])
 
+    def _after_iteration(self, engine: Engine) -> None:
+        # At the end of an epoch the rest of its work is still to come: validation, log.
+        if self._is_due(engine) and engine.state.iteration % cast(int, engine.state.epoch_length):
+            self.save(engine)
 
-class EpochDataset(Protocol):
-    """A data set whose random items depend on the epoch."""
+    def _after_epoch(self, engine: Engine) -> None:
+        state = engine.state
+        is_best = self._note_best(state.epoch, state.iteration)
+        is_interval = state.epoch % self.interval == 0 or state.epoch == state.max_epochs
+        if is_best or is_interval or self._is_due(engine):
+            self.save(engine)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch."""
+    def _is_due(self, engine: Engine) -> bool:
+        return self.iterations is not None and engine.state.iteration % self.iterations == 0
 
+    def _note_best(self, epoch: int, iteration: int) -> bool:
+        """Whether a validation of this epoch was the best so far."""
+        if self.evaluator is None or self.evaluator.state.epoch != epoch:
+            return False
+        name = self.metric or cast(Any, self.evaluator.state).key_metric_name
+        value = float(self.evaluator.state.metrics[name])
+        is_best = value > self.best_metric
+        if is_best:
+            self.best_metric, self.best_iteration = value, iteration
+        return is_best
 
-class EpochSeed:
-    """Handler that makes an epoch's randomness a function of seed and epoch alone.
+    def _path_to_resume(self) -> Path | None:
+        """The main process decides, and sets damaged files aside; all processes take the same."""
+        found: list[Any] = [None]
+        if is_main_process():
+            remove_unfinished(self.folder)
+            for path in map(Path, self.export.values()):
+                remove_unfinished(path.parent, path.name)
+            file = newest_intact(self.folder)
+            found = [None if file is None else file.path]
+        if world_size() > 1:
+            distributed.broadcast_object_list(found)
+        return found[0]
 
-    The data set is told which epoch begins, and torch is seeded anew, so a run that was stopped and continued draws
-    what an uninterrupted run would have drawn, and no random state has to be saved.
+    def _set_position(self, engine: Engine, state: Mapping[str, Any], path: Path) -> None:
+        epoch, done = divmod(state["iteration"], state["epoch_length"])
+        length = engine.state.epoch_length
+        if length != state["epoch_length"]:
+            logger.warning(
+                "%s: an epoch was %d iterations and is %d now; continuing at the start of epoch %d",
+                *(path, state["epoch_length"], length, epoch + 1),
+            )
+            done = 0
+        engine.state.epoch = epoch
+        engine.state.iteration = epoch * length + done
+        logger.info("continuing from %s after epoch %d and %d of %d iterations", path, epoch, done, length)
 
-    Parameters
-    ----------
-    dataset
-        With a method ``set_epoch``, such as :class:`pipeline.data.PatchDataset`.
-    seed
-        Another seed, another run.
-    """
-
-    def __init__(self, dataset: EpochDataset, seed: int) -> None:
-        self.dataset = dataset
-        self.seed = seed
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.EPOCH_STARTED, self.reseed)
-
-    def reseed(self, engine: Engine) -> None:
-        """Seed for the epoch that starts."""
-        self.dataset.set_epoch(engine.state.epoch)
-        torch.manual_seed((self.seed * 1_000_003 + engine.state.epoch) % 2**32)
+    def _export(self, engine: Engine) -> None:
+        """Write the objects to export, unless those of an earlier iteration validated better."""
+        if is_main_process() and self.best_iteration in (-1, engine.state.iteration):
+            for name, path in self.export.items():
+                save_atomically(self.objects[name].state_dict(), path)

@@ -2,18 +2,52 @@
 
 import logging
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from ignite.engine import Engine, Events
 
-__all__ = ["EpochLog"]
+from pipeline.pet.atomic import replaced_file
+from pipeline.training.processes import is_main_process
+
+__all__ = ["EpochLog", "ProgressRow", "duration", "progress_rows"]
 
 logger = logging.getLogger(__name__)
 
 
+class ProgressRow(NamedTuple):
+    """A value of an epoch."""
+
+    stage: str
+    epoch: int
+    seconds: float
+    """Duration of the epoch [s]."""
+    name: str
+    value: float
+
+
+def progress_rows(path: Path) -> Iterator[ProgressRow]:
+    """Rows of a table that an :class:`EpochLog` wrote; a last row that a killed process did not finish is left out."""
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else ():
+        cells = line.split("\t")
+        if line.endswith("\n") and len(cells) == len(ProgressRow._fields):
+            yield ProgressRow(cells[0], int(cells[1]), float(cells[2]), cells[3], float(cells[4]))
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person: 40 s, 12 min, 3 h 05 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 class EpochLog:
     """Handler that logs each epoch's mean losses, the last validation metrics, and the time left.
+
+    With its state in a checkpoint the means of an interrupted epoch are those of the whole epoch. Rows of epochs that
+    are run again, because they came after the checkpoint, are dropped from the table.
 
     Parameters
     ----------
@@ -30,39 +64,59 @@ class EpochLog:
         self.stage = stage
         self.evaluator = evaluator
         self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+        self.epoch_started = 0.0
+        self.seconds = 0.0
         self.n_iterations = 0
-        self.epoch_started = self.run_started = 0.0
-        self.first_epoch = 0
 
     def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
 
-    def _start(self, engine: Engine) -> None:
-        self.run_started, self.first_epoch = time.monotonic(), engine.state.epoch
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": dict(self.sums), "counts": dict(self.counts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
 
     def _start_epoch(self, engine: Engine) -> None:
-        self.epoch_started, self.sums, self.n_iterations = time.monotonic(), {}, 0
+        if engine.state.iteration % cast(int, engine.state.epoch_length) == 0:
+            self.sums, self.counts = {}, {}
+        if self.n_iterations == 0 and is_main_process():
+            self._drop_rows_from(engine.state.epoch)
+        self.epoch_started = time.monotonic()
 
     def _collect(self, engine: Engine) -> None:
         output = cast(dict[str, Any], engine.state.output)
         for name, value in {"loss": float(output["loss"]), **output.get("losses", {})}.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
         self.n_iterations += 1
 
     def _report(self, engine: Engine) -> None:
-        now = time.monotonic()
-        values = {name: total / self.n_iterations for name, total in self.sums.items()}
+        if not is_main_process():
+            return
+        state = engine.state
+        seconds = time.monotonic() - self.epoch_started
+        self.seconds += seconds
+        values = {name: total / self.counts[name] for name, total in self.sums.items()}
         # Metrics of an earlier validation must not look like this epoch's.
-        if self.evaluator is not None and self.evaluator.state.epoch == engine.state.epoch:
+        if self.evaluator is not None and self.evaluator.state.epoch == state.epoch:
             values |= {name: float(value) for name, value in self.evaluator.state.metrics.items()}
-        epoch, last = engine.state.epoch, engine.state.max_epochs or 0
-        minutes_left = (now - self.run_started) / (epoch - self.first_epoch) * (last - epoch) / 60
+        last = state.max_epochs or 0
+        left = self.seconds / self.n_iterations * (last * cast(int, state.epoch_length) - state.iteration)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        logger.info("%s %d/%d  %s  %.0f min left", self.stage, epoch, last, shown, minutes_left)
+        logger.info("%s %d/%d  %s  %s left", self.stage, state.epoch, last, shown, duration(left))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
-            for name, value in values.items():
-                file.write(f"{self.stage}\t{epoch}\t{now - self.epoch_started:.1f}\t{name}\t{value:.6g}\n")
+            file.writelines(
+                f"{self.stage}\t{state.epoch}\t{seconds:.1f}\t{name}\t{value:.6g}\n" for name, value in values.items()
+            )
+
+    def _drop_rows_from(self, epoch: int) -> None:
+        if not self.path.is_file():
+            return
+        kept = [row for row in progress_rows(self.path) if row.stage != self.stage or row.epoch < epoch]
+        with replaced_file(self.path) as temporary:
+            temporary.write_text("".join("\t".join(map(str, row)) + "\n" for row in kept), encoding="utf-8")

@@ -1,13 +1,16 @@
 """Transforms: thin MONAI wrappers over pure functions."""
 
+from pipeline.transforms.lesion_insertion import RandInsertLesiond
 from pipeline.transforms.load import LoadPETd, pet_to_tensor
 from pipeline.transforms.noise_insertion import RandInsertNoised, slab_margin
 from pipeline.transforms.save import SavePETd, scan_name, tensor_to_pet, write_denoised, write_derived
-from pipeline.transforms.scale import ScaleSUVd, scale_suv, unscale_suv
+from pipeline.transforms.scale import RandScaleUptaked, ScaleSUVd, scale_suv, unscale_suv
 
 __all__ = [
     "LoadPETd",
+    "RandInsertLesiond",
     "RandInsertNoised",
+    "RandScaleUptaked",
     "SavePETd",
     "ScaleSUVd",
     "pet_to_tensor",

@@ -1,13 +1,15 @@
 """Scaling between SUV and what a network sees."""
 
+import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import torch
 from monai.config import KeysCollection
-from monai.transforms import InvertibleTransform, MapTransform
+from monai.transforms import InvertibleTransform, MapTransform, RandomizableTransform
 from torch import Tensor
 
-__all__ = ["ScaleSUVd", "scale_suv", "unscale_suv"]
+__all__ = ["RandScaleUptaked", "ScaleSUVd", "scale_suv", "unscale_suv"]
 
 
 def scale_suv(suv: Tensor, *, suv_scale: float) -> Tensor:
@@ -41,4 +43,50 @@ class ScaleSUVd(MapTransform, InvertibleTransform):
         for key in self.key_iterator(d):
             self.pop_transform(d, key)
             d[key] = unscale_suv(d[key], suv_scale=self.suv_scale)
+        return d
+
+
+class RandScaleUptaked(RandomizableTransform, MapTransform):
+    """Multiply SUV volumes by one random factor: lesions and organs of every uptake.
+
+    Beside MONAI's RandScaleIntensityd, it draws the factor evenly in its logarithm and says what it was, under the key
+    ``uptake_factor``, a float32 tensor (): the statistics of the scan's noise go along with it.
+
+    Parameters
+    ----------
+    keys
+        Volumes, all of which get the same factor.
+    factors
+        Smallest and largest factor.
+    prob
+        Probability of a factor other than 1.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        factors: tuple[float, float],
+        prob: float = 1.0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, prob)
+        low, high = factors
+        if not 0 < low <= high:
+            raise ValueError(f"factors must be positive and rise, got {factors}")
+        self.factors = (low, high)
+        self.factor = 1.0
+
+    def randomize(self, data: Any = None) -> None:
+        super().randomize(None)
+        low, high = self.factors
+        self.factor = math.exp(self.R.uniform(math.log(low), math.log(high))) if self._do_transform else 1.0
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        self.randomize()
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = d[key] * self.factor
+        d["uptake_factor"] = torch.tensor(self.factor, dtype=torch.float32)
         return d

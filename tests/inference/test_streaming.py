@@ -11,18 +11,18 @@ from torch import nn
 
 from pipeline.inference import StreamingInferer, make_plan, plane_stream, stream, streaming
 from pipeline.inference.body_slabs import body_slabs, every_slab, occupied_cells, plane_boxes
-from pipeline.inference.plane_stream import n_convolutions
+from pipeline.inference.stages import chain, network_stages, total_lag
 from pipeline.networks import BaseDenoisingNetwork, UniPET, conv3d
 from pipeline.pet import PETError
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 23), st.integers(1, 12), st.integers(1, 12)),
     thickness=st.integers(1, 25),
-    n_blocks=st.integers(0, 4),
+    n_blocks=st.sampled_from([0, 1, 2, 4, (1, 1, 1), (2, 3, 1), (0, 0, 0), (1, 0, 2, 1, 0), (1, 1, 1, 1, 1, 1, 1)]),
     channels=st.sampled_from([8, 13, 16]),
     factor=st.sampled_from([1, 2]),
     dtype=st.sampled_from(DTYPES),
@@ -47,20 +47,21 @@ def test_streaming_has_the_bits_of_the_whole_volume_where_torch_would_change_its
         assert torch.equal(stream(network, x, thickness=2), network(x))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     start=st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(0, 30)),
     length=st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 12)),
     thickness=st.integers(1, 9),
     factor=st.sampled_from([1, 2]),
+    n_blocks=st.sampled_from([2, (1, 1, 1), (1, 0, 1, 1, 0)]),
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
 )
 def test_box_has_the_bits_of_the_full_run_in_the_body_and_is_zero_outside(
-    randomised, body, start, length, thickness, factor, dtype
+    randomised, body, start, length, thickness, factor, n_blocks, dtype
 ):
     shape = (37, 40, 45)
     x = body(shape, tuple(slice(a, a + n) for a, n in zip(start, length, strict=True)))
-    network = randomised(BaseDenoisingNetwork(8, 2, resolution_factor=factor))
+    network = randomised(BaseDenoisingNetwork(8, n_blocks, resolution_factor=factor))
     full = StreamingInferer(slab=thickness, dtype=dtype)(x, network)
     boxed = StreamingInferer(slab=thickness, dtype=dtype, body_threshold=0.05)(x, network)
     boxes = plane_boxes(occupied_cells(x, threshold=0.05, cell=factor))
@@ -94,14 +95,14 @@ def test_a_volume_without_body_is_zero_at_no_cost(randomised, volume):
 def test_several_bodies_along_the_axis_are_computed_apart():
     cells = torch.zeros(60, 8, 8, dtype=torch.bool)
     cells[3, 4, 4] = cells[50, 2, 2] = True
-    slabs = body_slabs(cells, thickness=4, n_convolutions=4)
+    slabs = body_slabs(cells, thickness=4, stages=chain(4))
     assert [s.start for s in slabs] == [0, 4, 44, 48, 52]
     assert [s.start for s in slabs if s.begins] == [0, 44]
 
 
 @pytest.mark.parametrize("thickness", [1, 4, 7, 30])
 def test_slabs_of_the_whole_feed_every_convolution_every_plane_once(thickness):
-    slabs = every_slab((11, 5, 6), thickness=thickness, n_convolutions=3)
+    slabs = every_slab((11, 5, 6), thickness=thickness, stages=chain(3))
     for k in range(3):
         assert sum(slab.planes(k) for slab in slabs) == 11
         assert sum(slab.ends(k) for slab in slabs) == 1
@@ -111,7 +112,7 @@ def test_slabs_of_the_whole_feed_every_convolution_every_plane_once(thickness):
 
 def test_boxes_shrink_from_layer_to_layer(body):
     cells = occupied_cells(body((80, 80, 80), (slice(38, 42),) * 3), threshold=0.05, cell=1)
-    slabs = body_slabs(cells, thickness=4, n_convolutions=18)
+    slabs = body_slabs(cells, thickness=4, stages=chain(18))
     for slab in slabs:
         assert all(later.size <= earlier.size for earlier, later in zip(slab.boxes, slab.boxes[1:], strict=False))
     assert slabs[8].boxes[0].size > 4 * slabs[8].boxes[-1].size
@@ -201,7 +202,7 @@ def test_plan_takes_the_cheaper_way_and_says_so(volume):
 
 def test_reach_of_the_network_is_its_convolutions():
     network = BaseDenoisingNetwork(8, 8)
-    assert n_convolutions(network) == network.receptive_radius == 18
+    assert total_lag(network_stages(network)) == network.receptive_radius == 18
 
 
 def test_other_networks_are_refused_by_name():

@@ -42,6 +42,28 @@ def test_style_loss_of_a_shift_is_the_shift_of_the_means():
     torch.testing.assert_close(style_alignment_loss(a, [a[0] + 0.5]), torch.tensor(0.25))
 
 
+def test_style_loss_of_a_gain_is_the_gain_of_mean_and_deviation():
+    a = [noise(2, 4, 5, 5, 5)]
+    expected = 0.5 * channel_statistics(a).abs().mean()
+    torch.testing.assert_close(style_alignment_loss([a[0] * 1.5], a), expected)
+
+
+def test_style_loss_is_symmetric_in_its_value_and_grows_with_the_noise():
+    clean = [noise(2, 4, 8, 8, 8)]
+    noisy = [[clean[0] + s * noise(2, 4, 8, 8, 8, seed=1)] for s in (0.3, 1.0, 3.0)]
+    losses = [style_alignment_loss(n, clean) for n in noisy]
+    assert 0 < losses[0] < losses[1] < losses[2]
+    torch.testing.assert_close(losses[1], style_alignment_loss(clean, noisy[1]))
+
+
+def test_losses_keep_float64_and_widen_bfloat16():
+    for dtype, expected in ((torch.float64, torch.float64), (torch.bfloat16, torch.float32)):
+        a, b = noise(2, 1, 4, 4, 4).to(dtype), noise(2, 1, 4, 4, 4, seed=1).to(dtype)
+        assert ReconstructionLoss()(a, b).dtype == expected
+        assert style_alignment_loss([a], [b]).dtype == expected
+        assert gradient_penalty(lambda u: u.flatten(1).sum(1), a, b).dtype == expected
+
+
 def test_style_loss_does_not_train_the_full_dose_pass():
     low = noise(1, 2, 4, 4, 4).requires_grad_(True)
     full = noise(1, 2, 4, 4, 4, seed=1).requires_grad_(True)
@@ -71,13 +93,39 @@ def test_penalty_of_a_quadratic_critic_on_a_known_line():
     torch.testing.assert_close(penalty, (x.flatten(1).norm(dim=1) - 1).square().mean())
 
 
+def test_penalty_is_taken_at_the_given_point_of_the_line():
+    # Gradient of |x|^2 / 2 at p real + (1 - p) fake is that point itself.
+    real, fake = noise(2, 1, 3, 3, 3), noise(2, 1, 3, 3, 3, seed=1)
+    position = torch.tensor([0.0, 0.75]).reshape(2, 1, 1, 1, 1)
+    penalty = gradient_penalty(lambda u: u.flatten(1).square().sum(1) / 2, real, fake, position=position)
+    points = torch.stack([fake[0], 0.75 * real[1] + 0.25 * fake[1]])
+    torch.testing.assert_close(penalty, (points.flatten(1).norm(dim=1) - 1).square().mean())
+
+
+def test_penalty_reaches_the_critic_and_not_the_images():
+    real, fake = (noise(2, 1, 4, 4, 4, seed=i).requires_grad_(True) for i in range(2))
+    weight = torch.tensor(2.0, requires_grad=True)
+    gradient_penalty(lambda u: weight * u.flatten(1).square().sum(1), real, fake).backward()
+    assert weight.grad.abs() > 0
+    assert real.grad is None
+    assert fake.grad is None
+
+
+def test_critic_loss_falls_as_the_critic_tells_them_apart_and_the_generator_wants_the_opposite():
+    real, fake = torch.zeros(4), noise(4).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(critic_loss(real, fake), fake)
+    (opposite,) = torch.autograd.grad(generator_loss(fake), fake)
+    torch.testing.assert_close(gradient, torch.full((4,), 0.25))
+    torch.testing.assert_close(opposite, -gradient)
+
+
 def test_penalty_trains_the_critic_in_float32_under_autocast():
     critic = torch.nn.Sequential(torch.nn.Conv3d(1, 2, 3), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.LazyLinear(1))
     x, y = noise(2, 1, 5, 5, 5), noise(2, 1, 5, 5, 5, seed=1)
     critic(x)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = gradient_penalty(critic, x, y, generator=torch.Generator().manual_seed(0))
-    outside = gradient_penalty(critic, x, y, generator=torch.Generator().manual_seed(0))
+        inside = gradient_penalty(critic, x, y, position=torch.full((2, 1, 1, 1, 1), 0.3))
+    outside = gradient_penalty(critic, x, y, position=torch.full((2, 1, 1, 1, 1), 0.3))
     assert inside.dtype == torch.float32
     assert inside == outside
     inside.backward()

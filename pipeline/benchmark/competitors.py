@@ -1,0 +1,103 @@
+"""What a network has to beat: the noisy input, the best Gaussian and the best non-local means for each dose."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.data import dose_keys
+from pipeline.evaluation import (
+    PEAK_SUV,
+    best_gaussian_fwhm,
+    best_nonlocal_means_strength,
+    gaussian_filter_mm,
+    nonlocal_means_filter,
+)
+from pipeline.pet import PETError, PETSeries, read_pet
+
+__all__ = ["COMPETITORS", "Competitors", "tune_competitors"]
+
+COMPETITORS = ("input", "gaussian", "nonlocal_means")
+"""Names of the competitors in the measurements, the noisy input first."""
+
+_FWHM_CANDIDATES = (0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16)
+_STRENGTH_CANDIDATES = (0, 1, 1.5, 1.75, 2, 2.25, 2.5, 3, 3.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Competitors:
+    """Filters with settings that were chosen on other subjects."""
+
+    gaussian_fwhm: Mapping[float, float]
+    """Dose reduction factor -> full width at half maximum [mm]."""
+    nonlocal_means_strength: Mapping[float, float]
+    """Dose reduction factor -> strength relative to the noise of the scan."""
+
+    def at(self, factor: float) -> dict[str, Callable[[PETSeries], PETSeries]]:
+        """The competitors for a dose reduction factor, by name.
+
+        Raises
+        ------
+        PETError
+            If they were not tuned for that dose.
+        """
+        if factor not in self.gaussian_fwhm or factor not in self.nonlocal_means_strength:
+            tuned = ", ".join(f"{f:g}" for f in self.gaussian_fwhm)
+            raise PETError(f"the filters were tuned for DRF {tuned}, expected tuning subjects with DRF {factor:g}")
+        fwhm, strength = self.gaussian_fwhm[factor], self.nonlocal_means_strength[factor]
+
+        def gaussian(series: PETSeries) -> PETSeries:
+            return series.with_suv(gaussian_filter_mm(series.suv, fwhm=fwhm, voxel_size=series.voxel_size))
+
+        def nonlocal_means(series: PETSeries) -> PETSeries:
+            return series.with_suv(
+                nonlocal_means_filter(series.suv, strength=strength, voxel_size=series.voxel_size)
+            )
+
+        return dict(zip(COMPETITORS, (lambda series: series, gaussian, nonlocal_means), strict=True))
+
+
+def tune_competitors(
+    items: Sequence[Mapping[str, str]],
+    *,
+    factors: Sequence[float] | None = None,
+    on_dose: Callable[[str], None] = lambda key: None,
+) -> Competitors:
+    """Settings with the highest mean PSNR against full dose on these subjects, for each dose.
+
+    The width of the Gaussian is chosen on whole scans. Non-local means costs a thousand times more, and its strength
+    is chosen on the middle third of the planes.
+
+    Parameters
+    ----------
+    items
+        Subjects, from :func:`~pipeline.benchmark.subjects_of_cohorts`; others than those measured on.
+    factors
+        Dose reduction factors to tune for; by default all that the subjects have.
+    on_dose
+        Is told the key of each dose when it is done.
+    """
+    widths, strengths = {}, {}
+    full_dose = [read_pet(item["label"]) for item in items]
+    for key, factor in dose_keys(items[0]).items():
+        if factors is not None and factor not in factors:
+            continue
+        pairs = [(read_pet(item[key]), full) for item, full in zip(items, full_dose, strict=True)]
+        widths[factor] = best_gaussian_fwhm(
+            ((low.suv, full.suv, low.voxel_size) for low, full in pairs),
+            data_range=PEAK_SUV,
+            candidates=_FWHM_CANDIDATES,
+        )
+        strengths[factor] = best_nonlocal_means_strength(
+            (
+                (low.suv[..., middle], full.suv[..., middle], low.voxel_size)
+                for low, full in pairs
+                for middle in [_middle_third(low.suv.shape[2])]
+            ),
+            data_range=PEAK_SUV,
+            candidates=_STRENGTH_CANDIDATES,
+        )
+        on_dose(key)
+    return Competitors(gaussian_fwhm=widths, nonlocal_means_strength=strengths)
+
+
+def _middle_third(n_planes: int) -> slice:
+    return slice(n_planes // 3, n_planes - n_planes // 3)

@@ -1,0 +1,187 @@
+"""Style from statistics: five numbers that say how noisy a scan is, and the layer that makes a style of them.
+
+A scan has one style. What tells two doses apart is tiny beside what tells two people apart, so it is measured, not
+learnt, by the same function in training and in use, and standardised across scans.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.networks.body import BODY_MASK_RADIUS, body_mask
+
+__all__ = ["NOISE_STATISTICS", "StatisticsStyle", "noise_statistics", "scaled_statistics"]
+
+NOISE_STATISTICS = ("quiet", "median", "uneven", "coarse", "axial")
+"""Names of the statistics, in order."""
+
+BODY_THRESHOLD = 0.05
+"""5x5x5 mean from which a voxel belongs to the body, in network units: SUV 0.1 at a scale of 2."""
+
+_POWER = 0.6  # of the mean that the SD of OSEM noise goes with
+_OFFSET = 0.05  # network units; keeps the uptake of lung and air from dividing by nearly nothing
+_WIDTH = 7  # voxels of the window of a local mean
+_REACH = _WIDTH + 2 * BODY_MASK_RADIUS  # voxels to a side that decide about a window
+_FEWEST_WINDOWS = 50
+_PLANES = 32  # windows along X at once: bounds the memory
+_TINY = 1e-6  # noise of an image without any, so that its logarithm exists
+_RANGE = 3.0  # standard deviations
+
+# Mixed second differences: pairs of dimensions and the distance between their voxels.
+_IN_PLANE, _COARSE, _AXIAL = [((2, 3), 1)], [((2, 3), 2)], [((2, 4), 1), ((3, 4), 1)]
+
+
+def noise_statistics(x: Tensor, *, body_threshold: float = BODY_THRESHOLD) -> Tensor:
+    """Statistics of the local noise of whole scans, the same for any field of view around the body and any flip.
+
+    The local noise is the mean of |mixed second difference| over a window of 7x7x7 voxels, which takes away whatever
+    is linear, over (local mean + offset)^0.6, which takes away most of its dependence on uptake. Only windows that lie
+    in the body altogether count.
+
+    Parameters
+    ----------
+    x
+        Scans, shape (B, 1, X, Y, Z), scaled SUV: the first statistic and the threshold are in these units.
+    body_threshold
+        A voxel belongs to the body when its 5x5x5 mean exceeds this.
+
+    Returns
+    -------
+    Tensor
+        Shape (B, 5), float32 at least. ``quiet``: log of the local noise's 20th percentile, which rises by half the
+        log of the dose reduction factor. The others are logs of ratios to it: ``median`` and ``uneven`` its 50th and
+        80th percentile, ``coarse`` the noise between voxels at twice the distance, ``axial`` between planes; these two
+        follow the scanner and its reconstruction. NaN where fewer than 50 windows lie in the body.
+    """
+    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        return torch.cat([_of_scan(scan, body_threshold) for scan in x.split(1)])
+
+
+def scaled_statistics(statistics: Tensor, factors: Tensor) -> Tensor:
+    """Statistics (B, 5) of scans whose SUV are multiplied by factors (B,), as training does to make uptake vary.
+
+    Noise over uptake^0.6 goes with factor^0.4; the ratios stay. Exact but for the offset.
+    """
+    shift = (1 - _POWER) * factors.to(statistics).log()
+    return torch.cat([statistics[:, :1] + shift[:, None], statistics[:, 1:]], dim=1)
+
+
+class StatisticsStyle(nn.Module):
+    """One latent from the noise statistics of a scan: standardised, then two linear layers.
+
+    Parameters
+    ----------
+    width
+        Length of the hidden layer.
+    latent_size
+        Length of the latent.
+
+    Notes
+    -----
+    What the statistics are standardised by is kept in buffers, hence in the checkpoint; :meth:`fit` sets it from the
+    training scans. Beyond 3 standard deviations a statistic counts as 3: a scan unlike any in training gets the style
+    of the nearest one, not an extrapolated one. A scan that cannot be measured, because it holds too little body,
+    gets the average style.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, *, width: int = 32, latent_size: int = 32) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(len(NOISE_STATISTICS)))
+        self.register_buffer("std", torch.ones(len(NOISE_STATISTICS)))
+        self.hidden = nn.Linear(len(NOISE_STATISTICS), width)
+        self.to_latent = nn.Linear(width, latent_size)
+        self.activation = nn.SiLU()
+
+    @torch.no_grad()
+    def fit(self, statistics: Tensor) -> None:
+        """Standardise by mean and standard deviation of the training scans' statistics (N, 5), of all their doses.
+
+        Raises
+        ------
+        ValueError
+            If a statistic is the same for all scans, or fewer than two scans could be measured.
+        """
+        measured = statistics[statistics.isfinite().all(dim=1)]
+        if len(measured) < 2 or (measured.std(dim=0) <= 0).any():
+            raise ValueError(
+                f"{len(measured)} of {len(statistics)} scans could be measured, expected at least two that differ"
+            )
+        self.mean.copy_(measured.mean(dim=0))
+        self.std.copy_(measured.std(dim=0))
+
+    def forward(self, statistics: Tensor) -> Tensor:
+        """Latents (B, 1, latent_size) of statistics (B, 5)."""
+        with torch.autocast(statistics.device.type, enabled=False):
+            standardised = (statistics.to(self.mean.dtype) - self.mean) / self.std
+            standardised = standardised.nan_to_num(nan=0.0).clamp(-_RANGE, _RANGE)
+            hidden = self.activation(self.hidden(standardised))
+            return self.activation(self.to_latent(hidden))[:, None]
+
+
+def _of_scan(x: Tensor, body_threshold: float) -> Tensor:
+    """Statistics (1, 5) of one scan (1, 1, X, Y, Z)."""
+    if min(x.shape[2:]) < _REACH:
+        return x.new_full((1, len(NOISE_STATISTICS)), torch.nan)
+    n_windows = x.shape[2] - _REACH + 1
+    slabs = [(start, min(start + _PLANES, n_windows)) for start in range(0, n_windows, _PLANES)]
+    pieces = [_noise_in_the_body(x, start, stop, body_threshold) for start, stop in slabs]
+    fine, coarse, axial = (torch.cat(part) for part in zip(*pieces, strict=True))
+    # A tensor, so that a trace holds for any number.
+    n = torch.ones_like(fine).sum(dtype=torch.float64)
+    fine, coarse, axial = (_sorted(part) for part in (fine, coarse, axial))
+    quiet = _percentile(fine, n, 20)
+    others = (_percentile(fine, n, 50), _percentile(fine, n, 80), _percentile(coarse, n, 20), _percentile(axial, n, 20))
+    statistics = torch.stack([quiet, *(value - quiet for value in others)])
+    return statistics.where(n >= _FEWEST_WINDOWS, torch.nan)[None]
+
+
+def _noise_in_the_body(x: Tensor, start: int, stop: int, body_threshold: float) -> list[Tensor]:
+    """Local noise of the three kinds in the windows start to stop along X that lie in the body, (number of them,)."""
+    margin = BODY_MASK_RADIUS
+    stop += _REACH - 1  # planes that these windows need
+    low, high = max(start - margin, 0), min(stop + margin, x.shape[2])
+    mask = body_mask(x[:, :, low:high], body_threshold)[:, :, start - low : stop - low]
+    # The mask reaches beyond the skin by its radius: so much farther must a window keep away from its edge.
+    inside = _window_mean(mask.to(x.dtype), (_REACH,) * 3) > 1 - 0.5 / _REACH**3
+    x = x[:, :, start + margin : stop - margin, margin:-margin, margin:-margin]
+    scale = (_window_mean(x, (_WIDTH,) * 3)[inside].clamp_min(0) + _OFFSET) ** _POWER
+    return [_local_noise(x, kind)[inside] / scale for kind in (_IN_PLANE, _COARSE, _AXIAL)]
+
+
+def _local_noise(x: Tensor, kind: list[tuple[tuple[int, int], int]]) -> Tensor:
+    """Mean of |mixed second difference| over each 7x7x7 window, over all whose four voxels lie in the window."""
+    total = torch.zeros(())
+    for dims, step in kind:
+        difference = x
+        for dim in dims:
+            n = x.shape[dim] - step
+            difference = difference.narrow(dim, step, n) - difference.narrow(dim, 0, n)
+        window = [_WIDTH - step if dim in dims else _WIDTH for dim in (2, 3, 4)]
+        total = total + _window_mean(difference.abs(), window)
+    return total / len(kind)
+
+
+def _window_mean(x: Tensor, window: list[int] | tuple[int, ...]) -> Tensor:
+    """Mean over every window that lies in x (B, 1, X, Y, Z) altogether; each side is shorter by the window's less 1."""
+    for dim, width in zip((2, 3, 4), window, strict=True):
+        n = x.shape[dim] - width + 1
+        # A sum of shifted copies: torch's own pooling takes ten times as long.
+        total = x.narrow(dim, 0, n).clone()
+        for k in range(1, width):
+            total += x.narrow(dim, k, n)
+        x = total / width
+    return x
+
+
+def _sorted(values: Tensor) -> Tensor:
+    """Values (N,) in rising order, infinity behind them so that there is one."""
+    return torch.cat([values, values.new_full((1,), torch.inf)]).sort().values
+
+
+def _percentile(ordered: Tensor, n: Tensor, percent: float) -> Tensor:
+    """Log of a percentile of n values in order, a scalar. torch.quantile takes no more than 2^24 values."""
+    index = (percent / 100 * (n - 1)).long().clamp_min(0)
+    return ordered.index_select(0, index[None])[0].clamp_min(_TINY).log()

@@ -1,0 +1,80 @@
+"""progress.png: losses, validation metrics and a validation scan, to look at while a training runs."""
+
+from collections import defaultdict
+from pathlib import Path
+
+from ignite.engine import Engine, Events
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pipeline.pet.atomic import replaced_file
+from pipeline.training.processes import is_main_process
+from pipeline.training.progress import progress_rows
+from pipeline.training.validation_picture import ValidationPicture
+
+__all__ = ["ProgressFigure"]
+
+Curves = dict[str, list[tuple[int, float]]]
+
+
+class ProgressFigure:
+    """Handler that rewrites a figure after each validation from the table of an :class:`EpochLog`.
+
+    The table outlives an interruption, so the figure shows the whole stage. Put the handler after the log.
+
+    Parameters
+    ----------
+    path
+        PNG file; it is the old figure or the complete new one at any moment.
+    table
+        Table of the log.
+    stage
+        Stage to show.
+    picture
+        Picture of the evaluator whose metrics are curves of their own, and after whose runs the figure is drawn.
+    """
+
+    def __init__(self, path: str | Path, *, table: str | Path, stage: str, picture: ValidationPicture) -> None:
+        self.path = Path(path)
+        self.table = Path(table)
+        self.stage = stage
+        self.picture = picture
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._draw)
+
+    def _draw(self, engine: Engine) -> None:
+        evaluator = self.picture.evaluator
+        if not is_main_process() or evaluator.state.epoch != engine.state.epoch:
+            return
+        curves: Curves = defaultdict(list)
+        for row in progress_rows(self.table):
+            if row.stage == self.stage:
+                curves[row.name].append((row.epoch, row.value))
+        metrics = {name: curves.pop(name, []) for name in evaluator.state.metrics}
+        figure = Figure(figsize=(14, 4.5), layout="constrained")
+        left, middle, right = figure.subplots(1, 3)
+        figure.suptitle(f"{self.stage}, epoch {engine.state.epoch} of {engine.state.max_epochs}")
+        _plot(left, curves, title="losses, mean of an epoch")
+        # What the critic minimises has both signs and runs over decades.
+        left.set_yscale("symlog", linthresh=1e-3)
+        _plot(middle, metrics, title="validation")
+        middle.ticklabel_format(axis="y", useOffset=False)
+        right.set_axis_off()
+        right.set_title("low dose, denoised, full dose")
+        if self.picture.pixels is not None:
+            right.imshow(self.picture.pixels, cmap="gray", vmin=0, vmax=1)
+        with replaced_file(self.path) as temporary:
+            FigureCanvasAgg(figure).print_png(temporary)
+
+
+def _plot(axes: Axes, curves: Curves, *, title: str) -> None:
+    for name, points in curves.items():
+        axes.plot(*zip(*points, strict=True), marker=".", label=name)
+    axes.set(title=title, xlabel="epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    if curves:
+        axes.legend()

@@ -1,0 +1,139 @@
+"""Lesions of random size, shape and uptake, inserted into low and full dose with the noise that they would have."""
+
+import math
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, RandomizableTransform
+from torch import Tensor
+
+__all__ = ["RandInsertLesiond", "insert_lesion", "lesion_profile"]
+
+_POWER = 0.6  # of the uptake that the SD of OSEM noise goes with, as in the noise statistics
+_FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
+
+
+def lesion_profile(
+    shape: tuple[int, int, int],
+    *,
+    center: tuple[float, float, float],
+    radii: tuple[float, float, float],
+    fwhm: float,
+) -> Tensor:
+    """Ellipsoid of height 1 as a scanner shows it, shape (X, Y, Z).
+
+    The ellipsoid's edge is smoothed with the error function of a Gaussian, exact for a plane edge; a lesion smaller
+    than the Gaussian has the peak that a sphere of its volume has after smoothing, so that what is small is faint.
+
+    Parameters
+    ----------
+    center, radii
+        [voxel].
+    fwhm
+        Resolution of the scanner [voxel].
+    """
+    sigma = fwhm / _FWHM_PER_SIGMA
+    axes = [(torch.arange(n, dtype=torch.float32) - c) / r for n, c, r in zip(shape, center, radii, strict=True)]
+    distance = (
+        axes[0][:, None, None].square() + axes[1][None, :, None].square() + axes[2][None, None, :].square()
+    ).sqrt()
+    radius = float(np.prod(radii)) ** (1 / 3)
+    edge = 0.5 * torch.erfc((distance - 1) * radius / (math.sqrt(2) * sigma))
+    u = radius / (math.sqrt(2) * sigma)
+    peak = math.erf(u) - 2 / math.sqrt(math.pi) * u * math.exp(-(u**2))  # of a sphere, smoothed, at its centre
+    return edge / edge.max() * peak
+
+
+def insert_lesion(
+    image: Tensor, label: Tensor, profile: Tensor, *, uptake: float, threshold: float = 0.1
+) -> tuple[Tensor, Tensor]:
+    """Low-dose image and full-dose label (1, X, Y, Z), SUV, with a lesion of ``uptake`` [g/mL] times its profile.
+
+    The full dose's own noise, and what the low dose has more of it, grow where the uptake does, as SD ~ uptake^0.6:
+    a lesion without noise would teach that what is hot is smooth. Local uptake is the 5x5x5 mean.
+    """
+    mean = F.avg_pool3d(label[None], 5, stride=1, padding=2, count_include_pad=False)[0].clamp_min(threshold)
+    added = uptake * profile
+    gain = ((mean + added) / mean) ** _POWER
+    full = label + added + (gain - 1) * (label - mean)
+    return full + gain * (image - label), full
+
+
+class RandInsertLesiond(RandomizableTransform, MapTransform):
+    """Insert up to ``max_lesions`` ellipsoidal lesions at random places of the body into a patch.
+
+    Diversity of lesions is what keeps new ones: a network learns those that it has seen. Diameters are drawn evenly in
+    their logarithm, as are the factors by which the uptake exceeds what surrounds it; axes differ by up to a third.
+
+    Parameters
+    ----------
+    keys
+        Low-dose image and full-dose label, in this order, (1, X, Y, Z), SUV [g/mL].
+    prob
+        Probability that a patch gets any.
+    max_lesions
+        Most lesions of a patch.
+    diameters
+        Smallest and largest mean diameter [voxel].
+    contrasts
+        Smallest and largest uptake over that of the surroundings, less 1.
+    fwhm
+        Smallest and largest resolution of the scanner [voxel].
+    body_threshold
+        Lesions are centred where the label exceeds this SUV.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        prob: float = 0.5,
+        max_lesions: int = 3,
+        diameters: tuple[float, float] = (1.5, 7.0),
+        contrasts: tuple[float, float] = (0.7, 10.0),
+        fwhm: tuple[float, float] = (1.0, 1.8),
+        body_threshold: float = 0.3,
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob)
+        if len(self.keys) != 2:
+            raise ValueError(f"keys must be low-dose image and full-dose label, got {len(self.keys)} of them")
+        if max_lesions < 1 or not (0 < diameters[0] <= diameters[1] and 0 < contrasts[0] <= contrasts[1]):
+            raise ValueError(f"max_lesions {max_lesions}, diameters {diameters}, contrasts {contrasts}: out of range")
+        self.max_lesions = max_lesions
+        self.diameters = diameters
+        self.contrasts = contrasts
+        self.fwhm = fwhm
+        self.body_threshold = body_threshold
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        self.randomize(None)
+        d = dict(data)
+        if not self._do_transform:
+            return d
+        low, full = self.keys
+        where = torch.nonzero(d[full][0] > self.body_threshold)
+        if not len(where):
+            return d
+        for _ in range(int(self.R.randint(1, self.max_lesions + 1))):
+            center = where[int(self.R.randint(len(where)))]
+            around = tuple(slice(max(int(c) - 3, 0), int(c) + 4) for c in center)
+            surroundings = float(d[full][0][around].mean())
+            radius = self._draw(self.diameters) / 2
+            shape = self.R.uniform(0.8, 1.25, size=3)
+            profile = lesion_profile(
+                tuple(d[full].shape[1:]),
+                center=tuple(float(c) + float(self.R.uniform(-0.5, 0.5)) for c in center),  # type: ignore[arg-type]
+                radii=tuple(float(radius * s) for s in shape),  # type: ignore[arg-type]
+                fwhm=float(self.R.uniform(*self.fwhm)),
+            )
+            uptake = self._draw(self.contrasts) * max(surroundings, self.body_threshold)
+            d[low], d[full] = insert_lesion(d[low], d[full], profile, uptake=uptake)
+        return d
+
+    def _draw(self, limits: tuple[float, float]) -> float:
+        return math.exp(self.R.uniform(math.log(limits[0]), math.log(limits[1])))

@@ -1,0 +1,54 @@
+"""The overlay for several processes, started by torchrun as a user would."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from pipeline.training.checkpoint_files import checkpoint_files
+from pipeline.training.progress import progress_rows
+
+
+@pytest.mark.slow
+def test_torchrun_with_two_processes_trains_writes_once_and_resumes(repository, tiny_cohort, tmp_path):
+    configs = repository / "bundles" / "unipet_3d" / "configs"
+    subjects = [str(folder) for folder in tiny_cohort]
+
+    def train(max_epochs: int) -> str:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),
+                *("-m", "monai.bundle", "run", "training"),
+                *("--config_file", str([str(configs / f"{name}.yaml") for name in ("train", "multi_gpu")])),
+                *("--output_dir", str(tmp_path)),
+                *("--train_folders", str(subjects)),
+                *("--cohorts#validation", str(subjects)),
+                *("--batch_size", "4"),
+                *("--patch_size", "[32,32,32]"),
+                *("--network_def#channels", "8"),
+                *("--network_def#n_blocks", "4"),
+                *("--pretrain#max_epochs", "1"),
+                *("--train#max_epochs", str(max_epochs)),
+                *("--train#trainer#critic_warmup", "0"),
+                *("--val_interval", "1"),
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    train(1)
+    rows = [(row.stage, row.epoch, row.name) for row in progress_rows(tmp_path / "progress.tsv")]
+    assert len(rows) == len(set(rows))
+    assert ("UniPET", 1, "psnr") in rows
+    newest = torch.load(checkpoint_files(tmp_path / "unipet")[0].path, weights_only=True)
+    assert len(newest["random"]) == 2
+    assert "continuing from" in train(2)
+    assert ("UniPET", 2) in {(row.stage, row.epoch) for row in progress_rows(tmp_path / "progress.tsv")}
+    assert (tmp_path / "model.pt").is_file()
+    assert (tmp_path / "progress.png").is_file()
+    assert (tmp_path / "tensorboard").is_dir()
