@@ -49,7 +49,7 @@ class Difference:
 def compare_methods(
     measurements: Measurements, method: str, others: Sequence[str], *, seed: int = 0
 ) -> list[Difference]:
-    """Method minus the best of the others, for every measure and dose.
+    """Method minus the best of the others, for every measure and dose that two subjects or more were measured at.
 
     The best is the one with the best mean at that dose, found on the same subjects: this favours the others.
 
@@ -95,6 +95,7 @@ def _rows_of(measurements: Measurements, measure: str) -> pd.DataFrame:
 def _interval(rows: pd.DataFrame, measure: str, method: str, other: str, seed: int) -> Interval | None:
     one = rows[rows["method"] == method].set_index("pair")
     two = rows[rows["method"] == other].set_index("pair")[measure].reindex(one.index)
-    if not (one[measure] - two).abs().lt(float("inf")).any():
+    finite = (one[measure] - two).abs().lt(float("inf"))
+    if one.loc[finite, "subject"].nunique() < 2:
         return None
     return paired_bootstrap(one[measure], two, groups=list(one["subject"]), seed=seed)

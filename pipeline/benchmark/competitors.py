@@ -19,7 +19,6 @@ COMPETITORS = ("input", "gaussian", "nonlocal_means")
 """Names of the competitors in the measurements, the noisy input first."""
 
 _FWHM_CANDIDATES = (0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16)
-_STRENGTH_CANDIDATES = (0, 1, 1.5, 1.75, 2, 2.25, 2.5, 3, 3.5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +47,7 @@ class Competitors:
             return series.with_suv(gaussian_filter_mm(series.suv, fwhm=fwhm, voxel_size=series.voxel_size))
 
         def nonlocal_means(series: PETSeries) -> PETSeries:
-            return series.with_suv(
-                nonlocal_means_filter(series.suv, strength=strength, voxel_size=series.voxel_size)
-            )
+            return series.with_suv(nonlocal_means_filter(series.suv, strength=strength, voxel_size=series.voxel_size))
 
         return dict(zip(COMPETITORS, (lambda series: series, gaussian, nonlocal_means), strict=True))
 
@@ -62,9 +59,6 @@ def tune_competitors(
     on_dose: Callable[[str], None] = lambda key: None,
 ) -> Competitors:
     """Settings with the highest mean PSNR against full dose on these subjects, for each dose.
-
-    The width of the Gaussian is chosen on whole scans. Non-local means costs a thousand times more, and its strength
-    is chosen on the middle third of the planes.
 
     Parameters
     ----------
@@ -80,24 +74,9 @@ def tune_competitors(
     for key, factor in dose_keys(items[0]).items():
         if factors is not None and factor not in factors:
             continue
-        pairs = [(read_pet(item[key]), full) for item, full in zip(items, full_dose, strict=True)]
-        widths[factor] = best_gaussian_fwhm(
-            ((low.suv, full.suv, low.voxel_size) for low, full in pairs),
-            data_range=PEAK_SUV,
-            candidates=_FWHM_CANDIDATES,
-        )
-        strengths[factor] = best_nonlocal_means_strength(
-            (
-                (low.suv[..., middle], full.suv[..., middle], low.voxel_size)
-                for low, full in pairs
-                for middle in [_middle_third(low.suv.shape[2])]
-            ),
-            data_range=PEAK_SUV,
-            candidates=_STRENGTH_CANDIDATES,
-        )
+        low_dose = [read_pet(item[key]) for item in items]
+        pairs = [(low.suv, full.suv, low.voxel_size) for low, full in zip(low_dose, full_dose, strict=True)]
+        widths[factor] = best_gaussian_fwhm(pairs, data_range=PEAK_SUV, candidates=_FWHM_CANDIDATES)
+        strengths[factor] = best_nonlocal_means_strength(pairs, data_range=PEAK_SUV)
         on_dose(key)
     return Competitors(gaussian_fwhm=widths, nonlocal_means_strength=strengths)
-
-
-def _middle_third(n_planes: int) -> slice:
-    return slice(n_planes // 3, n_planes - n_planes // 3)

@@ -132,9 +132,7 @@ def _measured(
             which = {"subject": reference.subject, "dose_reduction_factor": factor, "method": name}
             pred = method(low)
             rows.append({**which, **_measure(pred, reference)})
-            lesions = lesion_bias(
-                pred.suv, reference.images[truth].suv, reference.lesions, voxel_size=pred.voxel_size
-            )
+            lesions = lesion_bias(pred.suv, reference.images[truth].suv, reference.lesions, voxel_size=pred.voxel_size)
             lesion_tables.append(pd.DataFrame(which, index=lesions.index).join(lesions))
     if not rows:
         raise PETError("nothing was measured, expected at least one scan of a lower dose")
@@ -160,9 +158,7 @@ def _measure(pred: PETSeries, reference: Reference) -> dict[str, float]:
     for name in dict.fromkeys(("full", reference.truth)):
         values[f"local_variance_ratio_{name}"] = local_variance_ratio(pred.suv, reference.images[name].suv)
     true = reference.images[reference.truth].suv
-    values["liver_bias_percent"] = (
-        np.nan if reference.liver is None else bias(pred.suv, true, mask=reference.liver)
-    )
+    values["liver_bias_percent"] = np.nan if reference.liver is None else bias(pred.suv, true, mask=reference.liver)
     spots = false_hot_spots(pred.suv, true, voxel_size=pred.voxel_size, mask=reference.body)
     values["n_false_hot_spots"] = float(len(spots))
     return values

@@ -9,7 +9,6 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline.benchmark.competitors import COMPETITORS
 from pipeline.benchmark.evaluation import Measurements
 from pipeline.benchmark.summary import lesions_in_class, summarise
 from pipeline.pet import PETError
@@ -37,7 +36,7 @@ class PSNRGain(_Strict):
 
     measures: tuple[Literal["psnr_full", "psnr_repeat", "psnr_noise_free"], ...] = Field(min_length=1)
     """What the PSNR is taken against."""
-    competitors: tuple[Literal["input", "gaussian", "nonlocal_means"], ...] = COMPETITORS
+    competitors: tuple[Literal["input", "gaussian", "nonlocal_means"], ...] = Field(min_length=1)
     """The methods to beat."""
     gain_db: dict[Factor, float]
     """Dose reduction factor -> least gain [dB]."""
@@ -141,17 +140,18 @@ def check_gate(
         lines.extend(_lesion_lines(demand, measurements.lesions, method))
     for factor, most in sorted(gate.false_hot_spots.items()):
         spots = _mean(scans, "n_false_hot_spots", method, factor)
-        demand_text = f"DRF {factor:g}, false hot spots per scan at most {most:g}"
-        lines.append(_not_measured(demand_text) if spots is None else GateLine(spots <= most, demand_text, f"{spots:g}"))
+        text = f"DRF {factor:g}, false hot spots per scan at most {most:g}"
+        lines.append(_not_measured(text) if spots is None else GateLine(spots <= most, text, f"{spots:.3g}"))
     if gate.style_swap_db is not None:
         lines.extend(_style_lines(gate.style_swap_db, style_swap))
     return lines
 
 
 def _psnr_lines(demand: PSNRGain, scans: pd.DataFrame, method: str) -> Iterator[GateLine]:
+    rivals = ", ".join(demand.competitors)
     for measure in demand.measures:
         for factor, least in sorted(demand.gain_db.items()):
-            text = f"DRF {factor:g}, {_NAMES[measure]} above the best of {', '.join(demand.competitors)}, >= {least:g} dB"
+            text = f"DRF {factor:g}, {_NAMES[measure]}, >= {least:g} dB above the best of {rivals}"
             own = _mean(scans, measure, method, factor)
             others: Mapping[str, float | None] = {n: _mean(scans, measure, n, factor) for n in demand.competitors}
             known = {name: value for name, value in others.items() if value is not None}
@@ -167,8 +167,10 @@ def _lesion_lines(demand: LesionBias, lesions: pd.DataFrame, method: str) -> Ite
     upper = float("inf") if demand.diameter_below_mm is None else demand.diameter_below_mm
     members = lesions_in_class(lesions, diameter_from=demand.diameter_from_mm, diameter_below=upper)
     n_lesions = len(members[["subject", "region"]].drop_duplicates())
-    size = f"{demand.diameter_from_mm:g} mm and more" if upper == float("inf") else (
-        f"{demand.diameter_from_mm:g} to {upper:g} mm"
+    size = (
+        f"{demand.diameter_from_mm:g} mm and more"
+        if upper == float("inf")
+        else (f"{demand.diameter_from_mm:g} to {upper:g} mm")
     )
     for factor, limit in sorted(demand.bias_percent.items()):
         for quantity in demand.quantities:

@@ -109,9 +109,7 @@ def _difference_tables(measurements: Measurements, methods: Sequence[str]) -> It
         yield _difference_table(measurements, method, methods[:1], f"{method} minus {methods[0]}")
 
 
-def _difference_table(
-    measurements: Measurements, method: str, others: Sequence[str], title: str
-) -> ResultTable:
+def _difference_table(measurements: Measurements, method: str, others: Sequence[str], title: str) -> ResultTable:
     rows, last = [], ""
     for difference in compare_methods(measurements, method, others):
         label, interval = COMPARED[difference.measure][0], difference.interval

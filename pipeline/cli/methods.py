@@ -13,21 +13,22 @@ from pipeline.cli.console import Bundle, Device, console, errors_in_one_line, pr
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.benchmark import Measurements, ReleaseGate, ResultTable
+    from pipeline.benchmark import Competitors, Measurements, ResultTable
     from pipeline.inference import Denoiser
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    cohort: Annotated[
-        list[Path] | None, typer.Argument(metavar="COHORT...", help="Folders of simulated subjects to measure on.")
-    ] = None,
     tuning: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder of other simulated subjects, repeatable: the filters are tuned on them. Required."),
+        list[Path], typer.Option(help="Folder of other simulated subjects, repeatable: the filters are tuned on them.")
+    ],
+    cohort: Annotated[
+        list[Path] | None, typer.Argument(metavar="COHORT", help="Folders of simulated subjects to measure on.")
     ] = None,
-    method: Annotated[list[str] | None, typer.Option(help="Method of the bundle, repeatable [unipet].")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Method of the bundle, repeatable; by default unipet.")
+    ] = None,
     scan: Annotated[
         Path | None, typer.Option(help="Measure on this real full-dose scan instead: DICOM folder, or NIfTI and JSON.")
     ] = None,
@@ -68,14 +69,12 @@ def evaluate(
             raise PETError("no cohort was given, expected a folder of simulated subjects, or --scan")
         elif low:
             raise PETError("--low was given without --scan, expected the full-dose scan that it belongs to")
-        if not tuning:
-            raise PETError("--tuning is missing, expected a folder of simulated subjects to tune the filters on")
         methods = {name: Denoiser.from_bundle(bundle, method=name, device=device) for name in names}
         if scan is not None:
             measurements, preface = _measured_scan(scan, low_scans, tuning, methods)
             swaps: dict[str, pd.DataFrame] = {}
         else:
-            measurements, swaps, preface = _measured_cohorts(cohort or [], tuning, methods, demands)
+            measurements, swaps, preface = _measured_cohorts(cohort or [], tuning, methods)
         tables = result_tables(measurements, names, style_swaps=swaps)
         lines = [] if demands is None else check_gate(demands, measurements, names[0], style_swap=swaps.get(names[0]))
         _write(measurements, tables, output=output, markdown=markdown, preface=preface)
@@ -92,7 +91,6 @@ def _measured_cohorts(
     cohorts: Sequence[Path],
     tuning: Sequence[Path],
     methods: "dict[str, Denoiser]",
-    gate: "ReleaseGate | None",
 ) -> "tuple[Measurements, dict[str, pd.DataFrame], str]":
     from pipeline.benchmark import (
         evaluate_methods,
@@ -128,3 +126,89 @@ def _measured_cohorts(
         }
     where = ", ".join(folder.name for folder in map(Path.resolve, cohorts))
     return measurements, swaps, f"{len(items)} subjects ({where}); {_chosen(competitors, len(tuning_items))}"
+
+
+def _measured_scan(
+    full: Path, low: dict[float, Path], tuning: Sequence[Path], methods: "dict[str, Denoiser]"
+) -> "tuple[Measurements, str]":
+    from pipeline.benchmark import evaluate_scan, subjects_of_cohorts, tune_competitors
+    from pipeline.data import dose_keys
+    from pipeline.pet import PETError, read_pet
+
+    tuning_items = subjects_of_cohorts(tuning)
+    if missing := set(low) - set(dose_keys(tuning_items[0]).values()):
+        raise PETError(
+            f"{tuning[0]}: has no DRF {', '.join(f'{f:g}' for f in sorted(missing))}, expected every dose of --low"
+        )
+    full_dose = read_pet(full)
+    scans = {factor: read_pet(path) for factor, path in low.items()}
+    with progress_bar() as progress:
+        task = progress.add_task("tuning", total=len(low))
+        competitors = tune_competitors(tuning_items, factors=list(low), on_dose=lambda key: progress.advance(task))
+        task = progress.add_task("measuring", total=len(low))
+        measurements = evaluate_scan(
+            full_dose, scans, methods, competitors=competitors, on_scan=lambda scan: progress.advance(task)
+        )
+    preface = "One real scan: its full-dose image takes the place of the truth, noise and all"
+    return measurements, f"{preface}; {_chosen(competitors, len(tuning_items))}"
+
+
+def _low_scans(stated: Sequence[str]) -> dict[float, Path]:
+    """Dose reduction factor -> scan, from DRF=SCAN."""
+    from pipeline.pet import PETError
+
+    scans: dict[float, Path] = {}
+    for text in stated:
+        factor, equals, path = text.partition("=")
+        try:
+            number = float(factor)
+        except ValueError:
+            number = 0.0
+        if not (equals and path and 1 < number < float("inf")):
+            raise PETError(
+                f"--low {text}: expected DRF=SCAN with a dose reduction factor above 1, such as 4=low.nii.gz"
+            )
+        if number in scans:
+            raise PETError(f"--low {text}: DRF {number:g} was given twice, expected one scan of each dose")
+        scans[number] = Path(path)
+    if not scans:
+        raise PETError("--scan was given without --low, expected its low-dose versions as DRF=SCAN")
+    return scans
+
+
+def _chosen(competitors: "Competitors", n_tuning: int) -> str:
+    chosen = ", ".join(
+        f"DRF {factor:g}: {width:g} mm, {competitors.nonlocal_means_strength[factor]:g}"
+        for factor, width in competitors.gaussian_fwhm.items()
+    )
+    return f"Gaussian width and strength of non-local means chosen on other subjects, {n_tuning} ({chosen})"
+
+
+def _write(
+    measurements: "Measurements",
+    tables: "Sequence[ResultTable]",
+    *,
+    output: Path | None,
+    markdown: Path | None,
+    preface: str,
+) -> None:
+    from pipeline.benchmark import as_markdown
+    from pipeline.evaluation import write_table
+    from pipeline.pet.atomic import replaced_file
+
+    if output is not None:
+        write_table(measurements.scans, output)
+        write_table(measurements.lesions, output.with_name(f"{output.stem}_lesions{output.suffix}"))
+    if markdown is not None:
+        with replaced_file(markdown) as temporary:
+            temporary.write_text(as_markdown(tables, preface=f"{preface}."), encoding="utf-8")
+
+
+def _as_rich(result: "ResultTable") -> Table:
+    # Escaped, for rich takes a unit in brackets for markup.
+    table = Table(title=escape(result.title), title_justify="left")
+    for i, name in enumerate(result.header):
+        table.add_column(escape(name), justify="left" if i < result.n_text_columns else "right")
+    for row in result.rows:
+        table.add_row(*(escape(cell) for cell in row))
+    return table

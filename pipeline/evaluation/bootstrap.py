@@ -57,7 +57,7 @@ def paired_bootstrap(
     Raises
     ------
     ValueError
-        Lengths differ, no pair is finite, or the level is out of range.
+        Lengths differ, finite pairs belong to fewer than two groups, or the level is out of range.
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if a.ndim != 1 or a.shape != b.shape or (groups is not None and len(groups) != len(a)):
@@ -65,14 +65,12 @@ def paired_bootstrap(
     if not 0 < level < 1:
         raise ValueError(f"paired_bootstrap: level must lie between 0 and 1, found {level}")
     finite = np.isfinite(a) & np.isfinite(b)
-    if not finite.any():
-        raise ValueError("paired_bootstrap: no pair of finite values")
     difference = (a - b)[finite]
-    names = range(len(a)) if groups is None else groups
-    numbers: dict[Hashable, int] = {}
-    member = np.array(
-        [numbers.setdefault(name, len(numbers)) for name, kept in zip(names, finite, strict=True) if kept]
-    )
+    names = [name for name, kept in zip(range(len(a)) if groups is None else groups, finite, strict=True) if kept]
+    number = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    if len(number) < 2:
+        raise ValueError("paired_bootstrap: finite pairs of two groups or more are needed")
+    member = np.array([number[name] for name in names])
     total, count = np.bincount(member, weights=difference), np.bincount(member)
     drawn = np.random.default_rng(seed).integers(0, len(total), size=(n_resamples, len(total)))
     means = total[drawn].sum(axis=1) / count[drawn].sum(axis=1)

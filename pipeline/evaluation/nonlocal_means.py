@@ -1,10 +1,12 @@
 """The second baseline a denoiser has to beat: non-local means, its strength chosen on other subjects."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.evaluation.gaussian import gaussian_filter_mm
 from pipeline.evaluation.image_quality import noise_sd, psnr
 from pipeline.evaluation.regions import body_mask
 
@@ -12,6 +14,7 @@ __all__ = ["best_nonlocal_means_strength", "nonlocal_means_filter"]
 
 _PATCH_SIZE = 5  # voxels a side
 _PATCH_DISTANCE = 3  # voxels to the farthest patch compared, so 7 x 7 x 7 patches
+_GIVEN_BACK_FWHM = 30.0  # [mm]
 
 
 def nonlocal_means_filter(suv: ArrayLike, *, strength: float, voxel_size: Sequence[float]) -> NDArray[np.float32]:
@@ -20,8 +23,13 @@ def nonlocal_means_filter(suv: ArrayLike, *, strength: float, voxel_size: Sequen
     The variance of a PET image rises with its uptake and non-local means wants it constant: the filter works on the
     square root, and its result is squared. Weights are exp(-d / h^2) with d the mean squared difference of patches of
     5 x 5 x 5 voxels within 7 x 7 x 7, and h = `strength` x noise of the square root, measured in the body of this
-    scan. On a simulated patient with 5 mm voxels the square root gave 1.4 dB more than SUV at a fourth of the dose,
-    patches of 5 voxels 0.5 to 1.0 dB more than of 3, and a search of 11 x 11 x 11 less at four times the cost.
+    scan. The square of a mean root is less than the mean, by the variance that was averaged away: it is given back as
+    the local mean, over a Gaussian of 30 mm, of what the filter took.
+
+    Everything was chosen for the highest PSNR, on 40 planes through the liver of a simulated patient with 5 mm voxels,
+    each with its best strength, at a fourth, a twentieth and a hundredth of the dose: without giving back 0.3, 1.3
+    and 3.2 dB less, and the liver 1, 5 and 23 % too low; on SUV itself about 1, 0.8 and 0.4 dB less; patches of 3 or
+    7 voxels and a search of 9 x 9 x 9 voxels no better anywhere.
 
     Parameters
     ----------
@@ -53,21 +61,26 @@ def nonlocal_means_filter(suv: ArrayLike, *, strength: float, voxel_size: Sequen
     smooth = denoise_nl_means(
         root, patch_size=_PATCH_SIZE, patch_distance=_PATCH_DISTANCE, h=strength * noise, fast_mode=True
     )
-    return (smooth**2).astype(np.float32)
+    smooth = smooth**2
+    return smooth + gaussian_filter_mm(volume - smooth, fwhm=_GIVEN_BACK_FWHM, voxel_size=voxel_size)
 
 
 def best_nonlocal_means_strength(
     pairs: Iterable[tuple[ArrayLike, ArrayLike, Sequence[float]]],
     *,
     data_range: float,
-    candidates: Sequence[float] = (0, 1, 1.5, 1.75, 2, 2.25, 2.5),
+    candidates: Sequence[float] = (0, 1, 1.5, 1.75, 2, 2.25, 2.5, 3, 3.5),
 ) -> float:
     """The strength with the highest mean PSNR over given subjects; give it others than it is then compared on.
+
+    The search climbs from the middle of the candidates: the curve has one peak, and a scan takes seconds.
 
     Parameters
     ----------
     pairs
-        (noisy SUV, reference SUV, voxel size [mm]) of each subject; read once, so a generator will do.
+        (noisy SUV, reference SUV, voxel size [mm]) of each subject. Give whole scans: of the middle third of the
+        planes the noise is up to 8 % less, and the strength that was best there cost 0.5 dB on the whole scan at a
+        hundredth of the dose.
     data_range
         Peak of the PSNR [g/mL].
     candidates
@@ -78,20 +91,20 @@ def best_nonlocal_means_strength(
     ValueError
         No pairs or no candidates.
     """
-    strengths = sorted(candidates)
-    scores = np.array(
-        [
-            [
-                psnr(
-                    nonlocal_means_filter(noisy, strength=strength, voxel_size=voxel_size),
-                    reference,
-                    data_range=data_range,
-                )
-                for strength in strengths
-            ]
-            for noisy, reference, voxel_size in pairs
-        ]
-    )
-    if scores.size == 0:
+    strengths, scans = sorted(candidates), list(pairs)
+    if not (strengths and scans):
         raise ValueError("best_nonlocal_means_strength: no pairs or no candidates to choose from")
-    return float(strengths[int(np.argmax(scores.mean(axis=0)))])
+
+    @cache
+    def score(i: int) -> float:
+        filtered = (
+            (nonlocal_means_filter(noisy, strength=strengths[i], voxel_size=voxel_size), reference)
+            for noisy, reference, voxel_size in scans
+        )
+        return float(np.mean([psnr(pred, reference, data_range=data_range) for pred, reference in filtered]))
+
+    best, previous = len(strengths) // 2, -1
+    while best != previous:
+        previous = best
+        best = max(range(max(best - 1, 0), min(best + 2, len(strengths))), key=score)
+    return float(strengths[best])

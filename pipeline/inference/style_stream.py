@@ -46,6 +46,9 @@ def stream_style(network: UniPET, x: Tensor, *, n_planes: int | None = None) -> 
     x = network.base.padded(x)
     source: Callable[[int, int], Tensor] = _ShallowFeatures(network.base, x)
     size = tuple(n // r for n in x.shape[2:])
+    if mask is not None:
+        missing = [n - m for n, m in zip(size, mask.shape[2:], strict=True)]
+        mask = F.pad(mask, [p for n in reversed(missing) for p in (0, n)])
     latents = []
     stages: list[EncoderStage] = list(network.san.stages)  # type: ignore[arg-type]
     for stage in stages:

@@ -6,6 +6,8 @@ from torch import Tensor
 
 __all__ = ["conv3d"]
 
+_MOST_CHANNELS = 64
+
 
 def conv3d(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, *, padding: tuple[int, int, int] = (0, 0, 0)
@@ -13,11 +15,13 @@ def conv3d(
     """Convolve x (B, in, X, Y, Z) with weight (out, in, k, k, k), zero-padded by so many voxels along X, Y, Z.
 
     Without gradients, on a CPU, a voxel's result is the same to the last bit whatever the extent of x, so that a
-    part can stand for the whole. Three things would break that:
+    part can stand for the whole. Four things would break that:
 
     - float32 leaves oneDNN for a matrix product where channels x X x Y of the input are 20480 or fewer, and the two
       sum in different orders. oneDNN is called by name instead; on small volumes it is also several times faster.
     - oneDNN has other kernels for other memory formats: the format is always channels last.
+    - A sum over many channels is cut into blocks that fit the cache beside the rest, so their number changes with the
+      extent. It is cut here instead, at every 64 channels.
     - float64 always is a matrix product, whose order of summation at its rim changes with its size. It is computed
       plane by plane: equal planes give equal results, however many there are. Parts that are cut along Y or Z are not
       covered by this; they differ by rounding.
@@ -27,15 +31,23 @@ def conv3d(
     """
     if torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
         return F.conv3d(x, weight, bias, padding=padding)
-    x = _channels_last(x)
-    weight = weight.contiguous(memory_format=torch.channels_last_3d)
-    if x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available():
-        return torch.mkldnn_convolution(x, weight, bias, padding, (1, 1, 1), (1, 1, 1), 1)
     if x.device.type == "cpu" and x.dtype == torch.float64:
         return _plane_by_plane(x, weight, bias, padding)
+    if x.device.type != "cpu" or x.shape[1] <= _MOST_CHANNELS:
+        return _convolved(x, weight, bias, padding)
+    parts = zip(x.split(_MOST_CHANNELS, dim=1), weight.split(_MOST_CHANNELS, dim=1), strict=True)
+    total = _convolved(*next(parts), bias, padding)
+    for part_of_x, part_of_weight in parts:
+        total += _convolved(part_of_x, part_of_weight, None, padding)
+    return total
+
+
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int, int]) -> Tensor:
     if x.shape[2] == 1 and padding[0]:
         x, padding = F.pad(x, (0, 0, 0, 0, padding[0], padding[0])), (0, *padding[1:])
-        return F.conv3d(_channels_last(x), weight, bias, padding=padding)
+    x, weight = _channels_last(x), weight.contiguous(memory_format=torch.channels_last_3d)
+    if x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+        return torch.mkldnn_convolution(x, weight, bias, padding, (1, 1, 1), (1, 1, 1), 1)
     return F.conv3d(x, weight, bias, padding=padding)
 
 

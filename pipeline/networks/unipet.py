@@ -5,6 +5,7 @@ from copy import deepcopy
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.networks.base_denoising import BaseDenoisingNetwork
@@ -186,10 +187,12 @@ class UniPET(nn.Module):
     def _pooled_latents(self, shallow: Tensor, x: Tensor) -> Tensor:
         if self.body_threshold is None:
             return self.san(shallow)
-        body = body_mask(self.base.padded(x), self.body_threshold).to(x.dtype)
+        body = body_mask(x, self.body_threshold).to(x.dtype)
         if self.base.resolution_factor > 1:
             body = halved(body)
-        return self.san(shallow, body)
+        # What the features were padded by is no part of the body.
+        missing = [n - m for n, m in zip(shallow.shape[2:], body.shape[2:], strict=True)]
+        return self.san(shallow, F.pad(body, [p for n in reversed(missing) for p in (0, n)]))
 
 
 def _zero_linear(in_features: int, out_features: int) -> nn.Linear:

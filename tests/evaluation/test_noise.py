@@ -110,8 +110,10 @@ def test_meters_on_the_simulated_test_data(repository):
         energy = [high_pass_energy(i.suv, voxel_size=i.voxel_size) for i in images.values()]
         noise = np.array([noise_meter(i.suv, voxel_size=i.voxel_size) for i in images.values()])
         assert (np.diff(energy) > 0).all()
-        # The published behaviour of the meter: 1.93, 3.0, 4.3, 6.9, 10.0 at dose reduction factors 4 to 100.
-        np.testing.assert_allclose(noise[1:] / noise[0], [1.93, 3.0, 4.3, 6.9, 10.0], rtol=0.15)
+        # The behaviour of the meter where it was found.
+        found = {2: 1.38, 4: 1.93, 10: 3.0, 20: 4.3, 50: 6.9, 100: 10.0}
+        expected = [found[factor] for factor in images if factor > 1]
+        np.testing.assert_allclose(noise[1:] / noise[0], expected, rtol=0.15)
 
 
 def test_the_published_medians_rise_and_stand_beside_the_measured_ones():

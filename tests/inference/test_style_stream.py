@@ -14,14 +14,23 @@ from pipeline.networks import UniPET
     shape=st.tuples(st.integers(1, 40), st.integers(1, 20), st.integers(1, 20)),
     n_planes=st.integers(1, 20),
     factor=st.sampled_from([1, 2]),
+    n_blocks=st.sampled_from([4, (1, 2, 1), (1, 0, 1, 1, 0)]),
     n_stages=st.integers(1, 4),
     threshold=st.sampled_from([None, 0.45, 100.0]),
     dtype=st.sampled_from([torch.float32, torch.float64]),
 )
-def test_style_equals_that_of_the_whole(randomised, volume, shape, n_planes, factor, n_stages, threshold, dtype):
+def test_style_equals_that_of_the_whole(
+    randomised, volume, shape, n_planes, factor, n_blocks, n_stages, threshold, dtype
+):
     network = randomised(
         UniPET(
-            8, 4, resolution_factor=factor, style_width=8, latent_size=6, n_stages=n_stages, body_threshold=threshold
+            8,
+            n_blocks,
+            resolution_factor=factor,
+            style_width=8,
+            latent_size=6,
+            n_stages=n_stages,
+            body_threshold=threshold,
         )
     ).to(dtype)
     x = volume(*shape).to(dtype)
@@ -43,3 +52,10 @@ def test_air_that_the_body_does_not_reach_is_left_out_of_the_work_and_not_of_the
     with torch.no_grad():
         whole = network.encode_style(x)
     torch.testing.assert_close(stream_style(network, x), whole, rtol=1e-12, atol=1e-14)
+
+
+def test_style_from_statistics_is_that_of_the_whole_scan(randomised, body):
+    x = body((30, 40, 44), (slice(3, 27), slice(3, 37), slice(3, 41)))
+    network = randomised(UniPET(8, (1, 1, 1), resolution_factor=2, style="statistics", style_width=8, latent_size=6))
+    assert torch.equal(stream_style(network, x), network.encode_style(x))
+    assert network.scan_statistics(x).isfinite().all()

@@ -1,0 +1,98 @@
+"""`unipet evaluate`: several cohorts, a real scan, a gate that closes, documents, and mistakes in one line."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+
+METHOD = ("--method", "identity")
+
+
+def evaluate(*arguments: object):
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def cohorts(tiny_cohort, tmp_path_factory) -> tuple[Path, Path, Path]:
+    """Two cohorts to measure on, of one subject each, and one for tuning."""
+    folder = tmp_path_factory.mktemp("cohorts")
+    for name, k in (("one", 0), ("two", 1), ("tuning", 1)):
+        shutil.copytree(tiny_cohort[k], folder / name / tiny_cohort[k].name)
+    return folder / "one", folder / "two", folder / "tuning"
+
+
+def test_several_cohorts_tables_and_files(cohorts, tmp_path):
+    one, two, tuning = cohorts
+    done = evaluate(
+        *(one, two, "--tuning", tuning, *METHOD),
+        *("--output", tmp_path / "rows.tsv", "--markdown", tmp_path / "tables.md"),
+    )
+    assert done.exit_code == 0, done.stderr
+    rows = pd.read_csv(tmp_path / "rows.tsv", sep="\t")
+    assert set(rows["subject"].str.split("/").str[0]) == {"one", "two"}
+    assert set(rows["method"]) == {"input", "gaussian", "nonlocal_means", "identity"}
+    lesions = pd.read_csv(tmp_path / "rows_lesions.tsv", sep="\t")
+    assert len(lesions) == 8 * len(lesions[["subject", "region"]].drop_duplicates())
+    text = (tmp_path / "tables.md").read_text()
+    assert text.startswith("2 subjects (one, two); Gaussian width")
+    # What stands in the document is the mean of what stands in the rows.
+    own = rows[rows["method"] == "identity"].groupby("dose_reduction_factor")["psnr_full"].mean()
+    assert f"| identity | {own[4]:.2f} | {own[20]:.2f} |" in text
+    for title in ("PSNR against full dose", "SUVpeak bias of lesions", "identity minus the best of input and filters"):
+        assert title in text
+        assert title in " ".join(done.stdout.split())
+
+
+def test_a_gate_that_is_missed_exits_1(cohorts, tmp_path):
+    gate = tmp_path / "gate.yaml"
+    demand = "psnr_gain: {measures: [psnr_full], competitors: [input], gain_db: {4: %s, 20: 0}}"
+    gate.write_text(demand % 0)
+    passed = evaluate(cohorts[0], "--tuning", cohorts[2], *METHOD, "--gate", gate)
+    assert passed.exit_code == 0, passed.stderr
+    assert "met     DRF 4, PSNR against full dose" in passed.stdout
+    assert "+0.00 dB over input" in passed.stdout
+    gate.write_text(demand % 1)
+    failed = evaluate(cohorts[0], "--tuning", cohorts[2], *METHOD, "--gate", gate)
+    assert failed.exit_code == 1
+    assert "MISSED  DRF 4" in failed.stdout
+    assert "1 of 2 demands missed by identity" in failed.stderr
+
+
+def test_a_real_scan_gives_the_same_tables(cohorts, tmp_path):
+    pet = next(cohorts[0].glob("sub-*")) / "pet"
+    full, low = (next(pet.glob(f"*rec-{dose}_pet.nii.gz")) for dose in ("full", "drf004"))
+    done = evaluate(
+        *("--scan", full, "--low", f"4={low}", "--tuning", cohorts[2], *METHOD), "--output", tmp_path / "rows.tsv"
+    )
+    assert done.exit_code == 0, done.stderr
+    assert "hot regions of the full-dose scan" in " ".join(done.stdout.split())
+    assert "noise-free" not in done.stdout
+    assert set(pd.read_csv(tmp_path / "rows.tsv", sep="\t")["dose_reduction_factor"]) == {4}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "no cohort was given"),
+        (("{one}", "--low", "4=x.nii.gz"), "--low was given without --scan"),
+        (("--scan", "x.nii.gz"), "--scan was given without --low"),
+        (("{one}", "--scan", "x.nii.gz", "--low", "4=y.nii.gz"), "expected it alone"),
+        (("--scan", "x.nii.gz", "--low", "four=y.nii.gz"), "--low four=y.nii.gz: expected DRF=SCAN"),
+        (("--scan", "x.nii.gz", "--low", "4=a", "--low", "4=b"), "DRF 4 was given twice"),
+        (("--scan", "x.nii.gz", "--low", "7=y.nii.gz"), "has no DRF 7, expected every dose of --low"),
+        (("{one}", "{one}"), "expected different cohorts"),
+        (("{one}", "{tuning}"), "expected other subjects for tuning"),
+        (("{one}", "--gate", "nowhere.yaml"), "nowhere.yaml: no such file"),
+        (("{one}", "--markdown", "nowhere/tables.md"), "nowhere/tables.md: folder"),
+    ],
+)
+def test_mistakes_end_in_one_line(cohorts, arguments, said):
+    names = {"one": cohorts[0], "tuning": cohorts[2]}
+    done = evaluate(*(a.format(**names) for a in arguments), "--tuning", cohorts[2], *METHOD)
+    assert done.exit_code == 1
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
