@@ -69,7 +69,7 @@ def best_nonlocal_means_strength(
     pairs: Iterable[tuple[ArrayLike, ArrayLike, Sequence[float]]],
     *,
     data_range: float,
-    candidates: Sequence[float] = (0, 1, 1.5, 1.75, 2, 2.25, 2.5, 3, 3.5),
+    candidates: Sequence[float] = (0, 1, 1.5, 1.75, 2, 2.25, 2.5, 3, 3.5, 4, 5),
 ) -> float:
     """The strength with the highest mean PSNR over given subjects; give it others than it is then compared on.
 

@@ -26,8 +26,8 @@ def lesion_profile(
 ) -> Tensor:
     """Ellipsoid of height 1 as a scanner shows it, shape (X, Y, Z).
 
-    The ellipsoid's edge is smoothed with the error function of a Gaussian, exact for a plane edge; a lesion smaller
-    than the Gaussian has the peak that a sphere of its volume has after smoothing, so that what is small is faint.
+    A sphere of radius R smoothed by a Gaussian has the closed form below; an ellipsoid is that of the sphere of its
+    volume along stretched axes. What is small comes out faint.
 
     Parameters
     ----------
@@ -36,16 +36,15 @@ def lesion_profile(
     fwhm
         Resolution of the scanner [voxel].
     """
-    sigma = fwhm / _FWHM_PER_SIGMA
-    axes = [(torch.arange(n, dtype=torch.float32) - c) / r for n, c, r in zip(shape, center, radii, strict=True)]
-    distance = (
-        axes[0][:, None, None].square() + axes[1][None, :, None].square() + axes[2][None, None, :].square()
-    ).sqrt()
-    radius = float(np.prod(radii)) ** (1 / 3)
-    edge = 0.5 * torch.erfc((distance - 1) * radius / (math.sqrt(2) * sigma))
-    u = radius / (math.sqrt(2) * sigma)
-    peak = math.erf(u) - 2 / math.sqrt(math.pi) * u * math.exp(-(u**2))  # of a sphere, smoothed, at its centre
-    return edge / edge.max() * peak
+    axes = [(torch.arange(n, dtype=torch.float64) - c) / r for n, c, r in zip(shape, center, radii, strict=True)]
+    distance = axes[0][:, None, None].square() + axes[1][None, :, None].square() + axes[2][None, None, :].square()
+    # In units of sqrt(2) sigma; not quite 0, where the form is 0 / 0.
+    unit = math.sqrt(2) * fwhm / _FWHM_PER_SIGMA
+    radius = float(np.prod(radii)) ** (1 / 3) / unit
+    r = (distance.sqrt() * radius).clamp_min(1e-4)
+    edges = (torch.erf(r + radius) - torch.erf(r - radius)) / 2
+    spread = ((-(r - radius).square()).exp() - (-(r + radius).square()).exp()) / (2 * math.sqrt(math.pi) * r)
+    return (edges - spread).float()
 
 
 def insert_lesion(
