@@ -41,3 +41,17 @@ def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     )
     folder = tmp_path_factory.mktemp("cohort")
     return simulate_cohort(folder, n_subjects=2, seed=11, scanner=scanner, dose_reduction_factors=(4, 20))
+
+
+@pytest.fixture(scope="session")
+def data(tiny_cohort: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Arguments of `monai.bundle run` that name data: a simulated subject to train on, and one to validate on."""
+    from pipeline.data import build_manifest
+
+    root = tiny_cohort[0].parent
+    manifest = build_manifest("simulated", root)
+    splits = ("train", "validation")
+    subjects = tuple(s.model_copy(update={"split": x}) for s, x in zip(manifest.subjects, splits, strict=True))
+    folder = tmp_path_factory.mktemp("data")
+    path = manifest.model_copy(update={"subjects": subjects}).write(folder / "manifest.yaml")
+    return ["--manifest", str(path), "--dataset_dir", str(root), "--store_dir", str(folder / "store"), "--jobs", "1"]

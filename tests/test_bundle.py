@@ -12,7 +12,6 @@ from monai.bundle import ConfigParser, verify_net_in_out
 from monai.bundle.workflows import ConfigWorkflow
 
 from pipeline import read_pet
-from pipeline.data import build_manifest
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +30,6 @@ def run_bundle(*arguments: str, cwd: Path) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module")
-def data(tiny_cohort, tmp_path_factory) -> list[str]:
-    """Arguments that name a data set of one subject for training and one for validation."""
-    root = tiny_cohort[0].parent
-    manifest = build_manifest("simulated", root)
-    splits = ("train", "validation")
-    subjects = tuple(s.model_copy(update={"split": x}) for s, x in zip(manifest.subjects, splits, strict=True))
-    folder = tmp_path_factory.mktemp("data")
-    path = manifest.model_copy(update={"subjects": subjects}).write(folder / "manifest.yaml")
-    return ["--manifest", str(path), "--dataset_dir", str(root), "--store_dir", str(folder / "store"), "--jobs", "1"]
 
 
 def training_arguments(bundle: Path, data: list[str], output: Path, *, max_epochs: int) -> list[str]:

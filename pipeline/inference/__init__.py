@@ -3,6 +3,7 @@
 from pipeline.inference.autocast import AutocastInferer, fast_dtype
 from pipeline.inference.bundle import find_bundle, load_weights, sha256_of
 from pipeline.inference.denoiser import Denoiser, method_names
+from pipeline.inference.pending import PendingScans
 from pipeline.inference.plan import Plan, make_plan
 from pipeline.inference.plane_stream import stream
 from pipeline.inference.progress import Progress, print_progress
@@ -14,6 +15,7 @@ from pipeline.inference.windows import WindowInferer
 __all__ = [
     "AutocastInferer",
     "Denoiser",
+    "PendingScans",
     "Plan",
     "Progress",
     "ResamplingInferer",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -137,9 +138,9 @@ def _layer_voxels(slabs: Sequence[Slab], stages: Sequence[Stage], thickness: int
     # Per level twice the channels in a quarter of the plane. Kept planes of every convolution, and what waits beside a
     # deeper level; two input buffers, an output and its predecessor for the one that runs.
     kept = sum(KEPT_PLANES * largest // 2**stage.level for stage in stages if stage.weight)
-    waiting = sum(
-        (2 * up.lag - down.lag + thickness // 2**down.level) * largest // 2**down.level for down, up in _crossings(stages)
-    )
+    waiting = 0
+    for down, up in _crossings(stages):
+        waiting += (2 * up.lag - down.lag + thickness // 2**down.level) * largest // 2**down.level
     return kept + waiting + 4 * (thickness + KEPT_PLANES + 1) * largest
 
 
@@ -147,7 +148,7 @@ def _crossings(stages: Sequence[Stage]) -> list[tuple[Stage, Stage]]:
     """Stages that lead to a deeper level, each with the one that leads back."""
     opened: list[Stage] = []
     pairs = []
-    for stage, after in zip(stages, stages[1:], strict=False):
+    for stage, after in pairwise(stages):
         if after.level > stage.level:
             opened.append(stage)
         elif after.level < stage.level:

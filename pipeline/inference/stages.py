@@ -13,7 +13,7 @@ class Stage:
     """A layer that is fed planes: a 3x3x3 convolution, or what leads between levels."""
 
     lag: int
-    """Planes of its level by which it is behind the slab: of a slab start to stop it is fed start - lag to stop - lag."""
+    """Planes of its level by which it is behind: of a slab start to stop it is fed start - lag to stop - lag."""
     level: int = 0
     """0 is the working resolution; every level has half the resolution of the one before."""
     weight: int = 1

@@ -9,6 +9,7 @@ from pipeline.training.resumable_loader import ResumableLoader, SeededDataset
 from pipeline.training.scan_statistics import ScanStatisticsd, measure_statistics
 from pipeline.training.schedule import WarmupCosine
 from pipeline.training.tensorboard_log import TensorBoardLog
+from pipeline.training.time_limit import TimeLimit
 from pipeline.training.unipet_trainer import UniPETTrainer
 from pipeline.training.validation_picture import ValidationPicture
 from pipeline.training.weight_average import WeightAverage
@@ -21,6 +22,7 @@ __all__ = [
     "ScanStatisticsd",
     "SeededDataset",
     "TensorBoardLog",
+    "TimeLimit",
     "UniPETTrainer",
     "ValidationPicture",
     "WarmupCosine",

@@ -3,7 +3,14 @@
 from pipeline.transforms.lesion_insertion import RandInsertLesiond
 from pipeline.transforms.load import LoadPETd, pet_to_tensor
 from pipeline.transforms.noise_insertion import RandInsertNoised, slab_margin
-from pipeline.transforms.save import SavePETd, scan_name, tensor_to_pet, write_denoised, write_derived
+from pipeline.transforms.save import (
+    SavePETd,
+    denoised_name,
+    scan_name,
+    tensor_to_pet,
+    write_denoised,
+    write_derived,
+)
 from pipeline.transforms.scale import RandScaleUptaked, ScaleSUVd, scale_suv, unscale_suv
 
 __all__ = [
@@ -13,6 +20,7 @@ __all__ = [
     "RandScaleUptaked",
     "SavePETd",
     "ScaleSUVd",
+    "denoised_name",
     "pet_to_tensor",
     "scale_suv",
     "scan_name",

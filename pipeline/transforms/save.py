@@ -16,7 +16,7 @@ from pipeline.pet import DicomOptions, PETError, PETSeries, read_pet, write_dico
 from pipeline.pet.suv import stored_header, suvbw_factor_of
 from pipeline.transforms.scale import unscale_suv
 
-__all__ = ["SavePETd", "scan_name", "tensor_to_pet", "write_denoised", "write_derived"]
+__all__ = ["SavePETd", "denoised_name", "scan_name", "tensor_to_pet", "write_denoised", "write_derived"]
 
 _BIDS_NAME = re.compile(r"(sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9]+)*)_pet\.nii(?:\.gz)?$")
 
@@ -41,6 +41,11 @@ def scan_name(series: PETSeries) -> str:
     return "pet-" + hashlib.sha256(series.suv.tobytes()).hexdigest()[:8]
 
 
+def denoised_name(name: str) -> str:
+    """File name of the denoised volume of a scan, see `scan_name`."""
+    return f"{name}_desc-denoised_pet.nii.gz"
+
+
 def write_derived(
     series: PETSeries,
     image: str | Path,
@@ -58,13 +63,16 @@ def write_derived(
     result then says why no DICOM was written; it is None if it was.
     """
     options = options or DicomOptions()
-    write_nifti(series, image, extra=extra)
+    why_not = None
     try:
         suvbw_factor_of(stored_header(series.header, units=options.units))
     except PETError as error:
-        return f"no reader could compute SUV from it: {error}"
-    write_dicom_series(series, dicom_folder, description=description, derivation=derivation, options=options)
-    return None
+        why_not = f"no reader could compute SUV from it: {error}"
+    if why_not is None:
+        write_dicom_series(series, dicom_folder, description=description, derivation=derivation, options=options)
+    # Last: where it is, everything is.
+    write_nifti(series, image, extra=extra)
+    return why_not
 
 
 def write_denoised(
@@ -79,7 +87,7 @@ def write_denoised(
     """Write a denoised series as ``NAME_desc-denoised_pet.nii.gz`` and DICOM into a folder; see `write_derived`."""
     return write_derived(
         series,
-        Path(folder) / f"{name}_desc-denoised_pet.nii.gz",
+        Path(folder) / denoised_name(name),
         Path(folder) / dicom_folder,
         description=f"Denoised PET ({method})",
         derivation=f"Denoised by unipet_3d {__version__}, method {method}",

@@ -11,9 +11,8 @@ from pipeline.training.progress import progress_rows
 
 
 @pytest.mark.slow
-def test_torchrun_with_two_processes_trains_writes_once_and_resumes(repository, tiny_cohort, tmp_path):
+def test_torchrun_with_two_processes_trains_writes_once_and_resumes(repository, data, tmp_path):
     configs = repository / "bundles" / "unipet_3d" / "configs"
-    subjects = [str(folder) for folder in tiny_cohort]
 
     def train(max_epochs: int) -> str:
         done = subprocess.run(
@@ -22,8 +21,8 @@ def test_torchrun_with_two_processes_trains_writes_once_and_resumes(repository, 
                 *("-m", "monai.bundle", "run", "training"),
                 *("--config_file", str([str(configs / f"{name}.yaml") for name in ("train", "multi_gpu")])),
                 *("--output_dir", str(tmp_path)),
-                *("--train_folders", str(subjects)),
-                *("--cohorts#validation", str(subjects)),
+                *data,
+                *("--n_patches", "8"),
                 *("--batch_size", "4"),
                 *("--patch_size", "[32,32,32]"),
                 *("--network_def#channels", "8"),

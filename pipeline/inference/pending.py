@@ -1,0 +1,51 @@
+"""Which scans of a folder are still to be denoised; one that cannot be read does not stop the others."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.pet import PETError, read_pet
+from pipeline.transforms import denoised_name, scan_name
+
+__all__ = ["PendingScans"]
+
+logger = logging.getLogger(__name__)
+
+
+class PendingScans(list[dict[str, str]]):
+    """Items ``{"image": path}`` of the scans that can be read and whose result is not there yet.
+
+    Parameters
+    ----------
+    paths
+        Scans. Each is read once to see whether it can be.
+    output_dir
+        Where results go. What is there already is kept, so that an interrupted run goes on.
+    """
+
+    def __init__(self, paths: Iterable[str | Path], output_dir: str | Path) -> None:
+        super().__init__()
+        self.refused: list[str] = []
+        """Why scans were left out, a line for each."""
+        for path in paths:
+            try:
+                name = scan_name(read_pet(path))
+            except PETError as error:
+                self.refused.append(str(error))
+                logger.warning("left out: %s", error)
+                continue
+            if (Path(output_dir) / denoised_name(name)).exists():
+                logger.info("%s: %s is there already", path, denoised_name(name))
+            else:
+                self.append({"image": str(path)})
+
+    def exit_if_refused(self) -> None:
+        """End the program with a line and exit code 1 if a scan was refused; to be called when the others are done.
+
+        Raises
+        ------
+        SystemExit
+            Which MONAI hands on, where it would wrap any other error in a page of its own.
+        """
+        if self.refused:
+            raise SystemExit(f"{len(self.refused)} scans were left out, the first because of: {self.refused[0]}")
