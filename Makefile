@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test test-all lint weights evaluate clean
+.PHONY: demo test test-all lint weights gpu evaluate clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -30,8 +30,16 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 # The recipe of the shipped weights: simulates its data, trains both stages, resumes where it was stopped.
+# OUT=folder puts checkpoints, curves and weights elsewhere than bundles/unipet_3d/runs.
 weights: $(VENV)/.installed
-	$(BIN)/python -m monai.bundle run training --config_file bundles/unipet_3d/configs/train.yaml
+	$(BIN)/unipet train $(if $(OUT),--output $(OUT))
+
+# The same on a GPU, data included, in pieces of less than nine minutes: call it until it says that it has finished.
+# Nothing is downloaded or installed: it runs in this folder's environment, or that of PYTHON where there is none.
+# OUT=folder says where everything goes; GPU_OPTIONS are those of benchmarks/gpu.py.
+gpu:
+	PYTHONPATH=. $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu.py --out $(or $(OUT),gpu) \
+		--config bundles/unipet_3d/configs/gpu.yaml $(GPU_OPTIONS)
 
 # The table of the model card, on subjects that neither training nor tuning saw.
 evaluate: $(VENV)/.installed

@@ -26,7 +26,7 @@ ALLOWED = {
     "report": {"evaluation", "pet"},
     "benchmark": {"data", "evaluation", "inference", "pet", "simulation", "transforms"},
     "workflow": {"data", "evaluation", "inference", "pet", "report", "simulation", "transforms"},
-    "cli": {"benchmark", "data", "evaluation", "inference", "pet", "simulation", "workflow"},
+    "cli": {"benchmark", "data", "evaluation", "inference", "pet", "simulation", "training", "workflow"},
 }
 
 

@@ -11,6 +11,7 @@ from pipeline.cli.data import manifest, prepare
 from pipeline.cli.methods import evaluate
 from pipeline.cli.scans import denoise, suv
 from pipeline.cli.simulation import insert_noise, simulate
+from pipeline.cli.training import train
 
 __all__ = ["app", "main"]
 
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (denoise, suv, simulate, insert_noise, prepare, evaluate):
+for command in (denoise, suv, simulate, insert_noise, prepare, train, evaluate):
     app.command()(command)
 app.add_typer(manifest, name="manifest")
 

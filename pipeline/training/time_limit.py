@@ -46,14 +46,14 @@ class TimeLimit:
     Raises
     ------
     PETError
-        If the limit is not above 0.
+        If the limit is not a number above 0.
     """
 
     def __init__(
         self, seconds: float | None, checkpoint: Checkpoint, *, started: float | None = None, stage: str = "training"
     ) -> None:
-        if seconds is not None and not seconds > 0:
-            raise PETError(f"time limit is {seconds} s, expected more than 0, or none")
+        if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
+            raise PETError(f"time limit is {seconds!r}, expected more than 0 seconds, or none")
         self.seconds = seconds
         self.checkpoint = checkpoint
         self.started = time.monotonic() if started is None else started

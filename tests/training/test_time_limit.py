@@ -104,5 +104,5 @@ def test_without_a_limit_nothing_is_attached(tmp_path, clock):
 
 @pytest.mark.parametrize("seconds", [0, -1, math.nan])
 def test_a_limit_is_positive(tmp_path, seconds):
-    with pytest.raises(PETError, match="expected more than 0"):
+    with pytest.raises(PETError, match="expected more than 0 seconds"):
         limited_training(tmp_path, seconds)

@@ -1,0 +1,27 @@
+"""One store for several processes: prepared by the first, opened by all."""
+
+from pathlib import Path
+
+from torch import distributed
+
+from pipeline.data import Store, prepared_store
+from pipeline.training.processes import is_main_process, world_size
+
+__all__ = ["shared_store"]
+
+
+def shared_store(manifest: str | Path, store: str | Path, *, root: str | Path, jobs: int = 1) -> Store:
+    """Let the first process bring a store up to date as :func:`~pipeline.data.prepared_store` does; open it in all.
+
+    Every process must call this. The others wait as long as their process group lets them, so simulate before.
+
+    Raises
+    ------
+    PETError
+        In the first process: if the store cannot be prepared.
+    """
+    if is_main_process():
+        prepared = prepared_store(manifest, store, root=root, jobs=jobs)
+    if world_size() > 1:
+        distributed.barrier()
+    return prepared if is_main_process() else Store.open(store)

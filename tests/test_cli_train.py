@@ -1,0 +1,228 @@
+"""`unipet train`: what it refuses before it starts, and that it then trains, stops in time, and goes on."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.data import Manifest
+from pipeline.pet import PETError
+from pipeline.training import checked_config, parse_setting
+
+TINY = [
+    *("--set", "n_patches=8"),
+    *("--set", "network_def#channels=8"),
+    *("--set", "network_def#n_blocks=4"),
+    *("--set", "pretrain#max_epochs=1"),
+    *("--set", "train#max_epochs=1"),
+    *("--set", "train#trainer#critic_warmup=1"),
+]
+
+
+@pytest.fixture
+def settings(data):
+    """The tiny data set as options of the command."""
+    pairs = zip(data[::2], data[1::2], strict=True)
+    return [argument for key, value in pairs for argument in ("--set", f"{key.removeprefix('--')}={value}")]
+
+
+@pytest.fixture
+def overlay(tmp_path):
+    def write(text):
+        path = tmp_path / "overlay.yaml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def refused(*arguments):
+    """The one line with which the command ends before it trains."""
+    done = CliRunner().invoke(app, ["train", *map(str, arguments)])
+    assert done.exit_code == 1, done.output
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("unipet: ")
+    assert "Epoch" not in done.stdout
+    return lines[0]
+
+
+def as_a_user(*arguments):
+    return subprocess.run(
+        [sys.executable, "-c", "from pipeline.cli import main; main()", "train", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("lrr=1e-3", "--set: unknown key lrr, did you mean pretrain#optimizer#lr?"),
+        ("train#max_epoch=3", "--set: unknown key train#max_epoch, did you mean train#max_epochs?"),
+        ("train::max_epoch=3", "--set: unknown key train#max_epoch, did you mean train#max_epochs?"),
+        ("network_def#chanels=8", "--set: unknown key network_def#chanels, did you mean network_def#channels?"),
+        ("train#trainer#style_wait=0", "did you mean train#trainer#style_weight?"),
+        ("seed#first=1", "--set: unknown key seed#first"),
+        ("patches#augmentation#99=null", "--set: unknown key patches#augmentation#99"),
+        ("train#max_epochs=many", "train#max_epochs is 'many' (text), expected a whole number such as 30"),
+        ("train#max_epochs=2.5", "train#max_epochs is 2.5 (a number), expected a whole number such as 30"),
+        ("seed=true", "seed is True (true or false), expected a whole number"),
+        ("batch_size=[4]", "batch_size is [4] (a list), expected a whole number such as 4"),
+        ("patch_size=[32, 32, big]", "patch_size has 'big' (text) in it, expected a whole number"),
+        ("train#trainer#style_weight=no", "style_weight is False (true or false), expected a number"),
+        ("train={max_epochs: 3}", "train would lose "),
+        ("network_def={channels: 8}", "network_def has no _target_"),
+        ("network_def={_target_: pipeline.networks.UniPET, chanels: 8}", "no argument chanels, did you mean channels?"),
+        ("val_interval=$@n_patchs * 2", "refers to @n_patchs, which does not exist, did you mean n_patches?"),
+        ("network_def#_target_=pipeline.networks.UniPat", "Cannot locate class or function path"),
+        ("device=tpu", "device is 'tpu', expected one of this machine"),
+        ("manifest=/nowhere/mine.yaml", "/nowhere/mine.yaml: "),
+        ("time_limit=soon", "time limit is 'soon', expected more than 0 seconds"),
+        ("train#max_epochs", "--set train#max_epochs: expected key=value"),
+        ("batch_size=[4", "--set batch_size=[4: the value is not YAML"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(settings, tmp_path, setting, said):
+    own = setting.partition("=")[0]
+    kept = [x for pair in zip(settings[::2], settings[1::2], strict=True) if not pair[1].startswith(own) for x in pair]
+    assert said in refused(*kept, *TINY[:6], "--output", tmp_path / "runs", "--set", setting)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seed: 1\nseed: 2\n", "key 'seed' stands twice"),
+        ("train#max_epochs: 3\ntrain::max_epochs: 4\n", "train#max_epochs stands twice, expected every key once"),
+        ("n_pathces: 4\n", "unknown key n_pathces, did you mean n_patches?"),
+        ("pretrain#optimizer#lr: 1e-4\n", "expected a number such as 0.002 (YAML takes 1e-4 for text: write 1.0e-4)"),
+        ("+patches#augmentation: {}\n", "+patches#augmentation is {} (a section), expected a list to extend one"),
+        ("- seed\n", "holds a list, expected keys with values"),
+        ("seed: [1\n", "not YAML"),
+    ],
+)
+def test_a_wrong_overlay_is_one_line_that_names_it(overlay, text, said):
+    line = refused("--config", overlay(text))
+    assert "overlay.yaml: " in line
+    assert said in line
+
+
+def test_a_setting_is_given_once():
+    assert "--set: seed stands twice" in refused("--set", "seed=1", "--set", "seed=2")
+
+
+def test_missing_data_is_one_line(settings, data, tmp_path):
+    manifest = Manifest.from_file(data[1])
+    others = [
+        x for pair in zip(settings[::2], settings[1::2], strict=True) if "dataset_dir" not in pair[1] for x in pair
+    ]
+    line = refused(*others, "--set", f"dataset_dir={tmp_path / 'gone'}", "--output", tmp_path / "runs")
+    assert line.startswith(f"unipet: {tmp_path / 'gone'}: no such folder, expected dataset_dir")
+
+    only = manifest.model_copy(update={"subjects": manifest.subjects[:1]}).write(tmp_path / "one.yaml")
+    others = [x for pair in zip(settings[::2], settings[1::2], strict=True) if "manifest" not in pair[1] for x in pair]
+    line = refused(*others, "--set", f"manifest={only}", "--output", tmp_path / "runs")
+    assert line.endswith("one.yaml: has no subject of split validation, expected at least one")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_output_that_cannot_be_written_is_one_line(settings, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file", tmp_path / "file" / "runs"):
+        assert refused(*settings, "--output", folder).startswith(f"unipet: {folder}: cannot be written")
+
+
+def test_a_folder_that_is_no_bundle_is_one_line(tmp_path):
+    assert f"{tmp_path}/configs/train.yaml" in refused("--bundle", tmp_path)
+
+
+def test_what_a_component_refuses_is_one_line_too(settings, tmp_path):
+    line = refused(*settings, *TINY[:6], "--output", tmp_path / "runs", "--set", "network_def#style=vague")
+    assert "style must be 'convolutional' or 'statistics', got 'vague'" in line
+
+
+def test_mistakes_end_without_traceback_for_a_user(tmp_path):
+    done = as_a_user("--set", "lrr=1e-3")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "unipet: --set: unknown key lrr, did you mean pretrain#optimizer#lr?\n"
+
+
+def test_it_trains_stops_in_time_and_goes_on(settings, repository, tmp_path):
+    arguments = [*settings, *TINY, "--output", tmp_path / "runs"]
+    stopped = as_a_user(*arguments, "--time-limit", "0.001")
+    assert stopped.returncode == 0, stopped.stderr
+    assert "not finished, iterations: pretrain 0/2, train 0/2" in stopped.stdout
+    assert not (tmp_path / "runs" / "model.pt").exists()
+
+    done = as_a_user(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "unipet: finished, iterations: pretrain 2/2, train 2/2" in done.stdout
+
+    # In pieces or not, by this command or by MONAI's: the same weights.
+    pairs = [argument.split("=", 1) for argument in [*settings, *TINY][1::2]]
+    monai = subprocess.run(
+        [
+            *(sys.executable, "-m", "monai.bundle", "run", "training"),
+            *("--config_file", repository / "bundles" / "unipet_3d" / "configs" / "train.yaml"),
+            *("--output_dir", tmp_path / "monai"),
+            *(word for key, value in pairs for word in (f"--{key}", value)),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert monai.returncode == 0, monai.stderr
+    ours, theirs = (torch.load(tmp_path / name / "model.pt", weights_only=True) for name in ("runs", "monai"))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_overlays_of_the_bundle_are_right(repository):
+    configs = repository / "bundles" / "unipet_3d" / "configs"
+    overlays = [
+        *(configs / f"{name}.yaml" for name in ("multi_gpu", "gpu", "evaluate")),
+        *configs.glob("variants/*.yaml"),
+    ]
+    assert len(overlays) > 3
+    for path in overlays:
+        merged = checked_config(configs / "train.yaml", [path])
+        own = yaml.safe_load(path.read_text())
+        assert all(merged[key] == value for key, value in own.items() if "#" not in key)
+
+
+def test_merging_is_that_of_monai(repository, tmp_path):
+    from monai.bundle import ConfigParser
+
+    base = repository / "bundles" / "unipet_3d" / "configs" / "train.yaml"
+    path = tmp_path / "overlay.yaml"
+    path.write_text(
+        "helper: {factor: 3}\n"
+        "n_patches: $100 * @helper#factor\n"
+        "train::max_epochs: 7\n"
+        "patches#augmentation#1#prob: 0.25\n"
+        "+train#records: ['@train#average']\n"
+        "network_def#n_stages: 3\n"
+        "train#trainer#region_threshold: null\n"
+    )
+    assert checked_config(base, [path]) == ConfigParser.load_config_files([str(base), str(path)])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("a=1e-4", 1e-4), ("a=3", 3), ("a=[1, 2]", [1, 2]), ("a=b=c", "b=c"), ("a=", None), ("a=$@b", "$@b")],
+)
+def test_settings_are_yaml_and_numbers(text, value):
+    assert parse_setting(text) == ("a", value)
+    assert type(parse_setting(text)[1]) is type(value)
+
+
+def test_a_new_key_that_nothing_reads_is_unknown(repository):
+    base = repository / "bundles" / "unipet_3d" / "configs" / "train.yaml"
+    with pytest.raises(PETError, match="unknown key my_factor"):
+        checked_config(base, settings=[("my_factor", 3)])
+    assert checked_config(base, settings=[("my_factor", 3), ("n_patches", "$@my_factor")])["my_factor"] == 3
