@@ -138,7 +138,10 @@ def test_an_output_that_cannot_be_written_is_one_line(settings, tmp_path):
 
 
 def test_a_folder_that_is_no_bundle_is_one_line(tmp_path):
-    assert f"{tmp_path}/configs/train.yaml" in refused("--bundle", tmp_path)
+    assert f"{tmp_path}/configs/train.yaml: " in refused("--bundle", tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "train.yaml").write_text("bundle_root: .\ntraining: []\n")
+    assert "has no manifest, dataset_dir, " in refused("--bundle", tmp_path)
 
 
 def test_what_a_component_refuses_is_one_line_too(settings, tmp_path):

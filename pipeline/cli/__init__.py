@@ -28,8 +28,10 @@ app.add_typer(manifest, name="manifest")
 
 def main() -> None:
     """Entry point of the console script."""
-    # Batch systems and containers end jobs with SIGTERM: leave through the stack, which removes what is half written.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Batch systems end jobs with SIGTERM, a closed terminal with SIGHUP: leave through the stack, which removes what is
+    # half written.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda n, _: sys.exit(128 + n))
     app()
 
 

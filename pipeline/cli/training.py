@@ -22,7 +22,7 @@ def train(
         Path | None, typer.Option(metavar="DIR", help="Folder of checkpoints, curves, weights; an earlier run goes on.")
     ] = None,
     time_limit: Annotated[
-        float | None, typer.Option(help="Save and end after this time [s]; run again to go on.")
+        float | None, typer.Option(help="Save and end after this many seconds; run again to go on.")
     ] = None,
 ) -> None:
     """Train both stages of a bundle; check configuration, data and output before the first minute is spent.

@@ -126,9 +126,12 @@ def method_names(bundle: str | Path) -> list[str]:
 
 def _available(device: str | torch.device) -> torch.device:
     try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:  # which of them depends on how torch was built
-        raise PETError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
+        found = torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # which depends on how torch was built
+        raise PETError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0][:200]}") from error
+    if found.type not in ("cpu", "cuda"):
+        raise PETError(f"device {str(device)!r} cannot be used, expected cpu or cuda")
+    return found
 
 
 @contextmanager

@@ -7,7 +7,10 @@ import torch
 __all__ = ["available_memory", "is_out_of_memory", "release_memory"]
 
 _MEMINFO = Path("/proc/meminfo")
-_GROUP = Path("/sys/fs/cgroup")
+_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
+# What torch and oneDNN say on a CPU when an allocation fails; the second has no other cause for a shape that ran before.
+_SAYINGS = ("can't allocate memory", "could not create a primitive", "could not create a memory object")
 
 
 def available_memory(device: torch.device | str) -> int | None:
@@ -16,15 +19,15 @@ def available_memory(device: torch.device | str) -> int | None:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    amounts = [amount for amount in (_of_machine(), _of_group()) if amount is not None]
+    amounts = [amount for amount in (_of_machine(), *map(_of_group, _group_folders())) if amount is not None]
     return min(amounts, default=None)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory could not be had; torch has three ways to say so."""
+    """Whether an error says that memory could not be had; there are several ways to say so."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(saying in str(error) for saying in _SAYINGS)
 
 
 def release_memory(device: torch.device | str) -> None:
@@ -42,15 +45,34 @@ def _of_machine() -> int | None:
     return int(found[0][1]) * 1024 if found else None
 
 
-def _of_group() -> int | None:
-    """What the container may still take; its cached files do not count, they give way."""
+def _group_folders() -> list[Path]:
+    """Control groups that this process is in, and all that these are in: each may have a limit of its own."""
     try:
-        limit = (_GROUP / "memory.max").read_text(encoding="ascii").strip()
-        used = int((_GROUP / "memory.current").read_text(encoding="ascii"))
-        statistics = (_GROUP / "memory.stat").read_text(encoding="ascii").split()
-    except (OSError, ValueError):  # no such limit
+        lines = _OWN_GROUPS.read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return []
+    folders = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):  # version 2, version 1
+            root = _GROUPS / controllers
+            own = root / path.lstrip("/")
+            # In a container the path may be that of the host; the root is then the container's own.
+            folders += [own, *(folder for folder in own.parents if folder == root or root in folder.parents)]
+    return list(dict.fromkeys([*folders, _GROUPS]))
+
+
+def _of_group(folder: Path) -> int | None:
+    """What a control group may still take; its cached files do not count, they give way."""
+    is_first_version = (folder / "memory.limit_in_bytes").is_file()
+    names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if is_first_version else ("memory.max", "memory.current")
+    try:
+        limit, used = ((folder / name).read_text(encoding="ascii").strip() for name in names)
+        statistics = (folder / "memory.stat").read_text(encoding="ascii").split()
+    except OSError:  # no such limit
         return None
     if limit == "max":
         return None
     pairs = dict(zip(statistics[::2], statistics[1::2], strict=False))
-    return max(int(limit) - used + int(pairs.get("inactive_file", 0)), 0)
+    cached = pairs.get("total_inactive_file", pairs.get("inactive_file", 0))
+    return max(int(limit) - int(used) + int(cached), 0)

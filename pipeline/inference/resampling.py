@@ -1,7 +1,7 @@
 """A network at the voxel size it was trained at, on scans of any other."""
 
 from collections.abc import Callable, Sequence
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import Tensor
 
-from pipeline.inference.scan_check import name_of_scan
+from pipeline.inference.scan_check import check_finite, check_shape, name_of_scan
 from pipeline.pet import PETError
 
 __all__ = ["ResamplingInferer", "resample"]
@@ -48,7 +48,7 @@ class ResamplingInferer(Inferer):
     def __init__(
         self, inferer: Inferer, voxel_size: Sequence[float], *, tolerance: float = 1.6, refine: bool = True
     ) -> None:
-        if len(voxel_size) != 3 or min(voxel_size) <= 0 or tolerance < 1:
+        if len(voxel_size) != 3 or not all(0 < size < inf for size in voxel_size) or not 1 <= tolerance < inf:
             raise ValueError(
                 f"voxel_size {tuple(voxel_size)}, tolerance {tolerance}: expected three above 0, 1 or more"
             )
@@ -64,8 +64,9 @@ class ResamplingInferer(Inferer):
         Raises
         ------
         PETError
-            If the inputs carry no affine, so that their voxel size is not known.
+            If the inputs carry no affine with a voxel size, or a voxel is NaN or infinite.
         """
+        check_shape(inputs)
         if not isinstance(inputs, MetaTensor):
             raise PETError(f"{name_of_scan(inputs, 0)}: no affine, the voxel size is unknown")
         affines = inputs.affine.expand(len(inputs), 4, 4)
@@ -74,6 +75,9 @@ class ResamplingInferer(Inferer):
             meta = {"filename_or_obj": name_of_scan(inputs, i)}
             scan = MetaTensor(inputs.as_tensor()[i : i + 1], affine=affines[i], meta=meta)
             size = tuple(float(s) for s in affines[i][:3, :3].norm(dim=0))
+            if not all(0 < s < inf for s in size):
+                raise PETError(f"{meta['filename_or_obj']}: affine has voxels of {size} mm, expected a size above 0")
+            check_finite(scan.as_tensor(), meta["filename_or_obj"])
             results.append(self._one_scan(scan, size, network, *args, **kwargs))
         return torch.cat(results)
 

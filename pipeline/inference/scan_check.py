@@ -1,12 +1,14 @@
 """What every inferer asks of a scan before it starts, and what it calls the scan in a message."""
 
+import math
+
 import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
 from pipeline.pet import PETError
 
-__all__ = ["check_finite", "name_of_scan"]
+__all__ = ["check_body_threshold", "check_finite", "check_shape", "name_of_scan"]
 
 
 def name_of_scan(inputs: Tensor, index: int) -> str:
@@ -15,6 +17,33 @@ def name_of_scan(inputs: Tensor, index: int) -> str:
     if isinstance(files, list | tuple):
         files = files[index] if index < len(files) else None
     return str(files) if files else f"scan {index + 1} of {len(inputs)}"
+
+
+def check_shape(x: Tensor) -> None:
+    """Refuse what is no batch of volumes.
+
+    Raises
+    ------
+    ValueError
+        If x is not (B, 1, X, Y, Z) with at least one voxel.
+    """
+    shape = tuple(getattr(x, "shape", ()))
+    if not isinstance(x, Tensor) or len(shape) != 5 or shape[1] != 1 or min(shape) < 1:
+        raise ValueError(
+            f"got {type(x).__name__} of shape {shape}, expected a tensor (B, 1, X, Y, Z) that is not empty"
+        )
+
+
+def check_body_threshold(threshold: float | None) -> None:
+    """Refuse a threshold that no comparison can be made with.
+
+    Raises
+    ------
+    ValueError
+        If it is neither None nor a finite number.
+    """
+    if threshold is not None and not math.isfinite(threshold):
+        raise ValueError(f"body_threshold is {threshold}, expected a finite number or None")
 
 
 def check_finite(x: Tensor, name: str) -> None:

@@ -16,9 +16,10 @@ from pipeline.inference.memory import available_memory, is_out_of_memory, releas
 from pipeline.inference.plan import Plan, make_plan, thinner
 from pipeline.inference.plane_stream import stream
 from pipeline.inference.progress import Progress, ProgressClock
-from pipeline.inference.scan_check import check_finite, name_of_scan
+from pipeline.inference.scan_check import check_body_threshold, check_finite, check_shape, name_of_scan
 from pipeline.inference.style_stream import stream_style
 from pipeline.networks import BaseDenoisingNetwork, UniPET
+from pipeline.networks.body import BODY_MASK_RADIUS
 from pipeline.pet import PETError
 
 __all__ = ["StreamingInferer"]
@@ -60,8 +61,11 @@ class StreamingInferer(Inferer):
         body_threshold: float | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        if slab is not None and slab < 1:
-            raise ValueError(f"slab must be at least one plane, got {slab}")
+        if slab is not None and (slab < 1 or slab != int(slab)):
+            raise ValueError(f"slab must be a number of planes, at least one, got {slab}")
+        if dtype is not None and not isinstance(dtype, torch.dtype):
+            raise TypeError(f"dtype must be one of torch's, such as torch.bfloat16, got {dtype!r}")
+        check_body_threshold(body_threshold)
         self.slab = slab
         self.dtype = dtype
         self.body_threshold = body_threshold
@@ -75,23 +79,34 @@ class StreamingInferer(Inferer):
         ------
         TypeError
             If the network is neither streamable nor of known reach.
+        ValueError
+            If inputs are not (B, 1, X, Y, Z).
         PETError
-            If a voxel is NaN or infinite, or the thinnest slab does not fit into memory.
+            If a voxel is NaN or infinite, or becomes so in the precision of the layers, or the thinnest slab does not
+            fit into memory.
         """
         x = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        check_shape(x)
+        x = x if x.is_floating_point() else x.float()
         results = []
         for i, scan in enumerate(x.split(1)):
             name = name_of_scan(inputs, i)
             check_finite(scan, name)
             clock = ProgressClock(self.on_progress, scan=i, n_scans=len(x))
-            results.append(self._one_scan(scan, network, name, clock))
+            result = self._one_scan(scan, network, name, clock)
+            if not all(bool(torch.isfinite(plane).all()) for plane in result[0, 0]):
+                raise PETError(
+                    f"{name}: the result is not finite in {self.dtype or x.dtype}, expected a wider precision"
+                )
+            results.append(result)
         return torch.cat(results) if len(results) > 1 else results[0]
 
     def _one_scan(self, x: Tensor, network: Callable[..., Tensor], name: str, clock: ProgressClock) -> Tensor:
         base = network.base if isinstance(network, UniPET) else network
         factor = int(getattr(base, "resolution_factor", 1))
         cells = None
-        if self.body_threshold is not None:
+        # Of a volume thinner than the body mask's window most would be air.
+        if self.body_threshold is not None and min(x.shape[2:]) > 2 * BODY_MASK_RADIUS:
             cells = occupied_cells(x, threshold=self.body_threshold, cell=factor)
         thickness = None if self.slab is None else -(-self.slab // factor)
         plan: Plan | None = make_plan(network, x, thickness=thickness, cells=cells, dtype=self.dtype)

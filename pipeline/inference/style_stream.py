@@ -34,6 +34,7 @@ def stream_style(network: UniPET, x: Tensor, *, n_planes: int | None = None) -> 
     """
     if network.style == "statistics":
         return network.encode_style(x)
+    x = x.to(network.base.conv0.weight.dtype)
     r = network.base.resolution_factor
     if n_planes is None:
         plane = x.shape[3] * x.shape[4] * network.base.channels * x.element_size() // r**2
@@ -42,7 +43,8 @@ def stream_style(network: UniPET, x: Tensor, *, n_planes: int | None = None) -> 
     mask = None
     if network.body_threshold is not None:
         mask = _feature_mask(x, network.body_threshold, r=r, n_planes=n_planes)
-        x, mask = _around_body(x, mask, r=r, n_stages=len(network.san.stages))
+        cell = max(2 ** len(network.san.stages), network.base.alignment // r)
+        x, mask = _around_body(x, mask, r=r, cell=cell)
     x = network.base.padded(x)
     source: Callable[[int, int], Tensor] = _ShallowFeatures(network.base, x)
     size = tuple(n // r for n in x.shape[2:])
@@ -149,11 +151,10 @@ def _feature_mask(x: Tensor, threshold: float, *, r: int, n_planes: int) -> Tens
     return torch.cat([halved(piece) if r > 1 else piece for piece in pieces], dim=2)
 
 
-def _around_body(x: Tensor, mask: Tensor, *, r: int, n_stages: int) -> tuple[Tensor, Tensor]:
+def _around_body(x: Tensor, mask: Tensor, *, r: int, cell: int) -> tuple[Tensor, Tensor]:
     """Part of x and of its feature mask that can reach a voxel of the last stage that the mask counts."""
     # Stage k sees 2^k cells to each side, all of them and the first convolution 2^n in sum; cut where all stages'
-    # voxels begin.
-    cell = 2**n_stages
+    # voxels begin, and those of the body's deepest level, to which what is cut off is padded as the whole is.
     cut: list[slice] = []
     for dim in (2, 3, 4):
         where = mask.amax(dim=tuple({2, 3, 4} - {dim})).flatten().nonzero()

@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer, sliding_window_inference
 from torch import Tensor
 
-from pipeline.inference.scan_check import check_finite, name_of_scan
+from pipeline.inference.scan_check import check_body_threshold, check_finite, check_shape, name_of_scan
 from pipeline.networks import body_mask
 
 __all__ = ["WindowInferer"]
@@ -44,6 +44,7 @@ class WindowInferer(Inferer):
         body_threshold: float | None = None,
         batch_size: int = 1,
     ) -> None:
+        check_body_threshold(body_threshold)
         self.roi_size = tuple(roi_size)
         self.overlap = overlap
         self.dtype = dtype
@@ -60,24 +61,24 @@ class WindowInferer(Inferer):
             If a voxel is NaN or infinite.
         """
         x = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        check_shape(x)
         for i, scan in enumerate(x.split(1)):
             check_finite(scan, name_of_scan(inputs, i))
 
-        def predict(windows: Tensor) -> Tensor:
-            """Network's output for windows (n, 1, *roi_size), zero where they hold no body."""
+        def predict(both: Tensor) -> Tensor:
+            """Network's output for windows of image and body mask (n, 2, *roi_size), zero where they hold no body."""
+            windows = both[:, :1]
+            occupied = both[:, 1].flatten(1).any(dim=1)
             out = torch.zeros_like(windows)
-            occupied = self._occupied(windows)
             if occupied.any():
                 with torch.autocast(x.device.type, dtype=self.dtype, enabled=self.dtype is not None):
                     # Rounded to float32 before blending: sums of bfloat16 weights would print the windows' outlines.
                     out[occupied] = network(windows[occupied], *args, **kwargs).float()
             return out
 
+        x = x.float()
+        # The mask of the whole scan goes along: in a window, what lies beyond its rim would count as air.
+        mask = torch.ones_like(x) if self.body_threshold is None else body_mask(x, self.body_threshold).to(x.dtype)
         return sliding_window_inference(  # type: ignore[return-value]
-            x.float(), self.roi_size, self.batch_size, predict, overlap=self.overlap, mode="gaussian"
+            torch.cat([x, mask], dim=1), self.roi_size, self.batch_size, predict, overlap=self.overlap, mode="gaussian"
         )
-
-    def _occupied(self, windows: Tensor) -> Tensor:
-        if self.body_threshold is None:
-            return torch.ones(len(windows), dtype=torch.bool, device=windows.device)
-        return body_mask(windows, self.body_threshold).flatten(1).any(dim=1)

@@ -57,6 +57,13 @@ def noise_statistics(x: Tensor, *, body_threshold: float = BODY_THRESHOLD) -> Te
         return torch.cat([_of_scan(scan, body_threshold) for scan in x.split(1)])
 
 
+def statistics_bytes(shape: tuple[int, ...]) -> int:
+    """Most memory that :func:`noise_statistics` takes above that of a float32 scan of a shape (X, Y, Z)."""
+    n_planes = min(shape[0], _PLANES + _REACH - 1 + 2 * BODY_MASK_RADIUS)
+    # About eleven volumes of a slab at once, and three values of every window of the scan, sorted.
+    return 4 * (12 * n_planes + 5 * shape[0]) * shape[1] * shape[2]
+
+
 def scaled_statistics(statistics: Tensor, factors: Tensor) -> Tensor:
     """Statistics (B, 5) of scans whose SUV are multiplied by factors (B,), as training does to make uptake vary.
 

@@ -24,7 +24,9 @@ def masked_mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
 def halved(mask: Tensor) -> Tensor:
     """Mask (B, 1, X, Y, Z) at half resolution, sizes rounded up as a stride-2 convolution does."""
     kernel = [min(2, n) for n in mask.shape[2:]]  # pooling refuses a kernel longer than the volume
-    return F.avg_pool3d(mask, kernel, ceil_mode=True)
+    # There is no pooling in bfloat16 on a CPU.
+    wide = mask.to(torch.promote_types(mask.dtype, torch.float32))
+    return F.avg_pool3d(wide, kernel, ceil_mode=True).to(mask.dtype)
 
 
 class ChannelAttention(nn.Module):

@@ -15,6 +15,9 @@ from pipeline.training.config_check import checked_config
 
 __all__ = ["TrainingResult", "train_bundle"]
 
+_STAGES = ("pretrain", "train")
+# What this module asks of a configuration.
+_REQUIRED = ("manifest", "dataset_dir", "store_dir", "output_dir", "device", *_STAGES)
 # What needs no data: a mistake in stage two must not wait for the end of stage one.
 _BUILT_AHEAD = (
     "network",
@@ -70,6 +73,8 @@ def train_bundle(
     base = bundle / "configs" / "train.yaml"
     settings = [("bundle_root", str(bundle.absolute())), *settings]
     config = checked_config(base, overlays, settings)
+    if missing := [key for key in _REQUIRED if key not in config]:
+        raise PETError(f"{base}: has no {', '.join(missing)}, expected a training of this package")
     overrides = dict(settings)
     if isinstance(config["device"], str) and not config["device"].startswith(("$", "@")):
         overrides["device"] = _checked_device(config["device"])
@@ -83,11 +88,12 @@ def train_bundle(
         for folder in (output, Path(parser.get_parsed_content("store_dir"))):
             _check_writable(folder)
         for key in _BUILT_AHEAD:
-            parser.get_parsed_content(key)
+            if key in parser:
+                parser.get_parsed_content(key)
         workflow.initialize()  # forgets what was built so far, and seeds
         workflow.run()
         stages = {}
-        for name in ("pretrain", "train"):
+        for name in _STAGES:
             state = parser.get_parsed_content(f"{name}#trainer").state
             stages[name] = (state.iteration, state.epoch_length * state.max_epochs)
         workflow.finalize()

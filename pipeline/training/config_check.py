@@ -5,35 +5,32 @@ wrong type with a traceback an hour later.
 """
 
 import difflib
-import inspect
 import re
-import typing
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from pydoc import locate
-from types import NoneType, UnionType
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from pipeline.data.manifest import read_yaml
 from pipeline.pet import PETError
+from pipeline.training.config_values import (
+    declared_kinds,
+    expected_kinds,
+    fits,
+    is_free,
+    is_number,
+    kind_name,
+    parameters_of,
+    shown,
+)
 
 __all__ = ["checked_config", "parse_setting"]
 
 # Read by MONAI itself, so they need nobody who refers to them.
 _OF_MONAI = {"imports", "initialize", "run", "finalize", "_meta_"}
 _REFERENCE = re.compile(r"@(\w+(?:(?:#|::)\w+)*)")
-_KINDS = {
-    NoneType: "null",
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    list: "a list",
-    dict: "a section",
-}
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -51,7 +48,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise PETError(f"--set {text}: the value is not YAML ({' '.join(str(error).split())})") from error
-    if isinstance(parsed, str) and _is_number(parsed):
+    if isinstance(parsed, str) and is_number(parsed):
         parsed = float(parsed)
     return key.strip(), parsed
 
@@ -105,7 +102,7 @@ def checked_config(
 def _mapping(path: Path) -> dict[str, Any]:
     content = read_yaml(path)
     if not isinstance(content, dict):
-        raise PETError(f"{path}: holds {_kind(content)}, expected keys with values")
+        raise PETError(f"{path}: holds {kind_name(content)}, expected keys with values")
     return content
 
 
@@ -127,10 +124,11 @@ def _merge(config: dict[str, Any], where: str, key: str, value: Any) -> bool:
     if not _exists(config, path):
         raise PETError(_unknown(config, where, parts))
     parent = _at(config, path)
-    if not isinstance(parent, dict | list) or (isinstance(parent, list) and not _exists(config, parts)):
+    is_new = not _exists(config, parts)
+    if not isinstance(parent, dict) and (is_new or not isinstance(parent, list)):
         raise PETError(_unknown(config, where, parts))
-    if not _exists(config, parts):
-        parent[last] = value
+    if is_new:
+        cast(dict, parent)[last] = value
         return True
     position: Any = int(last) if isinstance(parent, list) else last
     old, name = parent[position], "#".join(parts)
@@ -140,32 +138,30 @@ def _merge(config: dict[str, Any], where: str, key: str, value: Any) -> bool:
         elif isinstance(old, dict) and isinstance(value, dict):
             parent[position] = {**old, **value}
         else:
-            raise PETError(f"{where}: +{name} is {_shown(value)}, expected {_kind(old)} to extend one")
+            raise PETError(f"{where}: +{name} is {shown(value)}, expected {kind_name(old)} to extend one")
         return False
-    _check_type(old, value, where=where, name=name, allowed=_declared_kinds(parent, last))
+    _check_type(old, value, where=where, name=name, allowed=declared_kinds(parent, last))
     parent[position] = value
     return False
 
 
 def _check_type(old: Any, new: Any, *, where: str, name: str, allowed: set[type]) -> None:
     """Refuse a value of another kind than the one that it replaces, or than the parameter declares."""
-    if _is_free(old) or _is_free(new):
+    if is_free(old) or is_free(new):
         return
     if isinstance(old, dict) and isinstance(new, dict):
         _check_section(old, new, where=where, name=name)
         return
     kinds = allowed | {type(old)}
-    if not _fits(new, kinds):
-        hint = " (YAML takes 1e-4 for text: write 1.0e-4)" if isinstance(new, str) and _is_number(new) else ""
-        expected = " or ".join(_KINDS[kind] for kind in _KINDS if kind in kinds)
+    if not fits(new, kinds):
+        hint = " (YAML takes 1e-4 for text: write 1.0e-4)" if isinstance(new, str) and is_number(new) else ""
         example = "" if isinstance(old, dict | bool) else f" such as {old!r}"
-        raise PETError(f"{where}: {name} is {_shown(new)}, expected {expected}{example}{hint}")
+        raise PETError(f"{where}: {name} is {shown(new)}, expected {expected_kinds(kinds)}{example}{hint}")
     if isinstance(old, list) and isinstance(new, list) and old:
         types = {type(item) for item in old}
         for item in new:
-            if types <= {int, float, bool} and not (_is_free(item) or _fits(item, types)):
-                expected = " or ".join(_KINDS[kind] for kind in _KINDS if kind in types)
-                raise PETError(f"{where}: {name} has {_shown(item)} in it, expected {expected}")
+            if types <= {int, float, bool} and not (is_free(item) or fits(item, types)):
+                raise PETError(f"{where}: {name} has {shown(item)} in it, expected {expected_kinds(types)}")
 
 
 def _check_section(old: dict[str, Any], new: dict[str, Any], *, where: str, name: str) -> None:
@@ -179,7 +175,7 @@ def _check_section(old: dict[str, Any], new: dict[str, Any], *, where: str, name
             f"{where}: {name} would lose {', '.join(lost[:5])}, for a section is replaced as a whole; "
             f"expected single keys such as {name}#{key}"
         )
-    parameters = _parameters(new)
+    parameters = parameters_of(new)
     for argument in new:
         if parameters is not None and not argument.startswith("_") and argument not in parameters:
             near = _nearest(argument, parameters)
@@ -190,7 +186,7 @@ def _is_read(config: dict[str, Any], parts: list[str], referenced: set[str]) -> 
     """Whether anything reads a key: MONAI, the component whose argument it is, or a reference to it or around it."""
     if parts[0] in _OF_MONAI and len(parts) == 1:
         return True
-    parameters = _parameters(_at(config, parts[:-1]))
+    parameters = parameters_of(_at(config, parts[:-1]))
     if parameters is not None:
         return parts[-1] in parameters or parts[-1] in {"_requires_", "_disabled_", "_desc_", "_mode_"}
     name = "#".join(parts)
@@ -209,7 +205,9 @@ def _suggestion(config: dict[str, Any], name: str) -> str:
     # The slip is in the last part, or a key was named without its section, or it is anywhere.
     beside = [key for key in known if key.rpartition("#")[0] == "#".join(path)]
     parent = _at(config, path) if _exists(config, path) else None
-    beside += ["#".join([*path, argument]) for argument in _parameters(parent) or () if argument not in (parent or ())]
+    beside += [
+        "#".join([*path, argument]) for argument in parameters_of(parent) or () if argument not in (parent or ())
+    ]
     ends = {key.rpartition("#")[2]: key for key in reversed(known)}
     for choices in ({key.rpartition("#")[2]: key for key in beside}, ends):
         if found := difflib.get_close_matches(last, choices, n=1):
@@ -241,7 +239,7 @@ def _references(config: Any) -> Iterator[str]:
 
 def _dangling(config: dict[str, Any]) -> str | None:
     """First reference to nothing that a run would follow; those of what it does not need harm nobody."""
-    to_visit = [key for key in ("initialize", "training", "finalize") if key in config]
+    to_visit: list[str] = [key for key in ("initialize", "training", "finalize") if key in config]
     seen = set(to_visit)
     while to_visit:
         name = to_visit.pop()
@@ -269,74 +267,7 @@ def _exists(config: Any, parts: Sequence[str]) -> bool:
 
 
 def _at(config: Any, parts: Sequence[str]) -> Any:
+    """What lies under a key; of a list, its parts are positions."""
     for part in parts:
         config = config[int(part)] if isinstance(config, list) else config[part]
     return config
-
-
-def _parameters(component: Any) -> Mapping[str, inspect.Parameter] | None:
-    """Parameters of what a component builds; None for what is no component, or takes any argument."""
-    target = component.get("_target_") if isinstance(component, dict) else None
-    built = _located(target) if isinstance(target, str) else None
-    if built is None:
-        return None
-    parameters = inspect.signature(built).parameters
-    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
-    return None if takes_any else parameters
-
-
-def _located(target: str) -> Any:
-    """What a ``_target_`` names; None for MONAI's short names, which may be ambiguous, and for what is not there."""
-    try:
-        return locate(target) if "." in target else None
-    except Exception:  # an import of somebody else's module may raise anything; MONAI will say what
-        return None
-
-
-def _declared_kinds(parent: Any, argument: str) -> set[type]:
-    """Kinds of YAML values that the parameter's annotation allows; none where it says nothing that is known here."""
-    parameters = _parameters(parent)
-    if parameters is None or argument not in parameters:
-        return set()
-    annotation = parameters[argument].annotation
-    is_union = typing.get_origin(annotation) in (typing.Union, UnionType)
-    kinds = set()
-    for kind in typing.get_args(annotation) if is_union else (annotation,):
-        origin = typing.get_origin(kind) or kind
-        if origin in _KINDS:
-            kinds.add(origin)
-        elif inspect.isclass(origin) and issubclass(origin, Sequence):
-            kinds.add(list)
-    return kinds
-
-
-def _fits(value: Any, kinds: set[type]) -> bool:
-    if isinstance(value, bool):
-        return bool in kinds
-    if isinstance(value, int):
-        return bool({int, float} & kinds)
-    if isinstance(value, float):
-        return float in kinds
-    return value is None or type(value) in kinds
-
-
-def _is_free(value: Any) -> bool:
-    """Whether a value may become anything: nothing, an expression, a reference, a part of another file."""
-    return value is None or (isinstance(value, str) and value[:1] in ("$", "@", "%"))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _kind(value: Any) -> str:
-    return _KINDS.get(type(value), type(value).__name__)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return f"{text if len(text) <= 40 else text[:37] + '...'} ({_kind(value)})"

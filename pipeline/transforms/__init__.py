@@ -6,6 +6,7 @@ from pipeline.transforms.noise_insertion import RandInsertNoised, slab_margin
 from pipeline.transforms.save import (
     SavePETd,
     denoised_name,
+    denoising_fields,
     scan_name,
     tensor_to_pet,
     write_denoised,
@@ -21,6 +22,7 @@ __all__ = [
     "SavePETd",
     "ScaleSUVd",
     "denoised_name",
+    "denoising_fields",
     "pet_to_tensor",
     "scale_suv",
     "scan_name",

@@ -1,7 +1,9 @@
 """From a network's output back to a SUV-calibrated series, and to disk."""
 
 import hashlib
+import logging
 import re
+import shutil
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,17 @@ from pipeline.pet import DicomOptions, PETError, PETSeries, read_pet, write_dico
 from pipeline.pet.suv import stored_header, suvbw_factor_of
 from pipeline.transforms.scale import unscale_suv
 
-__all__ = ["SavePETd", "denoised_name", "scan_name", "tensor_to_pet", "write_denoised", "write_derived"]
+__all__ = [
+    "SavePETd",
+    "denoised_name",
+    "denoising_fields",
+    "scan_name",
+    "tensor_to_pet",
+    "write_denoised",
+    "write_derived",
+]
+
+logger = logging.getLogger(__name__)
 
 _BIDS_NAME = re.compile(r"(sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9]+)*)_pet\.nii(?:\.gz)?$")
 
@@ -44,6 +56,12 @@ def scan_name(series: PETSeries) -> str:
 def denoised_name(name: str) -> str:
     """File name of the denoised volume of a scan, see `scan_name`."""
     return f"{name}_desc-denoised_pet.nii.gz"
+
+
+def denoising_fields(method: str, weights_sha256: str | None) -> dict[str, str]:
+    """What the sidecar of a denoised volume says of how it was made."""
+    weights = {} if weights_sha256 is None else {"DenoisingWeightsSHA256": weights_sha256}
+    return {"DenoisingMethod": method, **weights}
 
 
 def write_derived(
@@ -81,6 +99,7 @@ def write_denoised(
     *,
     name: str,
     method: str,
+    weights_sha256: str | None = None,
     dicom_folder: str = "dicom",
     options: DicomOptions | None = None,
 ) -> str | None:
@@ -91,7 +110,7 @@ def write_denoised(
         Path(folder) / dicom_folder,
         description=f"Denoised PET ({method})",
         derivation=f"Denoised by unipet_3d {__version__}, method {method}",
-        extra={"DenoisingMethod": method},
+        extra=denoising_fields(method, weights_sha256),
         options=options,
     )
 
@@ -111,12 +130,22 @@ class SavePETd(MapTransform):
         SUV [g/mL] per network unit.
     method
         Name of the method, for sidecar and series description.
+    weights_sha256
+        SHA-256 of the file of the weights, for the sidecar; None for a method without.
     """
 
     def __init__(
-        self, keys: KeysCollection, *, output_dir: str | Path, suv_scale: float, method: str, image_key: str = "image"
+        self,
+        keys: KeysCollection,
+        *,
+        output_dir: str | Path,
+        suv_scale: float,
+        method: str,
+        weights_sha256: str | None = None,
+        image_key: str = "image",
     ) -> None:
         super().__init__(keys)
+        self.weights_sha256 = weights_sha256
         self.output_dir = Path(output_dir)
         self.suv_scale = suv_scale
         self.method = method
@@ -134,5 +163,16 @@ class SavePETd(MapTransform):
         self.output_dir.mkdir(parents=True, exist_ok=True)
         for key in self.key_iterator(d):
             series = tensor_to_pet(d[key], source, suv_scale=self.suv_scale, note=f"Denoised by {self.method}.")
-            write_denoised(series, self.output_dir, name=name, method=self.method, dicom_folder=f"{name}_dicom")
+            dicom = self.output_dir / f"{name}_dicom"
+            if dicom.exists() and not (self.output_dir / denoised_name(name)).exists():
+                logger.warning("%s: is from a run that was interrupted, written anew", dicom)
+                shutil.rmtree(dicom)
+            write_denoised(
+                series,
+                self.output_dir,
+                name=name,
+                method=self.method,
+                weights_sha256=self.weights_sha256,
+                dicom_folder=dicom.name,
+            )
         return d

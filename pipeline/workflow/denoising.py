@@ -103,7 +103,14 @@ def denoise_scan(
             after = denoiser(before)
         name = scan_name(before)
         with steps("writing"):
-            objection = write_denoised(after, folder, name=name, method=denoiser.method, options=dicom)
+            objection = write_denoised(
+                after,
+                folder,
+                name=name,
+                method=denoiser.method,
+                weights_sha256=denoiser.weights_sha256,
+                options=dicom,
+            )
         with steps("measuring"):
             regions = regions_in_either(
                 before.suv, after.suv, voxel_size=before.voxel_size, threshold=threshold, min_volume=min_volume

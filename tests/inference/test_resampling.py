@@ -8,8 +8,9 @@ from monai.data import MetaTensor
 from monai.inferers import SimpleInferer
 from torch import nn
 
-from pipeline.inference import ResamplingInferer
+from pipeline.inference import ResamplingInferer, StreamingInferer
 from pipeline.inference.resampling import resample
+from pipeline.networks import BaseDenoisingNetwork
 from pipeline.pet import PETError
 
 SIZES = st.tuples(*[st.floats(1.0, 12.0)] * 3)
@@ -91,3 +92,18 @@ def test_without_affine_the_scan_is_refused(volume):
 def test_impossible_options_are_refused(size, tolerance):
     with pytest.raises(ValueError, match="expected three above 0"):
         ResamplingInferer(SimpleInferer(), size, tolerance=tolerance)
+
+
+def test_voxels_that_are_not_numbers_are_counted_before_they_spread(volume):
+    x = volume(10, 11, 12)
+    x[0, 0, 5, 5, 5] = float("nan")
+    scan = MetaTensor(x, affine=torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0])))
+    with pytest.raises(PETError, match="1 of 1320 voxels"):
+        ResamplingInferer(StreamingInferer(), (5, 5, 5))(scan, BaseDenoisingNetwork(4, 1))
+
+
+def test_an_affine_without_a_voxel_size_is_refused(volume):
+    with pytest.raises(PETError, match="expected a size above 0"):
+        ResamplingInferer(StreamingInferer(), (5, 5, 5))(
+            MetaTensor(volume(4, 4, 4), affine=torch.zeros(4, 4)), BaseDenoisingNetwork(4, 1)
+        )

@@ -1,6 +1,7 @@
 """Streaming has the bits of the whole volume; the box those of the full run; trouble has a name."""
 
 import logging
+import re
 
 import pytest
 import torch
@@ -211,7 +212,7 @@ def test_other_networks_are_refused_by_name():
 
 
 def test_slab_must_hold_a_plane():
-    with pytest.raises(ValueError, match="at least one plane"):
+    with pytest.raises(ValueError, match="a number of planes, at least one"):
         StreamingInferer(slab=0)
 
 
@@ -288,3 +289,55 @@ def test_interruption_passes_through(randomised, volume):
 
     with pytest.raises(KeyboardInterrupt):
         StreamingInferer(slab=2, on_progress=interrupt)(volume(8, 5, 5), randomised(BaseDenoisingNetwork(4, 1)))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "found"),
+    [(torch.zeros(4, 4, 4), "(4, 4, 4)"), (torch.zeros(0, 1, 4, 4, 4), "(0, 1"), (torch.zeros(1, 2, 4, 4, 4), "(1, 2")],
+)
+def test_what_is_no_batch_of_volumes_is_refused(inputs, found):
+    with pytest.raises(ValueError, match=re.escape(found)):
+        StreamingInferer()(inputs, BaseDenoisingNetwork(4, 1))
+
+
+def test_settings_that_mean_nothing_are_refused():
+    with pytest.raises(ValueError, match="body_threshold is nan"):
+        StreamingInferer(body_threshold=float("nan"))
+    with pytest.raises(ValueError, match=r"got 1\.5"):
+        StreamingInferer(slab=1.5)
+    with pytest.raises(TypeError, match="'bfloat16'"):
+        StreamingInferer(dtype="bfloat16")
+
+
+def test_integers_are_denoised_as_numbers(randomised, volume):
+    network = randomised(BaseDenoisingNetwork(4, 1))
+    x = (100 * volume(6, 7, 8)).short()
+    assert torch.equal(StreamingInferer()(x, network), StreamingInferer()(x.float(), network))
+
+
+def test_a_result_that_is_not_finite_is_refused(randomised, volume):
+    network = randomised(BaseDenoisingNetwork(8, 2))
+    with pytest.raises(PETError, match=r"not finite in torch\.float16"):
+        StreamingInferer(dtype=torch.float16)(1e5 * volume(6, 7, 8), network)
+
+
+def test_a_volume_of_few_planes_is_not_taken_for_air():
+    x = torch.full((1, 1, 40, 40, 2), 0.3)
+    assert torch.equal(StreamingInferer(body_threshold=0.25)(x, BaseDenoisingNetwork(4, 1)), x)
+
+
+def test_lack_of_memory_in_the_kernels_is_known_too(randomised, volume, monkeypatch):
+    network = randomised(BaseDenoisingNetwork(8, 2))
+    x = volume(16, 9, 8)
+    expected = StreamingInferer(slab=16)(x, network)
+    real, calls = plane_stream.conv3d, []
+
+    def too_large(u, *args, **kwargs):
+        calls.append(u.shape[2])
+        if u.shape[2] > 7:
+            raise RuntimeError("could not create a primitive")
+        return real(u, *args, **kwargs)
+
+    monkeypatch.setattr(plane_stream, "conv3d", too_large)
+    assert torch.equal(StreamingInferer(slab=16)(x, network), expected)
+    assert max(calls) > 7

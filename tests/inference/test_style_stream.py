@@ -59,3 +59,22 @@ def test_style_from_statistics_is_that_of_the_whole_scan(randomised, body):
     network = randomised(UniPET(8, (1, 1, 1), resolution_factor=2, style="statistics", style_width=8, latent_size=6))
     assert torch.equal(stream_style(network, x), network.encode_style(x))
     assert network.scan_statistics(x).isfinite().all()
+
+
+@pytest.mark.parametrize("size", [33, 35, 38])
+def test_style_of_a_deep_body_and_few_stages_is_cut_where_its_deepest_voxels_begin(randomised, body, size):
+    x = body((size, size, size), (slice(12, 20), slice(11, 19), slice(13, 21))).double()
+    network = randomised(
+        UniPET(8, (1, 0, 1, 1, 0), resolution_factor=2, style_width=8, latent_size=6, n_stages=1, body_threshold=0.05)
+    ).double()
+    with torch.no_grad():
+        torch.testing.assert_close(stream_style(network, x), network.encode_style(x), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_weights_of_any_precision_encode_a_scan_of_another(randomised, body, dtype):
+    x = body((24, 24, 24), (slice(4, 20),) * 3)
+    network = randomised(UniPET(8, 4, resolution_factor=2, style_width=8, latent_size=6, body_threshold=0.05))
+    expected = stream_style(network, x).to(torch.float64)
+    latents = stream_style(network.to(dtype), x).to(torch.float64)
+    torch.testing.assert_close(latents, expected, rtol=0.1, atol=0.05)

@@ -69,3 +69,15 @@ def test_windows_of_a_network_that_depends_on_its_border_seam_less_with_blending
     pasted = torch.cat([Mean()(piece) for piece in x.split(24, dim=2)], dim=2)
     borders = [[24], [], []]
     assert seam_ratio(pasted[0, 0], borders) > 1.2 > seam_ratio(blended[0, 0], borders)
+
+
+def test_a_window_that_catches_the_rim_of_the_body_is_computed():
+    x = torch.zeros(1, 1, 48, 48, 48)
+    x[..., 33:, 33:, 33:] = 0.15
+    boxed = WindowInferer(roi_size=(32, 32, 32), overlap=0.25, body_threshold=0.1)(x, nn.Identity())
+    assert torch.allclose(boxed[..., 34:46, 34:46, 34:46], x[..., 34:46, 34:46, 34:46])
+
+
+def test_a_threshold_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match="body_threshold is nan"):
+        WindowInferer(body_threshold=float("nan"))

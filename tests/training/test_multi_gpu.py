@@ -14,7 +14,7 @@ from pipeline.training.progress import progress_rows
 def test_torchrun_with_two_processes_trains_writes_once_and_resumes(repository, data, tmp_path):
     configs = repository / "bundles" / "unipet_3d" / "configs"
 
-    def train(max_epochs: int) -> str:
+    def train(max_epochs: int, *options: str) -> str:
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),
@@ -31,6 +31,7 @@ def test_torchrun_with_two_processes_trains_writes_once_and_resumes(repository, 
                 *("--train#max_epochs", str(max_epochs)),
                 *("--train#trainer#critic_warmup", "0"),
                 *("--val_interval", "1"),
+                *options,
             ],
             cwd=tmp_path,
             capture_output=True,
@@ -39,6 +40,11 @@ def test_torchrun_with_two_processes_trains_writes_once_and_resumes(repository, 
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
+
+    said = train(1, "--time_limit", "0.001")
+    assert "BDN stops after epoch 0" in said
+    assert "UniPET stops after epoch 0" in said
+    assert not checkpoint_files(tmp_path / "bdn")
 
     train(1)
     rows = [(row.stage, row.epoch, row.name) for row in progress_rows(tmp_path / "progress.tsv")]
