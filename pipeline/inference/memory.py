@@ -9,7 +9,7 @@ __all__ = ["available_memory", "is_out_of_memory", "release_memory"]
 _MEMINFO = Path("/proc/meminfo")
 _GROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUPS = Path("/proc/self/cgroup")
-# What torch and oneDNN say on a CPU when an allocation fails; the second has no other cause for a shape that ran before.
+# What torch and oneDNN say on a CPU when an allocation fails.
 _SAYINGS = ("can't allocate memory", "could not create a primitive", "could not create a memory object")
 
 
