@@ -51,7 +51,7 @@ def evaluate_methods(
     items: Iterable[Mapping[str, str]],
     methods: Mapping[str, Method],
     *,
-    competitors: Competitors,
+    competitors: Competitors | None,
     on_scan: Callable[[str], None] = lambda scan: None,
 ) -> Measurements:
     """Measure the input, the tuned filters and every method on every subject and dose.
@@ -64,7 +64,7 @@ def evaluate_methods(
     methods
         Name -> method, such as a :class:`pipeline.inference.Denoiser`.
     competitors
-        From :func:`~pipeline.benchmark.tune_competitors` on other subjects.
+        From :func:`~pipeline.benchmark.tune_competitors` on other subjects; None measures the methods alone.
     on_scan
         Is told the name of each scan when it is done.
 
@@ -122,13 +122,15 @@ def evaluate_scan(
 
 
 def _measured(
-    scans: Iterable[tuple[Reference, float, PETSeries]], methods: Mapping[str, Method], competitors: Competitors
+    scans: Iterable[tuple[Reference, float, PETSeries]],
+    methods: Mapping[str, Method],
+    competitors: Competitors | None,
 ) -> Measurements:
     rows, lesion_tables, truth = [], [], "full"
     for reference, factor, low in scans:
         truth = reference.truth
         _check_grid(low, reference, factor)
-        for name, method in {**competitors.at(factor), **methods}.items():
+        for name, method in {**(competitors.at(factor) if competitors else {}), **methods}.items():
             which = {"subject": reference.subject, "dose_reduction_factor": factor, "method": name}
             pred = method(low)
             rows.append({**which, **_measure(pred, reference)})
