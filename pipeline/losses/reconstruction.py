@@ -18,17 +18,29 @@ class ReconstructionLoss(nn.Module):
         wins by flattening what is rare, and lesions are rare.
     hot_threshold
         Target value, in network units, from which a voxel is hot.
+    noise_floor
+        None: every volume counts as it is, and the noisiest doses decide what is learned. Otherwise the loss of a
+        volume is weighed by noise_floor / (noise_floor + noise), noise being the mean absolute difference of its
+        input from the target in network units: well above the floor the loss is the share of the noise that remains,
+        and a dose counts as much as another.
     """
 
     def __init__(
-        self, l2_weight: float = 0.25, *, underestimate_weight: float = 0.0, hot_threshold: float = 1.25
+        self,
+        l2_weight: float = 0.25,
+        *,
+        underestimate_weight: float = 0.0,
+        hot_threshold: float = 1.25,
+        noise_floor: float | None = None,
     ) -> None:
         super().__init__()
         self.l2_weight = l2_weight
         self.underestimate_weight = underestimate_weight
         self.hot_threshold = hot_threshold
+        self.noise_floor = noise_floor
 
-    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+    def forward(self, pred: Tensor, target: Tensor, image: Tensor) -> Tensor:
+        """Loss of ``pred``, the denoised ``image``, against ``target``; all (B, 1, X, Y, Z)."""
         dtype = torch.promote_types(pred.dtype, torch.float32)
         target = target.to(dtype)
         difference = pred.to(dtype) - target
@@ -36,4 +48,7 @@ class ReconstructionLoss(nn.Module):
         if self.underestimate_weight:
             underestimated = (target > self.hot_threshold) & (difference < 0)
             loss = loss * (1 + self.underestimate_weight * underestimated)
-        return loss.mean()
+        if self.noise_floor is None:
+            return loss.mean()
+        noise = (image.to(dtype) - target).abs().flatten(1).mean(1)
+        return (loss.flatten(1).mean(1) * self.noise_floor / (self.noise_floor + noise)).mean()

@@ -55,7 +55,7 @@ class UniPETTrainer(Trainer):
     network, optimizer
         UniPET, or any network (B, 1, X, Y, Z) -> (B, 1, X, Y, Z) if ``style_weight`` is 0.
     reconstruction_loss
-        Of (prediction, full dose), both scaled SUV.
+        Of (prediction, full dose, low dose), all scaled SUV.
     suv_scale
         SUV [g/mL] per network unit: the stylized region is defined in SUV.
     critic, critic_optimizer
@@ -101,7 +101,7 @@ class UniPETTrainer(Trainer):
         *,
         network: nn.Module,
         optimizer: Optimizer,
-        reconstruction_loss: Callable[[Tensor, Tensor], Tensor],
+        reconstruction_loss: Callable[[Tensor, Tensor, Tensor], Tensor],
         suv_scale: float,
         critic: nn.Module | None = None,
         critic_optimizer: Optimizer | None = None,
@@ -258,7 +258,7 @@ class UniPETTrainer(Trainer):
         self, part: TrainingBatch, pred: Tensor, features: list[Tensor], losses: dict[str, Tensor]
     ) -> Tensor:
         """Weighted sum of the losses of a part; ``losses`` gathers the mean of each over the parts."""
-        new = {"reconstruction": self.reconstruction_loss(pred, part.label)}
+        new = {"reconstruction": self.reconstruction_loss(pred, part.label, part.image)}
         total = new["reconstruction"]
         if self.style_weight:
             with torch.no_grad(), self._autocast():

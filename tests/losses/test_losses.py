@@ -59,7 +59,7 @@ def test_style_loss_is_symmetric_in_its_value_and_grows_with_the_noise():
 def test_losses_keep_float64_and_widen_bfloat16():
     for dtype, expected in ((torch.float64, torch.float64), (torch.bfloat16, torch.float32)):
         a, b = noise(2, 1, 4, 4, 4).to(dtype), noise(2, 1, 4, 4, 4, seed=1).to(dtype)
-        assert ReconstructionLoss()(a, b).dtype == expected
+        assert ReconstructionLoss(noise_floor=0.1)(a, b, b + 1).dtype == expected
         assert style_alignment_loss([a], [b]).dtype == expected
         assert gradient_penalty(lambda u: u.flatten(1).sum(1), a, b).dtype == expected
 
@@ -153,6 +153,26 @@ def test_stylized_region_is_a_ramp_only_where_it_is_steep():
 def test_reconstruction_loss_by_hand():
     pred, target = torch.tensor([1.0, 3.0]).reshape(1, 1, 2, 1, 1), torch.tensor([2.0, 1.0]).reshape(1, 1, 2, 1, 1)
     # |d| = 1, 2; d^2 = 1, 4
-    assert ReconstructionLoss(0.25)(pred, target) == 1.5 + 0.25 * 2.5
+    assert ReconstructionLoss(0.25)(pred, target, target) == 1.5 + 0.25 * 2.5
     # The first voxel is hot and underestimated: its (1 + 0.25) counts one and a half times.
-    assert ReconstructionLoss(0.25, underestimate_weight=0.5)(pred, target) == (1.5 * 1.25 + 3.0) / 2
+    assert ReconstructionLoss(0.25, underestimate_weight=0.5)(pred, target, target) == (1.5 * 1.25 + 3.0) / 2
+
+
+def test_reconstruction_loss_as_share_of_the_noise():
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand(1, 1, 4, 4, 4, generator=generator)
+    noise = torch.randn(1, 1, 4, 4, 4, generator=generator)
+    noise /= noise.abs().mean()
+    share = ReconstructionLoss(0.0, noise_floor=1e-6)
+    for amplitude in (0.01, 1.0):
+        # A tenth of the noise remains.
+        loss = share(target + 0.1 * amplitude * noise, target, target + amplitude * noise)
+        assert loss.item() == pytest.approx(0.1 * 1e-6, rel=1e-3)
+    # Each volume by its own noise: shares of 0.1 and 0.5.
+    images = torch.cat([target + 0.01 * noise, target + noise])
+    preds = torch.cat([target + 0.001 * noise, target + 0.5 * noise])
+    loss = share(preds, torch.cat([target, target]), images)
+    assert loss.item() == pytest.approx(0.3 * 1e-6, rel=1e-3)
+    # No noise at all: as it is. Noise of the floor: half of it.
+    assert ReconstructionLoss(0.0, noise_floor=0.5)(target + 1, target, target).item() == pytest.approx(1.0)
+    assert ReconstructionLoss(0.0, noise_floor=1.0)(target + 1, target, target + noise).item() == pytest.approx(0.5)
