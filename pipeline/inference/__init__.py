@@ -8,6 +8,7 @@ from pipeline.inference.plan import Plan, make_plan
 from pipeline.inference.plane_stream import stream
 from pipeline.inference.progress import Progress, print_progress
 from pipeline.inference.resampling import ResamplingInferer
+from pipeline.inference.restoration import LocalMeanRestoration
 from pipeline.inference.streaming import StreamingInferer
 from pipeline.inference.style_stream import stream_style
 from pipeline.inference.windows import WindowInferer
@@ -15,6 +16,7 @@ from pipeline.inference.windows import WindowInferer
 __all__ = [
     "AutocastInferer",
     "Denoiser",
+    "LocalMeanRestoration",
     "PendingScans",
     "Plan",
     "Progress",
