@@ -21,6 +21,7 @@ from monai.bundle import ConfigParser
 from pipeline.benchmark import Measurements, compare_methods, evaluate_methods, subjects_of_cohorts
 from pipeline.inference import Denoiser, StreamingInferer, fast_dtype, load_weights
 from pipeline.training import checked_config, train_bundle
+from pipeline.training.checkpoint_files import newest_intact
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "unipet_3d"
 ARMS: dict[str, tuple[str, ...]] = {
@@ -42,7 +43,15 @@ def trained(arm: str, options: argparse.Namespace) -> Denoiser:
     if not (output / "bdn").exists():
         output.mkdir(parents=True, exist_ok=True)
         shutil.copytree(options.body, output / "bdn")
-    settings = [("output_dir", str(output)), ("dataset_dir", str(options.data)), ("train#max_epochs", options.epochs)]
+    body = newest_intact(output / "bdn")
+    if body is None:
+        raise SystemExit(f"{options.body}: no checkpoint of a body, expected those of a finished stage one")
+    settings = [
+        ("output_dir", str(output)),
+        ("dataset_dir", str(options.data)),
+        ("pretrain#max_epochs", torch.load(body.path, weights_only=True)["epoch"]),  # not one more
+        ("train#max_epochs", options.epochs),
+    ]
     began = time.process_time()
     result = train_bundle(BUNDLE, overlays, settings)
     print(f"{arm}: {result}, {time.process_time() - began:.0f} CPU-s now", flush=True)

@@ -109,7 +109,7 @@ def train(network: nn.Module, patches: Patches, *, seconds: float, groups: list[
         image, target, statistics = patches.batch()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             pred = network(image) if statistics is None else network(image, statistics)
-        loss = loss_function(pred, target)
+        loss = loss_function(pred, target, image)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -53,7 +53,7 @@ def released_step(batch: dict[str, torch.Tensor], device: torch.device, *, style
             styles = [network.denoise_with_features(image)[1] for _ in range(2)]
         style = style_alignment_loss(*styles)
         critic.requires_grad_(False)
-        total = reconstruction(pred, label) + 1e-3 * style + 1e-3 * generator_loss(critic(region * pred))
+        total = reconstruction(pred, label, image) + 1e-3 * style + 1e-3 * generator_loss(critic(region * pred))
         critic.requires_grad_(True)
         optimizer.zero_grad()
         total.backward()

@@ -85,7 +85,7 @@ def test_identity_is_exact():
 
 
 def test_methods_are_the_overlays(repository):
-    assert method_names(repository / "bundles" / "unipet_3d") == ["unipet", "identity"]
+    assert method_names(repository / "bundles" / "unipet_3d") == ["unipet", "identity", "restored"]
 
 
 def make_bundle(folder: Path) -> Path:

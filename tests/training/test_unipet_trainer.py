@@ -75,7 +75,7 @@ def test_gradients_of_the_shared_forward_are_those_of_separate_forwards():
     with torch.no_grad():
         for p, g in zip(critic.parameters(), critic_gradients, strict=True):
             p -= 0.1 * g
-    total = ReconstructionLoss()(network(image), label)
+    total = ReconstructionLoss(noise_floor=0.1)(network(image), label, image)
     full_dose_features = copy.deepcopy(network).denoise_with_features(label)[1]
     total = total + 0.3 * style_alignment_loss(network.denoise_with_features(image)[1], full_dose_features)
     total = total + 0.2 * generator_loss(critic(region * network(image)))

@@ -63,7 +63,12 @@ def tiny_trainer(parts: dict[str, Any], max_epochs: int = 1, *, loader: Any = No
         max_epochs,
         tiny_loader() if loader is None else loader,
         **parts,
-        **{"reconstruction_loss": ReconstructionLoss(), "suv_scale": 2.0, "autocast_dtype": None, **options},
+        **{
+            "reconstruction_loss": ReconstructionLoss(noise_floor=0.1),
+            "suv_scale": 2.0,
+            "autocast_dtype": None,
+            **options,
+        },
     )
 
 
