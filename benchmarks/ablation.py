@@ -20,6 +20,7 @@ from monai.bundle import ConfigParser
 
 from pipeline.benchmark import Measurements, compare_methods, evaluate_methods, subjects_of_cohorts
 from pipeline.inference import Denoiser, StreamingInferer, fast_dtype, load_weights
+from pipeline.pet.atomic import new_folder
 from pipeline.training import checked_config, train_bundle
 from pipeline.training.checkpoint_files import newest_intact
 
@@ -42,7 +43,8 @@ def trained(arm: str, options: argparse.Namespace) -> Denoiser:
     output = options.out / arm.replace(" ", "_").replace(",", "")
     if not (output / "bdn").exists():
         output.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(options.body, output / "bdn")
+        with new_folder(output / "bdn") as copy:  # half a copy would be another body
+            shutil.copytree(options.body, copy, dirs_exist_ok=True)
     body = newest_intact(output / "bdn")
     if body is None:
         raise SystemExit(f"{options.body}: no checkpoint of a body, expected those of a finished stage one")

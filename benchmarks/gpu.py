@@ -44,9 +44,10 @@ class Piece:
     def __init__(self, limit: float, device: str) -> None:
         self.started = time.monotonic()
         self.limit = limit
+        is_there = device.startswith("cuda") and torch.cuda.is_available()
         self.record: dict[str, Any] = {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "device": torch.cuda.get_device_name() if device.startswith("cuda") else f"{device}, {platform.machine()}",
+            "device": torch.cuda.get_device_name(device) if is_there else f"{device}, {platform.machine()}",
             "torch": torch.__version__,
             "cuda": torch.version.cuda,
             "cpu_cores": os.cpu_count(),

@@ -83,6 +83,14 @@ def as_a_user(*arguments):
         ("network_def#_target_=pipeline.networks.UniPat", "Cannot locate class or function path"),
         ("device=tpu", "device is 'tpu', expected one of this machine"),
         ("manifest=/nowhere/mine.yaml", "/nowhere/mine.yaml: "),
+        ("output_dir=null", "has no output_dir, expected a training"),
+        ("suv_scale=$1/0", "division by zero"),
+        ("train#critic#widths=[]", "list index out of range"),
+        ("pretrain#network_def#channels=16", "size mismatch"),
+        ("train#max_epochs=0", "max_epochs must be at least 1, got 0"),
+        ("train#schedule#warmup=-1", "warmup -1, final 0.0: expected no negative number"),
+        ("train#trainer#accumulation=3", "batch of 4 patches, expected a multiple of accumulation 3"),
+        ("train#trainer#critic=null", "critic and critic_optimizer go together"),
         ("time_limit=soon", "time limit is 'soon', expected more than 0 seconds"),
         ("train#max_epochs", "--set train#max_epochs: expected key=value"),
         ("batch_size=[4", "--set batch_size=[4: the value is not YAML"),
@@ -91,7 +99,9 @@ def as_a_user(*arguments):
 def test_a_wrong_setting_is_one_line(settings, tmp_path, setting, said):
     own = setting.partition("=")[0]
     kept = [x for pair in zip(settings[::2], settings[1::2], strict=True) if not pair[1].startswith(own) for x in pair]
-    assert said in refused(*kept, *TINY[:6], "--output", tmp_path / "runs", "--set", setting)
+    output = () if own == "output_dir" else ("--output", tmp_path / "runs")
+    assert said in refused(*kept, *TINY[:6], *output, "--set", setting)
+    assert not (tmp_path / "runs" / "bdn").exists()
 
 
 @pytest.mark.parametrize(
@@ -183,6 +193,13 @@ def test_it_trains_stops_in_time_and_goes_on(settings, repository, tmp_path):
     assert monai.returncode == 0, monai.stderr
     ours, theirs = (torch.load(tmp_path / name / "model.pt", weights_only=True) for name in ("runs", "monai"))
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_the_overlay_for_several_gpus_is_right_for_one_process(settings, repository, tmp_path):
+    overlay = repository / "bundles" / "unipet_3d" / "configs" / "multi_gpu.yaml"
+    done = as_a_user(*settings, *TINY, "--config", overlay, "--set", "batch_size=8", "--output", tmp_path / "runs")
+    assert done.returncode == 0, done.stderr
+    assert "finished, iterations: pretrain 1/1, train 1/1" in done.stdout
 
 
 def test_overlays_of_the_bundle_are_right(repository):

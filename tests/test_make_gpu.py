@@ -61,6 +61,12 @@ def test_pieces_end_in_time_and_go_on(repository, data, tmp_path):
     assert records[1]["iterations"] == {"pretrain": [2, 2], "train": [2, 2]}
     assert {"date", "device", "torch"} <= set(records[0])
 
+    if not torch.cuda.is_available():
+        refused = piece(500, device="cuda")
+        assert refused.returncode == 1
+        assert "gpu: device is 'cuda', expected one of this machine, such as cpu" in refused.stderr
+        assert "Traceback" not in refused.stderr
+
 
 @pytest.mark.parametrize(("device", "expected"), [("cpu", None), ("cuda", "cuda")])
 def test_subjects_are_simulated_on_the_device_until_the_time_is_over(script, monkeypatch, tmp_path, device, expected):

@@ -34,7 +34,9 @@ def own_manifest(name: str) -> str:
 
 
 def prepared_store(manifest: str | Path, store: str | Path, *, root: str | Path, jobs: int = 1) -> Store:
-    """Bring a store up to date with a manifest, and open it.
+    """Bring a store up to date with a manifest, and open what the manifest has of it.
+
+    Subjects that an earlier manifest left there, or that this one excludes, stay on the disk and are not opened.
 
     Parameters
     ----------
@@ -59,4 +61,4 @@ def prepared_store(manifest: str | Path, store: str | Path, *, root: str | Path,
     done = prepare_store(described, store, root=root, jobs=jobs)
     if failed := done.of_status("failed"):
         raise PETError(f"{store}: {failed[0].subject} cannot be prepared ({failed[0].reason}), {len(failed)} in all")
-    return Store.open(store)
+    return Store(store, subjects=[outcome.subject for outcome in done.outcomes])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,14 +109,16 @@ class Store:
         The store's folder.
     max_open
         Files kept open in a process.
+    subjects
+        Ids of those to open; None opens all.
 
     Raises
     ------
     PETError
-        If it is no store, is empty, or a subject's record is damaged.
+        If it is no store, is empty, lacks one of the subjects, or a subject's record is damaged.
     """
 
-    def __init__(self, path: str | Path, *, max_open: int = 64) -> None:
+    def __init__(self, path: str | Path, *, max_open: int = 64, subjects: Iterable[str] | None = None) -> None:
         self.path = Path(path)
         """The store's folder."""
         self.max_open = max_open
@@ -127,6 +129,8 @@ class Store:
         """Subjects by id, in alphabetical order."""
         if not self.subjects:
             raise PETError(f"{self.path}: holds no subject, expected a prepared store")
+        if subjects is not None:
+            self.subjects = {subject_id: self.subject(subject_id) for subject_id in sorted(subjects)}
         self._open: OrderedDict[Path, VolumeFile] = OrderedDict()
         # Which chunks this process has compared with their checksums: a byte per chunk, kept when a file is closed.
         self._checked: dict[Path, NDArray[np.bool_]] = {}

@@ -23,6 +23,11 @@ class ReconstructionLoss(nn.Module):
         volume is weighed by noise_floor / (noise_floor + noise), noise being the mean absolute difference of its
         input from the target in network units: well above the floor the loss is the share of the noise that remains,
         and a dose counts as much as another.
+
+    Raises
+    ------
+    ValueError
+        If the noise floor is not above 0: every weight would be 0, and nothing learned.
     """
 
     def __init__(
@@ -34,6 +39,8 @@ class ReconstructionLoss(nn.Module):
         noise_floor: float | None = None,
     ) -> None:
         super().__init__()
+        if noise_floor is not None and not noise_floor > 0:
+            raise ValueError(f"noise_floor must be above 0, or None for no weights, got {noise_floor}")
         self.l2_weight = l2_weight
         self.underestimate_weight = underestimate_weight
         self.hot_threshold = hot_threshold

@@ -4,7 +4,7 @@ from pipeline.training.bundle_training import TrainingResult, train_bundle
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.checkpoint_files import save_atomically
 from pipeline.training.config_check import checked_config, parse_setting
-from pipeline.training.processes import is_main_process, process_device, process_slice
+from pipeline.training.processes import is_main_process, leave_processes, process_device, process_slice
 from pipeline.training.progress import EpochLog
 from pipeline.training.progress_figure import ProgressFigure
 from pipeline.training.resumable_loader import ResumableLoader, SeededDataset
@@ -33,6 +33,7 @@ __all__ = [
     "WeightAverage",
     "checked_config",
     "is_main_process",
+    "leave_processes",
     "measure_statistics",
     "parse_setting",
     "process_device",

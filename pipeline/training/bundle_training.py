@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from monai.bundle import ConfigWorkflow
@@ -26,6 +26,7 @@ _BUILT_AHEAD = (
     "pretrain#optimizer",
     "train#optimizer",
     "train#critic_optimizer",
+    "hand_over",
 )
 
 
@@ -73,7 +74,7 @@ def train_bundle(
     base = bundle / "configs" / "train.yaml"
     settings = [("bundle_root", str(bundle.absolute())), *settings]
     config = checked_config(base, overlays, settings)
-    if missing := [key for key in _REQUIRED if key not in config]:
+    if missing := [key for key in _REQUIRED if config.get(key) is None]:
         raise PETError(f"{base}: has no {', '.join(missing)}, expected a training of this package")
     overrides = dict(settings)
     if isinstance(config["device"], str) and not config["device"].startswith(("$", "@")):
@@ -91,17 +92,18 @@ def train_bundle(
             if key in parser:
                 parser.get_parsed_content(key)
         workflow.initialize()  # forgets what was built so far, and seeds
+        trainers = {name: parser.get_parsed_content(f"{name}#trainer") for name in _STAGES}
+    except Exception as error:  # whatever a component or an expression makes of what the configuration gives it
+        _raise_mistake(error, Exception)
+    try:
         workflow.run()
         stages = {}
-        for name in _STAGES:
-            state = parser.get_parsed_content(f"{name}#trainer").state
+        for name, trainer in trainers.items():
+            state = trainer.state
             stages[name] = (state.iteration, state.epoch_length * state.max_epochs)
         workflow.finalize()
-    except (RuntimeError, ModuleNotFoundError) as error:  # MONAI wraps what goes wrong inside a component
-        mistake = _mistake(error)
-        if mistake is None:
-            raise
-        raise mistake from error
+    except (RuntimeError, ModuleNotFoundError) as error:
+        _raise_mistake(error, (ValueError, TypeError, ModuleNotFoundError))
     return TrainingResult(stages, output / "model.pt")
 
 
@@ -137,16 +139,15 @@ def _check_writable(folder: Path) -> None:
         raise PETError(f"{folder}: cannot be written ({reason}), expected a folder for results") from error
 
 
-def _mistake(error: BaseException) -> PETError | OSError | None:
-    """What the user did wrong, beneath MONAI's wrapping; None where it is no user's mistake."""
+def _raise_mistake(error: BaseException, kinds: type[Exception] | tuple[type[Exception], ...]) -> NoReturn:
+    """Raise what the user did wrong, beneath MONAI's wrapping; the error itself if its cause is of no such kind."""
     causes = [error]
     while (cause := causes[-1].__cause__) is not None:
         causes.append(cause)
     for cause in causes:
         if isinstance(cause, PETError | OSError):
-            return cause
-    # A component or an expression that does not take what the configuration gives it.
-    if isinstance(causes[-1], ValueError | TypeError | ModuleNotFoundError):
-        wrapping = f"{' '.join(str(error).split())[:200]}: " if len(causes) > 1 else ""
-        return PETError(wrapping + " ".join(str(causes[-1]).split()))
-    return None
+            raise cause
+    if not isinstance(causes[-1], kinds):
+        raise error
+    wrapping = f"{' '.join(str(error).split())[:200]}: " if len(causes) > 1 else ""
+    raise PETError(wrapping + (" ".join(str(causes[-1]).split()) or type(causes[-1]).__name__)) from error

@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import torch
 from ignite.engine import Engine, Events
@@ -12,6 +12,7 @@ from torch import distributed
 
 from pipeline.pet import PETError
 from pipeline.training.checkpoint_files import (
+    locked_folder,
     newest_intact,
     prune,
     remove_unfinished,
@@ -60,7 +61,8 @@ class Checkpoint:
     Raises
     ------
     PETError
-        When training starts: if the folder's checkpoints are all damaged or belong to another training.
+        When training starts: if the folder's checkpoints are all damaged or belong to another training, or another
+        process is training there. When it saves: if that fails, such as on a full disk.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Checkpoint:
         self.export = dict(export or {})
         self.best_metric = -math.inf
         self.best_iteration = -1
+        self._lock: IO[str] | None = None
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.resume)
@@ -107,13 +110,13 @@ class Checkpoint:
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise PETError(f"{path}: {name} is of another training, expected its own checkpoints: {reason}") from error
-        self._set_position(engine, state, path)
         self.best_metric, self.best_iteration = state["best_metric"], state["best_iteration"]
+        self._export(state["iteration"])
+        self._set_position(engine, state, path)
         if len(state["random"]) == world_size():
             restore_random_state(state["random"][process_rank()])
         else:
             logger.warning("%s: saved by %d processes, continued by %d", path, len(state["random"]), world_size())
-        self._export(engine)
 
     def save(self, engine: Engine) -> None:
         """Write a checkpoint, then delete those that it makes superfluous. Every process must call this."""
@@ -133,9 +136,9 @@ class Checkpoint:
             "best_metric": self.best_metric,
             "best_iteration": self.best_iteration,
         }
-        write_checkpoint(contents, self.folder, iteration=state.iteration)
-        self._export(engine)
-        prune(self.folder, keep=self.keep, also=[self.best_iteration])
+        path = write_checkpoint(contents, self.folder, iteration=state.iteration)
+        self._export(state.iteration)
+        prune(path, keep=self.keep, also=[self.best_iteration])
 
     def _after_iteration(self, engine: Engine) -> None:
         # At the end of an epoch the rest of its work is still to come: validation, log.
@@ -167,6 +170,7 @@ class Checkpoint:
         """The main process decides, and sets damaged files aside; all processes take the same."""
         found: list[Any] = [None]
         if is_main_process():
+            self._lock = locked_folder(self.folder)
             remove_unfinished(self.folder)
             for path in map(Path, self.export.values()):
                 remove_unfinished(path.parent, path.name)
@@ -185,12 +189,14 @@ class Checkpoint:
                 *(path, state["epoch_length"], length, epoch + 1),
             )
             done = 0
+            # Iterations are counted anew: none to come is the one that the best was.
+            self.best_iteration = min(self.best_iteration, 0)
         engine.state.epoch = epoch
         engine.state.iteration = epoch * length + done
         logger.info("continuing from %s after epoch %d and %d of %d iterations", path, epoch, done, length)
 
-    def _export(self, engine: Engine) -> None:
+    def _export(self, iteration: int) -> None:
         """Write the objects to export, unless those of an earlier iteration validated better."""
-        if is_main_process() and self.best_iteration in (-1, engine.state.iteration):
+        if is_main_process() and self.best_iteration in (-1, iteration):
             for name, path in self.export.items():
                 save_atomically(self.objects[name].state_dict(), path)

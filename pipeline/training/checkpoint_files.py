@@ -1,21 +1,24 @@
 """A folder of checkpoints in which there is always a complete one, and damage is noticed."""
 
+import fcntl
 import hashlib
 import io
 import logging
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 
 from pipeline.pet import PETError
 from pipeline.pet.atomic import replaced_file
+from pipeline.pet.errors import naming
 
 __all__ = [
     "CheckpointFile",
     "checkpoint_files",
+    "locked_folder",
     "newest_intact",
     "prune",
     "remove_unfinished",
@@ -44,10 +47,7 @@ class CheckpointFile(NamedTuple):
 
 def save_atomically(state: Mapping[str, Any], path: str | Path) -> None:
     """Write a state of tensors and plain values; ``path`` is the old file or the complete new one at any moment."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced_file(path) as temporary:
-        torch.save(dict(state), temporary)
+    _write(_serialised(state), Path(path))
 
 
 def checkpoint_files(folder: Path) -> list[CheckpointFile]:
@@ -59,13 +59,10 @@ def checkpoint_files(folder: Path) -> list[CheckpointFile]:
 
 def write_checkpoint(state: Mapping[str, Any], folder: Path, *, iteration: int) -> Path:
     """Write a checkpoint of an iteration into a folder and return its path; others are left alone."""
-    buffer = io.BytesIO()
-    torch.save(dict(state), buffer)
-    digest = hashlib.sha256(buffer.getbuffer()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
+    content = _serialised(state)
+    digest = hashlib.sha256(content).hexdigest()[:16]
     path = folder / f"iteration-{iteration:09d}-{digest}.pt"
-    with replaced_file(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    _write(content, path)
     return path
 
 
@@ -77,16 +74,15 @@ def newest_intact(folder: Path) -> CheckpointFile | None:
     Raises
     ------
     PETError
-        If there are checkpoints, and every one is damaged.
+        If there are checkpoints, and every one is damaged, whichever run found that.
     """
-    files = checkpoint_files(folder)
-    for file in files:
+    for file in checkpoint_files(folder):
         if file.is_intact():
             return file
         aside = file.path.rename(file.path.with_suffix(".pt.damaged"))
         logger.warning("%s is damaged and was renamed to %s; trying the one before", file.path, aside.name)
-    if files:
-        raise PETError(f"{folder}: all {len(files)} checkpoints are damaged, expected an intact one; remove to restart")
+    if n_damaged := len(list(folder.glob("iteration-*.pt.damaged"))):
+        raise PETError(f"{folder}: all {n_damaged} checkpoints are damaged, expected an intact one; remove to restart")
     return None
 
 
@@ -96,9 +92,49 @@ def remove_unfinished(folder: Path, name: str = "*.pt") -> None:
         leftover.unlink()
 
 
-def prune(folder: Path, *, keep: int, also: Iterable[int] = ()) -> None:
-    """Delete all checkpoints but the newest ``keep`` and those of the iterations in ``also``."""
-    spared = set(also)
-    for file in checkpoint_files(folder)[keep:]:
-        if file.iteration not in spared:
+def locked_folder(folder: Path) -> IO[str]:
+    """Lock of a folder: until it is closed or this process ends, however it does, no other process gets one.
+
+    Raises
+    ------
+    PETError
+        If another process has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / ".lock").open("w")
+    try:
+        # Not flock, whose locks are inherited by processes that read ahead and may outlive a killed training.
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        lock.close()
+        raise PETError(f"{folder}: another run is training there, expected one at a time") from error
+    return lock
+
+
+def prune(newest: Path, *, keep: int, also: Iterable[int] = ()) -> None:
+    """Delete all checkpoints beside the newest but the ``keep - 1`` before it and those of the iterations in ``also``.
+
+    One that does not come before the newest was counted in longer epochs, and is superseded.
+    """
+    files = checkpoint_files(newest.parent)
+    current = next(file for file in files if file.path == newest)
+    before = [file for file in files if file.iteration < current.iteration]
+    iterations = set(also)
+    spared = {current, *before[: keep - 1], *(file for file in before if file.iteration in iterations)}
+    for file in files:
+        if file not in spared:
             file.path.unlink()
+
+
+def _serialised(state: Mapping[str, Any]) -> memoryview:
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    return buffer.getbuffer()
+
+
+def _write(content: memoryview, path: Path) -> None:
+    # On a full disk torch would raise a RuntimeError, and the system an error without the file.
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced_file(path) as temporary:
+            temporary.write_bytes(content)

@@ -5,7 +5,9 @@ import os
 import torch
 from torch import distributed
 
-__all__ = ["is_main_process", "process_device", "process_rank", "process_slice", "world_size"]
+from pipeline.pet import PETError
+
+__all__ = ["is_main_process", "leave_processes", "process_device", "process_rank", "process_slice", "world_size"]
 
 
 def process_rank() -> int:
@@ -24,7 +26,15 @@ def is_main_process() -> bool:
 
 
 def process_slice(items: list) -> list:
-    """Every n-th item, beginning at this process's own number: its part of what n processes share."""
+    """Every n-th item, beginning at this process's own number: its part of what n processes share.
+
+    Raises
+    ------
+    PETError
+        If there are fewer items than processes: one that has nothing to do leaves the others waiting for it.
+    """
+    if len(items) < world_size():
+        raise PETError(f"{len(items)} items for {world_size()} processes, expected at least one for each")
     return items[process_rank() :: world_size()]
 
 
@@ -42,3 +52,9 @@ def process_device() -> torch.device:
     if "WORLD_SIZE" in os.environ and not distributed.is_initialized():
         distributed.init_process_group("nccl" if has_gpu else "gloo")
     return device
+
+
+def leave_processes() -> None:
+    """Leave the process group, if there is one."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()

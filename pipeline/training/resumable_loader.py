@@ -139,6 +139,11 @@ class ResumableLoader(DataLoader):
             generator=torch.Generator(),
         )
 
+    @property
+    def share(self) -> int:
+        """Items of a batch that this process gets."""
+        return self.order.share.stop - self.order.share.start
+
     def set_position(self, epoch: int, first_batch: int = 0) -> None:
         """Let the next pass be that of an epoch, from 1, beginning with a batch, from 0."""
         self.order.epoch, self.order.first_batch = epoch, first_batch

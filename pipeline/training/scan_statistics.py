@@ -11,6 +11,7 @@ from monai.transforms import Transform
 
 from pipeline.data import Store
 from pipeline.networks import StatisticsByDose, noise_statistics, scaled_statistics
+from pipeline.networks.noise_statistics import BODY_THRESHOLD
 from pipeline.training.checkpoint_files import save_atomically
 
 __all__ = ["ScanStatisticsd", "measure_statistics"]
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def measure_statistics(
-    store: Store, *, suv_scale: float, body_threshold: float, split: str = "train", cache: str | Path
+    store: Store, *, suv_scale: float, body_threshold: float | None, split: str = "train", cache: str | Path
 ) -> StatisticsByDose:
     """Noise statistics of every scan of a split at every dose that it has, full dose included.
 
@@ -30,13 +31,15 @@ def measure_statistics(
     suv_scale
         SUV [g/mL] per network unit.
     body_threshold
-        See :func:`~pipeline.networks.noise_statistics`; in network units.
+        See :func:`~pipeline.networks.noise_statistics`; in network units. None is its own, as for the network.
     split
         Which subjects.
     cache
         File to keep them in, for measuring takes a second or two a scan. One of other scans or settings is replaced.
     """
     subjects = [subject for subject in store.subjects.values() if subject.split == split]
+    if body_threshold is None:
+        body_threshold = BODY_THRESHOLD
     settings = repr((suv_scale, body_threshold, [(subject.id, subject.key) for subject in subjects]))
     key = hashlib.sha256(settings.encode()).hexdigest()
     measured = _cached(Path(cache), key)

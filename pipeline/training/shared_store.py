@@ -1,6 +1,7 @@
 """One store for several processes: prepared by the first, opened by all."""
 
 from pathlib import Path
+from typing import Any
 
 from torch import distributed
 
@@ -20,8 +21,11 @@ def shared_store(manifest: str | Path, store: str | Path, *, root: str | Path, j
     PETError
         In the first process: if the store cannot be prepared.
     """
+    if world_size() == 1:
+        return prepared_store(manifest, store, root=root, jobs=jobs)
+    subjects: list[Any] = [None]
     if is_main_process():
         prepared = prepared_store(manifest, store, root=root, jobs=jobs)
-    if world_size() > 1:
-        distributed.barrier()
-    return prepared if is_main_process() else Store.open(store)
+        subjects = [list(prepared.subjects)]
+    distributed.broadcast_object_list(subjects)
+    return prepared if is_main_process() else Store(store, subjects=subjects[0])

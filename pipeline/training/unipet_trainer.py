@@ -85,8 +85,8 @@ class UniPETTrainer(Trainer):
     ValueError
         If options contradict each other.
     PETError
-        While it runs: if a loss is not finite, before the generator's weights have been touched by it, or if a batch
-        lacks what it needs.
+        While it runs: if a loss or the generator's gradient is not finite, before the generator's weights have been
+        touched by it, or if a batch lacks what it needs.
 
     References
     ----------
@@ -120,8 +120,12 @@ class UniPETTrainer(Trainer):
         super().__init__(device, max_epochs, train_data_loader, decollate=False)
         if (critic is None) != (critic_optimizer is None):
             raise ValueError("critic and critic_optimizer go together, got one of them")
+        if not max_epochs or max_epochs < 1:
+            raise ValueError(f"max_epochs must be at least 1, got {max_epochs}")
         if accumulation < 1:
             raise ValueError(f"accumulation must be at least 1, got {accumulation}")
+        if (share := getattr(train_data_loader, "share", accumulation)) % accumulation:
+            raise ValueError(f"batch of {share} patches, expected a multiple of accumulation {accumulation}")
         self._generator_pass = GeneratorPass(network)
         if style_weight and not self._generator_pass.gives_features:
             kind = type(network).__name__
@@ -177,9 +181,9 @@ class UniPETTrainer(Trainer):
                 total = self._generator_losses(part, pred, features, losses)
                 (total / len(parts)).backward()
             predictions.append(pred.detach())
-        values = self._checked(losses)
-        if self.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+        largest = math.inf if self.gradient_clip is None else self.gradient_clip
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), largest)
+        values = self._checked(losses, norm)
         self.optimizer.step()
 
         self.state.output = {Keys.IMAGE: batch.image, Keys.LABEL: batch.label, Keys.PRED: torch.cat(predictions)}
@@ -274,19 +278,19 @@ class UniPETTrainer(Trainer):
             losses[name] = losses.get(name, torch.zeros_like(value)) + value.detach() / self.accumulation
         return total
 
-    def _checked(self, losses: dict[str, Tensor]) -> dict[str, float]:
-        """Losses as numbers, their mean over processes."""
+    def _checked(self, losses: dict[str, Tensor], norm: Tensor) -> dict[str, float]:
+        """Losses as numbers, their mean over processes; training stops if one, or the gradient's norm, is none."""
         # One tensor: every .item() of its own would make the host wait for the device.
-        gathered = torch.stack([value.double() for value in losses.values()])
+        gathered = torch.stack([value.double() for value in (*losses.values(), norm)])
         if world_size() > 1:
             distributed.all_reduce(gathered)
             gathered /= world_size()
-        values = dict(zip(losses, gathered.tolist(), strict=True))
-        for name, value in values.items():
+        names = [*(f"{name} loss" for name in losses), "norm of the gradient"]
+        for name, value in zip(names, gathered.tolist(), strict=True):
             if not math.isfinite(value):
                 where = f"epoch {self.state.epoch}, iteration {self.state.iteration}"
-                raise PETError(f"{where}: {name} loss is {value}, expected a finite number; training stops")
-        return values
+                raise PETError(f"{where}: {name} is {value}, expected a finite number; training stops")
+        return dict(zip(losses, gathered.tolist(), strict=False))
 
 
 def _shared(module: nn.Module) -> nn.Module:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data import NoiseInsertion, Store, prepare_store
+from pipeline.data import NoiseInsertion, Store, prepare_store, prepared_store
 from pipeline.data.manifest import Exclusion
 from pipeline.evaluation.liver import LiverNoise
 from pipeline.pet import PETError
@@ -192,6 +192,16 @@ def test_subjects_that_left_the_manifest_go_when_asked(prepared):
     preparation = scans.prepare(store, prune=True)
     assert (preparation.stale, preparation.removed) == ((), ("s1",))
     assert [folder.name for folder in (store / "subjects").iterdir()] == ["s0"]
+
+
+def test_training_reads_what_the_manifest_has_and_not_what_an_earlier_one_left(prepared, tmp_path):
+    scans, store = prepared
+    only = scans.manifest.model_copy(update={"subjects": scans.manifest.subjects[1:]}).write(tmp_path / "only.yaml")
+    assert list(prepared_store(only, store, root=scans.root).subjects) == ["s1"]
+    exclusion = Exclusion(subject="s0", reason="moved")
+    both = scans.manifest.model_copy(update={"exclusions": (exclusion,)}).write(tmp_path / "both.yaml")
+    assert list(prepared_store(both, store, root=scans.root).subjects) == ["s1"]
+    assert list(Store.open(store).subjects) == ["s0", "s1"]
 
 
 def test_what_is_excluded_is_left_out(make_scans, tmp_path):

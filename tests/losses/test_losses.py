@@ -176,3 +176,9 @@ def test_reconstruction_loss_as_share_of_the_noise():
     # No noise at all: as it is. Noise of the floor: half of it.
     assert ReconstructionLoss(0.0, noise_floor=0.5)(target + 1, target, target).item() == pytest.approx(1.0)
     assert ReconstructionLoss(0.0, noise_floor=1.0)(target + 1, target, target + noise).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("floor", [0.0, -1.0])
+def test_a_noise_floor_that_weighs_everything_with_nothing_is_refused(floor):
+    with pytest.raises(ValueError, match="noise_floor must be above 0, or None"):
+        ReconstructionLoss(noise_floor=floor)

@@ -3,6 +3,8 @@
 import copy
 import logging
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -159,8 +161,9 @@ def test_damage_that_torch_does_not_notice_is_noticed(tmp_path):
 def test_nothing_but_damage_is_refused(tmp_path):
     for i in (1, 2):
         write_checkpoint({"a": i}, tmp_path, iteration=i).write_bytes(b"")
-    with pytest.raises(PETError, match="all 2 checkpoints are damaged"):
-        newest_intact(tmp_path)
+    for _ in range(2):  # who tries again has not agreed to begin anew
+        with pytest.raises(PETError, match="all 2 checkpoints are damaged"):
+            newest_intact(tmp_path)
 
 
 def test_leftovers_of_a_kill_are_cleared_and_never_taken(tmp_path):
@@ -181,10 +184,18 @@ def test_an_empty_or_absent_folder_is_a_beginning(tmp_path):
 
 
 def test_pruning_spares_the_newest_and_the_best(tmp_path):
-    for i in range(1, 7):
-        write_checkpoint({"a": i}, tmp_path, iteration=i)
-    prune(tmp_path, keep=2, also=[3])
+    paths = [write_checkpoint({"a": i}, tmp_path, iteration=i) for i in range(1, 7)]
+    prune(paths[-1], keep=2, also=[3])
     assert [file.iteration for file in checkpoint_files(tmp_path)] == [6, 5, 3]
+
+
+def test_pruning_removes_what_was_counted_in_longer_epochs(tmp_path):
+    for i in (2, 3, 8, 9):
+        write_checkpoint({"a": i}, tmp_path, iteration=i)
+    newest = write_checkpoint({"a": "shorter"}, tmp_path, iteration=3)
+    prune(newest, keep=2, also=[9])
+    assert [file.path for file in checkpoint_files(tmp_path)][:1] == [newest]
+    assert [file.iteration for file in checkpoint_files(tmp_path)] == [3, 2]
 
 
 class Validation:
@@ -203,7 +214,7 @@ class Validation:
         self.evaluator.state.metrics["psnr"] = self.metrics[engine.state.epoch - 1]
 
 
-def train_with_metrics(folder: Path, metrics: list[float]) -> dict:
+def train_with_metrics(folder: Path, metrics: list[float], **options) -> dict:
     parts = tiny_parts()
     validation = Validation(metrics)
     checkpoint = Checkpoint(
@@ -214,7 +225,7 @@ def train_with_metrics(folder: Path, metrics: list[float]) -> dict:
         metric="psnr",
         export={"network": folder / "model.pt"},
     )
-    options = {"style_weight": 0.0, "adversarial_weight": 0.0}
+    options |= {"style_weight": 0.0, "adversarial_weight": 0.0}
     tiny_trainer(parts, len(metrics), train_handlers=[validation, checkpoint], **options).run()
     return parts
 
@@ -283,6 +294,47 @@ def test_another_epoch_length_continues_at_the_start_of_the_epoch(tmp_path, capl
     assert epochs == [(3, i) for i in range(13, 19)]
 
 
+def test_shorter_epochs_go_on_from_their_own_checkpoints(tmp_path):
+    """Their iterations have smaller numbers than those of the checkpoints before them."""
+
+    def train(max_epochs: int) -> list[int]:
+        engine = tiny_training(tmp_path, max_epochs)
+        engine.data_loader = tiny_loader(n_items=4)
+        engine.state.epoch_length = 2
+        iterations = []
+        engine.add_event_handler(Events.ITERATION_STARTED, lambda e: iterations.append(e.state.iteration))
+        engine.run()
+        return iterations
+
+    stop_at(tmp_path, 8)
+    assert train(3) == [5, 6]
+    assert checkpoint_files(tmp_path / "checkpoints")[0].iteration == 6
+    assert train(4) == [7, 8]
+
+
+def test_the_best_of_longer_epochs_stays_exported(tmp_path):
+    train_with_metrics(tmp_path, [30.0, 35.0])
+    best = weights(tmp_path)
+    # Epochs of half the length: epoch 4 ends with the number that the best, epoch 2, had.
+    train_with_metrics(tmp_path, [30.0, 35.0, 34.0, 33.0], loader=tiny_loader(n_items=4))
+    assert_equal(weights(tmp_path), best)
+
+
+def test_another_process_is_kept_out_until_this_one_ends(tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from pipeline.training.checkpoint_files import locked_folder;"
+        "lock = locked_folder(Path(sys.argv[1])); print('locked', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "checkpoints")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "locked\n"
+        with pytest.raises(PETError, match="checkpoints: another run is training there, expected one at a time"):
+            tiny_training(tmp_path, 1).run()
+        other.kill()
+    tiny_training(tmp_path, 1).run()
+    assert checkpoint_files(tmp_path / "checkpoints")
+
+
 def test_saving_leaves_the_old_file_when_it_fails(tmp_path):
     save_atomically({"a": torch.ones(2)}, tmp_path / "c.pt")
     with pytest.raises(Exception, match="pickle"):
@@ -300,7 +352,7 @@ def test_a_full_disk_leaves_the_checkpoints_before(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(PETError, match=r"iteration-000000002-\w+\.pt: No space left on device"):
         write_checkpoint({"a": 2}, tmp_path, iteration=2)
     assert [file.iteration for file in checkpoint_files(tmp_path)] == [1]
     assert len(list(tmp_path.iterdir())) == 1

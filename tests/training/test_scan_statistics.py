@@ -78,3 +78,11 @@ def test_uptake_is_scaled_evenly_in_its_logarithm_and_alike_for_all_images():
     assert changed.std() == pytest.approx(np.log(4) / 12**0.5, rel=0.05)
     with pytest.raises(ValueError, match="positive and rise"):
         RandScaleUptaked(["image"], factors=(2.0, 0.5))
+
+
+def test_no_threshold_is_that_of_the_network(tmp_path):
+    stated, none = (
+        measure_statistics(FakeStore(), suv_scale=2.0, body_threshold=threshold, cache=tmp_path / f"{threshold}.pt")
+        for threshold in (0.05, None)
+    )
+    assert torch.equal(stated.all(), none.all())

@@ -8,8 +8,9 @@ import pytest
 import torch
 from two_processes import train, train_as
 
+from pipeline.pet import PETError
 from pipeline.training.checkpoint_files import checkpoint_files
-from pipeline.training.processes import process_slice
+from pipeline.training.processes import leave_processes, process_slice
 
 
 def results_of_two(context, folder: Path, accumulation: int) -> list[dict[str, Any]]:
@@ -53,3 +54,10 @@ def test_halves_of_a_batch_make_the_step_of_the_whole(processes, tmp_path, accum
 
 def test_alone_there_is_nothing_to_share():
     assert process_slice([1, 2, 3]) == [1, 2, 3]
+    leave_processes()
+
+
+def test_a_process_without_a_share_is_refused(monkeypatch):
+    monkeypatch.setattr("pipeline.training.processes.world_size", lambda: 4)
+    with pytest.raises(PETError, match="3 items for 4 processes, expected at least one for each"):
+        process_slice([1, 2, 3])

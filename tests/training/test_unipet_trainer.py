@@ -151,6 +151,13 @@ def test_style_alignment_of_a_network_without_features_is_refused():
         tiny_trainer(made, style_weight=0.1)
 
 
+def test_a_batch_that_cannot_be_divided_and_no_epochs_are_refused_before_the_run():
+    with pytest.raises(ValueError, match="batch of 2 patches, expected a multiple of accumulation 4"):
+        tiny_trainer(tiny_parts(), accumulation=4)
+    with pytest.raises(ValueError, match="max_epochs must be at least 1, got 0"):
+        tiny_trainer(tiny_parts(), 0)
+
+
 def test_a_critic_without_optimizer_is_refused():
     with pytest.raises(ValueError, match="critic_optimizer"):
         tiny_trainer(tiny_parts() | {"critic_optimizer": None})
@@ -229,6 +236,17 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_spoilt():
     with pytest.raises(PETError, match=r"iteration 1: \w+ loss is nan"):
         tiny_trainer(made, loader=[data]).run()
     assert all(torch.equal(value, before[name]) for name, value in made["network"].state_dict().items())
+
+
+@pytest.mark.parametrize("clip", [1.0, None])
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_spoilt(clip):
+    parts = tiny_parts()
+    before = [p.clone() for p in parts["network"].parameters()]
+    # As some kernels of reduced precision do, of a finite loss.
+    next(parts["network"].parameters()).register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(PETError, match="epoch 1, iteration 1: norm of the gradient is nan"):
+        tiny_trainer(parts, gradient_clip=clip).run()
+    assert all(torch.equal(a, b) for a, b in zip(before, parts["network"].parameters(), strict=True))
 
 
 def test_training_lowers_the_reconstruction_loss():
