@@ -42,7 +42,7 @@ class LocalMeanRestoration(Inferer):
     """
 
     def __init__(
-        self, inferer: Inferer, *, sigma: float = 1.0, background_sigma: float = 4.0, noise_weight: float = 10.0
+        self, inferer: Inferer, *, sigma: float = 1.0, background_sigma: float = 4.0, noise_weight: float = 30.0
     ) -> None:
         if not 0 < sigma < background_sigma < inf or not 0 <= noise_weight < inf:
             raise ValueError(
