@@ -81,6 +81,10 @@ def as_a_user(*arguments):
         ("network_def={_target_: pipeline.networks.UniPET, chanels: 8}", "no argument chanels, did you mean channels?"),
         ("val_interval=$@n_patchs * 2", "refers to @n_patchs, which does not exist, did you mean n_patches?"),
         ("network_def#_target_=pipeline.networks.UniPat", "Cannot locate class or function path"),
+        (
+            "reconstruction_loss#noise_floor=-1",
+            "unipet: pipeline.losses.ReconstructionLoss: noise_floor must be above 0",
+        ),
         ("device=tpu", "device is 'tpu', expected one of this machine"),
         ("manifest=/nowhere/mine.yaml", "/nowhere/mine.yaml: "),
         ("output_dir=null", "has no output_dir, expected a training"),

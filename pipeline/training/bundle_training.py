@@ -1,5 +1,6 @@
 """The training that a bundle describes, from its configuration: checked, run, and resumed."""
 
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -149,5 +150,9 @@ def _raise_mistake(error: BaseException, kinds: type[Exception] | tuple[type[Exc
             raise cause
     if not isinstance(causes[-1], kinds):
         raise error
-    wrapping = f"{' '.join(str(error).split())[:200]}: " if len(causes) > 1 else ""
-    raise PETError(wrapping + (" ".join(str(causes[-1]).split()) or type(causes[-1]).__name__)) from error
+    # MONAI's sentence around it is of use to its developers; what a user can look up is the component's name.
+    component = re.search(r"component '([^']+)'", str(error))
+    where = component[1] if component else " ".join(str(error).split())[:200]
+    raise PETError(
+        (f"{where}: " if len(causes) > 1 else "") + (" ".join(str(causes[-1]).split()) or type(causes[-1]).__name__)
+    ) from error
