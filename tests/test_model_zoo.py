@@ -120,43 +120,25 @@ def test_required_properties_are_there(bundle, name, data, tiny_cohort, tmp_path
     names = {"train": ["train"], "evaluate": ["train", "evaluate"], "inference": ["inference"]}[name]
     own = dict(zip([key.removeprefix("--") for key in data[::2]], data[1::2], strict=True))
     # MONAI has properties of training and of inference; what evaluates on top of the training has those of training.
-    weights = {}
-    if name == "evaluate":
-        definition = ConfigParser.load_config_file(bundle / "configs" / "train.yaml")["network_def"]
-        network = ConfigParser({"network_def": definition}).get_parsed_content("network_def")
-        torch.save(network.state_dict(), tmp_path / "model.pt")
-        weights = {"weights": str(tmp_path / "model.pt")}
     workflow = ConfigWorkflow(
         config_file=[str(bundle / "configs" / f"{part}.yaml") for part in names],
         workflow_type="inference" if name == "inference" else "train",
         logging_file=False,
         bundle_root=str(bundle),
         output_dir=str(tmp_path),
-        **weights,
         **({"dataset_dir": str(tiny_cohort[0])} if name == "inference" else {**own, "jobs": 1}),
     )
     workflow.initialize()
     assert workflow.check_properties() == []
 
 
-def test_the_network_takes_and_gives_what_the_metadata_say(bundle, monkeypatch):
+@pytest.mark.parametrize("name", ["inference", "train"])
+def test_the_network_takes_and_gives_what_the_metadata_say(bundle, monkeypatch, name):
     monkeypatch.chdir(bundle)
     verify_net_in_out(
         net_id="network_def",
         meta_file=str(bundle / "configs" / "metadata.json"),
-        config_file=str(bundle / "configs" / "inference.yaml"),
-        n=1,
-        any=16,
-        device="cpu",
-    )
-
-
-def test_the_network_in_training_does_so_too(bundle, monkeypatch):
-    monkeypatch.chdir(bundle)
-    verify_net_in_out(
-        net_id="network_def",
-        meta_file=str(bundle / "configs" / "metadata.json"),
-        config_file=str(bundle / "configs" / "train.yaml"),
+        config_file=str(bundle / "configs" / f"{name}.yaml"),
         n=1,
         any=16,
         device="cpu",

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.pet import PETError, read_pet
+from pipeline.pet.nifti import sidecar_path_of
 from pipeline.transforms import denoised_name, denoising_fields, scan_name
 
 __all__ = ["PendingScans"]
@@ -60,8 +61,7 @@ class PendingScans(list[dict[str, str]]):
 
 
 def _sidecar(image: Path) -> dict[str, object]:
-    path = image.parent / image.name.replace(".nii.gz", ".json")
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(json.loads(sidecar_path_of(image).read_text(encoding="utf-8")))
     except (OSError, ValueError):  # missing or not JSON: then it says nothing
         return {}

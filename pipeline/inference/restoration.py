@@ -72,15 +72,17 @@ class LocalMeanRestoration(Inferer):
         return torch.cat([self._restored(y, x) for y, x in zip(noisy.split(1), pred.split(1), strict=True)])
 
     def _restored(self, noisy: Tensor, denoised: Tensor) -> Tensor:
-        removed = _local_mean(noisy.to(denoised) - denoised, self.sigma)
-        signal = (denoised - _local_mean(denoised, self.background_sigma)).clamp_min_(0).square_()
-        noise = _local_mean(removed.square(), self.background_sigma).mul_(self.noise_weight)
+        removed = _local_mean(denoised, self.sigma)(noisy.to(denoised) - denoised)
+        background = _local_mean(denoised, self.background_sigma)
+        signal = (denoised - background(denoised)).clamp_min_(0).square_()
+        noise = background(removed.square()).mul_(self.noise_weight)
         # Where nothing stands out nothing comes back, also where there is no noise either.
         weight = torch.where(signal > 0, signal / (signal + noise), 0)
         return denoised + weight * removed
 
 
-def _local_mean(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian mean over what lies inside of the volume: nothing stands out because the scan ends beside it."""
-    smooth = GaussianFilter(3, sigma).to(x)
-    return smooth(x) / smooth(torch.ones_like(x))
+def _local_mean(like: Tensor, sigma: float) -> Callable[[Tensor], Tensor]:
+    """Gaussian mean of volumes like this one over what lies inside: nothing stands out because the scan ends there."""
+    smooth = GaussianFilter(3, sigma).to(like)
+    inside = smooth(torch.ones_like(like))
+    return lambda x: smooth(x) / inside

@@ -286,11 +286,12 @@ class UniPETTrainer(Trainer):
             distributed.all_reduce(gathered)
             gathered /= world_size()
         names = [*(f"{name} loss" for name in losses), "norm of the gradient"]
-        for name, value in zip(names, gathered.tolist(), strict=True):
+        values = gathered.tolist()
+        for name, value in zip(names, values, strict=True):
             if not math.isfinite(value):
                 where = f"epoch {self.state.epoch}, iteration {self.state.iteration}"
                 raise PETError(f"{where}: {name} is {value}, expected a finite number; training stops")
-        return dict(zip(losses, gathered.tolist(), strict=False))
+        return dict(zip(losses, values[:-1], strict=True))
 
 
 def _shared(module: nn.Module) -> nn.Module:
