@@ -15,6 +15,7 @@ from pipeline.inference.bundle import own_bundle, sha256_of
 from pipeline.inference.progress import Progress
 from pipeline.inference.resampling import ResamplingInferer
 from pipeline.pet import PETError, PETSeries
+from pipeline.pet.errors import causes_of
 from pipeline.transforms import pet_to_tensor, scale_suv, tensor_to_pet
 
 __all__ = ["Denoiser", "method_names"]
@@ -140,10 +141,7 @@ def _original_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, PETError):
-            cause = cause.__cause__
-        raise cause or error from None
+        raise next((cause for cause in causes_of(error) if isinstance(cause, PETError)), error) from None
 
 
 def _config_files(bundle: Path, method: str) -> list[Path]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["PETError", "naming", "one_line", "reason_of"]
+__all__ = ["PETError", "causes_of", "naming", "one_line", "reason_of"]
 
 
 class PETError(ValueError):
@@ -22,6 +22,14 @@ def reason_of(error: Exception) -> str:
     Those may be any element's, and hold the patient's name.
     """
     return re.sub(r"""\bb(["']).*\1""", "some bytes", " ".join(str(error).split())) or type(error).__name__
+
+
+def causes_of(error: BaseException) -> list[BaseException]:
+    """Return an error and what it was raised from, the first cause last: libraries wrap what goes wrong inside them."""
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    return causes
 
 
 def one_line(text: str) -> str:

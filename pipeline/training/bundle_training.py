@@ -12,6 +12,7 @@ from monai.bundle import ConfigWorkflow
 
 from pipeline.data import Manifest
 from pipeline.pet import PETError
+from pipeline.pet.errors import causes_of
 from pipeline.training.config_check import checked_config
 
 __all__ = ["TrainingResult", "train_bundle"]
@@ -142,9 +143,7 @@ def _check_writable(folder: Path) -> None:
 
 def _raise_mistake(error: BaseException, kinds: type[Exception] | tuple[type[Exception], ...]) -> NoReturn:
     """Raise what the user did wrong, beneath MONAI's wrapping; the error itself if its cause is of no such kind."""
-    causes = [error]
-    while (cause := causes[-1].__cause__) is not None:
-        causes.append(cause)
+    causes = causes_of(error)
     for cause in causes:
         if isinstance(cause, PETError | OSError):
             raise cause
