@@ -26,10 +26,10 @@ import torch
 
 from pipeline.data import Manifest, prepare_store
 from pipeline.data.prepared import own_manifest
-from pipeline.data.recipe import simulated_manifest
+from pipeline.data.simulated import simulated_manifest
+from pipeline.files import replaced_file
 from pipeline.inference.bundle import own_bundle
 from pipeline.pet import PETError
-from pipeline.pet.atomic import replaced_file
 from pipeline.simulation import scanner_preset, simulate_cohort, tracer_named
 from pipeline.training import parse_setting, train_bundle
 

@@ -35,7 +35,7 @@ from torch import Tensor
 from pipeline import read_pet
 from pipeline.evaluation import seam_ratio
 from pipeline.inference import AutocastInferer, Denoiser, StreamingInferer, make_plan, stream_style
-from pipeline.inference.body_slabs import occupied_cells, plane_boxes
+from pipeline.inference.streaming.slabs import occupied_cells, plane_boxes
 from pipeline.networks import UniPET
 from pipeline.pet import PETHeader, PETSeries, write_nifti
 

@@ -5,8 +5,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.errors import PETError
     from pipeline.inference.denoiser import Denoiser
-    from pipeline.pet import PETError, PETHeader, PETSeries, read_pet
+    from pipeline.pet import PETHeader, PETSeries, read_pet
 
 __all__ = ["Denoiser", "PETError", "PETHeader", "PETSeries", "__version__", "read_pet"]
 

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from pipeline.pet import PETError
+from pipeline.errors import PETError
 
 __all__ = ["run_in_processes"]
 

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from pipeline.data import Manifest, own_manifest
-from pipeline.data.check import check_manifest
+from pipeline.data.checking.check import check_manifest
 from pipeline.data.layouts import LAYOUTS
-from pipeline.data.recipe import check_recipe
+from pipeline.data.simulated import check_recipe
 from pipeline.pet import PETError
 
 NAMES = ("autopet", "enhance_pet", "simulated_v1", "udpet")

@@ -7,11 +7,14 @@ from typing import Annotated
 import typer
 
 from pipeline import __version__
-from pipeline.cli.data import manifest, prepare
-from pipeline.cli.methods import evaluate
-from pipeline.cli.scans import denoise, suv
-from pipeline.cli.simulation import insert_noise, simulate
-from pipeline.cli.training import train
+from pipeline.cli.denoise import denoise
+from pipeline.cli.evaluate import evaluate
+from pipeline.cli.insert_noise import insert_noise
+from pipeline.cli.manifest import manifest
+from pipeline.cli.prepare import prepare
+from pipeline.cli.simulate import simulate
+from pipeline.cli.suv import suv
+from pipeline.cli.train import train
 
 __all__ = ["app", "main"]
 

@@ -18,20 +18,23 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["Bundle", "Device", "console", "errors_in_one_line", "progress_bar"]
+__all__ = ["Bundle", "Device", "Reconstructor", "Scanner", "console", "errors_in_one_line", "progress_bar"]
 
 # In a pipe or a log there is no width to ask for, and 80 columns would fold every table.
 console = Console() if sys.stdout.isatty() else Console(width=160)
 
 Bundle = Annotated[Path | None, typer.Option(help="Folder of the bundle; by default the one that comes along.")]
 Device = Annotated[str | None, typer.Option(help="Such as cuda or cpu; by default a GPU when there is one.")]
+Scanner = Annotated[str, typer.Option(help="Scanner preset, such as generic, generic_tof, mct, dmi, quadra.")]
+Reconstructor = Annotated[
+    str | None, typer.Option(help="Where reconstructions run: cuda or cpu by torch; by default numpy, exact by seed.")
+]
 
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
     """A user's mistake ends in one line and exit code 1, an interruption in 130."""
-    from pipeline.pet import PETError
-    from pipeline.pet.errors import one_line
+    from pipeline.errors import PETError, one_line
 
     try:
         yield

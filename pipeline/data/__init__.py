@@ -9,19 +9,19 @@ from pipeline.data.manifest import Manifest, read_image
 from pipeline.data.scans import find_scans
 
 if TYPE_CHECKING:
-    from pipeline.data.build import build_manifest
-    from pipeline.data.check import check_manifest
+    from pipeline.data.building.build import build_manifest
+    from pipeline.data.building.exclusions import read_exclusions
+    from pipeline.data.checking.check import check_manifest
+    from pipeline.data.checking.finding import Problem, problem_table
+    from pipeline.data.checking.noise_of_doses import noise_table
+    from pipeline.data.checking.summary import exclusion_table, summary_table
     from pipeline.data.datalist import decathlon_datalist, write_datalist
-    from pipeline.data.exclusions import read_exclusions
-    from pipeline.data.insertion import NoiseInsertion
-    from pipeline.data.noise_of_doses import noise_table
     from pipeline.data.patches import PatchDataset
-    from pipeline.data.prepare import Preparation, prepare_store
     from pipeline.data.prepared import own_manifest, prepared_store
-    from pipeline.data.problem import Problem, problem_table
-    from pipeline.data.recipe import simulated_manifest
-    from pipeline.data.store import Store
-    from pipeline.data.summary import exclusion_table, summary_table
+    from pipeline.data.simulated import simulated_manifest
+    from pipeline.data.store.inserted_doses import NoiseInsertion
+    from pipeline.data.store.prepare import Preparation, prepare_store
+    from pipeline.data.store.store import Store
     from pipeline.data.volumes import VolumeDataset
 
 __all__ = [
@@ -55,24 +55,24 @@ __all__ = [
 
 # Imported on first use: what reads and checks files needs no torch, a manifest no simulation.
 _LAZY = {
-    "NoiseInsertion": "pipeline.data.insertion",
+    "NoiseInsertion": "pipeline.data.store.inserted_doses",
     "PatchDataset": "pipeline.data.patches",
-    "Preparation": "pipeline.data.prepare",
-    "Problem": "pipeline.data.problem",
-    "Store": "pipeline.data.store",
+    "Preparation": "pipeline.data.store.prepare",
+    "Problem": "pipeline.data.checking.finding",
+    "Store": "pipeline.data.store.store",
     "VolumeDataset": "pipeline.data.volumes",
-    "build_manifest": "pipeline.data.build",
-    "check_manifest": "pipeline.data.check",
+    "build_manifest": "pipeline.data.building.build",
+    "check_manifest": "pipeline.data.checking.check",
     "decathlon_datalist": "pipeline.data.datalist",
-    "exclusion_table": "pipeline.data.summary",
-    "noise_table": "pipeline.data.noise_of_doses",
-    "prepare_store": "pipeline.data.prepare",
+    "exclusion_table": "pipeline.data.checking.summary",
+    "noise_table": "pipeline.data.checking.noise_of_doses",
+    "prepare_store": "pipeline.data.store.prepare",
     "own_manifest": "pipeline.data.prepared",
     "prepared_store": "pipeline.data.prepared",
-    "problem_table": "pipeline.data.problem",
-    "read_exclusions": "pipeline.data.exclusions",
-    "simulated_manifest": "pipeline.data.recipe",
-    "summary_table": "pipeline.data.summary",
+    "problem_table": "pipeline.data.checking.finding",
+    "read_exclusions": "pipeline.data.building.exclusions",
+    "simulated_manifest": "pipeline.data.simulated",
+    "summary_table": "pipeline.data.checking.summary",
     "write_datalist": "pipeline.data.datalist",
 }
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.pet import PETError
+from pipeline.errors import PETError
 from pipeline.simulation.low_dose import dose_from_entity
 
 __all__ = ["cohort_items", "dose_keys"]

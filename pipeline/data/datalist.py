@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.manifest import Image, Manifest, Subject
-from pipeline.pet import PETError
-from pipeline.pet.atomic import replaced_file
-from pipeline.pet.dicom_survey import survey_series
-from pipeline.pet.errors import naming
+from pipeline.errors import PETError, naming
+from pipeline.files import replaced_file
+from pipeline.pet.dicom.reading.survey import survey_series
 from pipeline.pet.nifti import is_nifti_name, survey_nifti
 
 __all__ = ["decathlon_datalist", "write_datalist"]

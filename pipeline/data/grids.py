@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipeline.pet import PETError, PETSeries
-from pipeline.pet.dicom_geometry import to_canonical
-from pipeline.pet.errors import naming
+from pipeline.errors import PETError, naming
+from pipeline.pet import PETSeries
+from pipeline.pet.dicom.geometry import to_canonical
 from pipeline.pet.nifti import read_voxels
 
 __all__ = ["numbered_lesions", "read_labels_on", "read_on", "same_grid"]

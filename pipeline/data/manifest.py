@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pipeline.pet import PETError, PETSeries, read_pet
-from pipeline.pet.atomic import replaced_file
+from pipeline.errors import PETError
+from pipeline.files import replaced_file
+from pipeline.pet import PETSeries, read_pet
 
 __all__ = [
     "Cohort",

@@ -14,10 +14,10 @@ from torch.utils.data import Dataset
 
 from pipeline.data.doses import mix_doses
 from pipeline.data.manifest import Split
-from pipeline.data.store import Store, StoredSubject
-from pipeline.data.volume_file import VolumeFile
-from pipeline.data.where import random_body_voxel, random_lesion_voxel
-from pipeline.pet import PETError
+from pipeline.data.store.patch_centres import random_body_voxel, random_lesion_voxel
+from pipeline.data.store.store import Store, StoredSubject
+from pipeline.data.store.volume_file import VolumeFile
+from pipeline.errors import PETError
 
 __all__ = ["PatchDataset"]
 

@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 from pipeline.data.manifest import Manifest
-from pipeline.data.prepare import prepare_store
-from pipeline.data.recipe import simulated_manifest
-from pipeline.data.store import Store
-from pipeline.pet import PETError
+from pipeline.data.simulated import simulated_manifest
+from pipeline.data.store.prepare import prepare_store
+from pipeline.data.store.store import Store
+from pipeline.errors import PETError
 
 __all__ = ["own_manifest", "prepared_store"]
 

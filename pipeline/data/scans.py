@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.pet import PETError
+from pipeline.errors import PETError
 from pipeline.pet.nifti import is_nifti_name
 
 __all__ = ["find_scans"]

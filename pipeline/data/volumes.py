@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from pipeline.data.manifest import Split
 from pipeline.data.patches import Stores, Target, opened_stores
-from pipeline.pet import PETError
+from pipeline.errors import PETError
 
 __all__ = ["VolumeDataset"]
 

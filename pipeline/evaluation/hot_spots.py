@@ -8,7 +8,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from pipeline.evaluation.quantification import ball_offsets, each_region, measure_region
+from pipeline.evaluation.quantification import each_region, measure_region
+from pipeline.images import ball_offsets
 
 __all__ = ["bias_by_diameter", "false_hot_spots", "lesion_bias"]
 

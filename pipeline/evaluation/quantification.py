@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from pipeline.evaluation.regions import Regions, voxel_volume
+from pipeline.images import Regions, ball_offsets, voxel_volume
 
 __all__ = [
     "LESION_TABLE_COLUMNS",
@@ -226,14 +226,6 @@ def measure_region(
         "suv_peak": float(peaks[mask].max()),
         "tlg": mean * volume(mask, voxel_size=voxel_size),
     }
-
-
-def ball_offsets(radius: float, *, voxel_size: Sequence[float]) -> NDArray[np.intp]:
-    """Steps from a voxel to all voxels whose centres lie within a radius [mm], itself included; shape (n, 3)."""
-    sides = np.asarray(voxel_size, dtype=np.float64)
-    ranges = [np.arange(-reach, reach + 1) for reach in np.floor(radius / sides).astype(int)]
-    grid = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
-    return grid[((grid * sides) ** 2).sum(axis=1) <= radius**2]
 
 
 def each_region(

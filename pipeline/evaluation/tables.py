@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.pet.atomic import replaced_file
+from pipeline.files import replaced_file
 
 __all__ = ["write_table"]
 

@@ -3,14 +3,14 @@
 from pipeline.inference.autocast import AutocastInferer, fast_dtype
 from pipeline.inference.bundle import find_bundle, load_weights, sha256_of
 from pipeline.inference.denoiser import Denoiser, method_names
-from pipeline.inference.pending import PendingScans
-from pipeline.inference.plan import Plan, make_plan
-from pipeline.inference.plane_stream import stream
+from pipeline.inference.folder import PendingScans
 from pipeline.inference.progress import Progress, print_progress
 from pipeline.inference.resampling import ResamplingInferer
 from pipeline.inference.restoration import LocalMeanRestoration
-from pipeline.inference.streaming import StreamingInferer
-from pipeline.inference.style_stream import stream_style
+from pipeline.inference.streaming.inferer import StreamingInferer
+from pipeline.inference.streaming.plan import Plan, make_plan
+from pipeline.inference.streaming.planes import stream
+from pipeline.inference.streaming.style import stream_style
 from pipeline.inference.windows import WindowInferer
 
 __all__ = [

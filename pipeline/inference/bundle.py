@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pipeline.pet import PETError
+from pipeline.errors import PETError
 
 __all__ = ["find_bundle", "load_weights", "own_bundle", "sha256_of"]
 

@@ -11,11 +11,11 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from torch import Tensor, nn
 
+from pipeline.errors import PETError, causes_of
 from pipeline.inference.bundle import own_bundle, sha256_of
 from pipeline.inference.progress import Progress
 from pipeline.inference.resampling import ResamplingInferer
-from pipeline.pet import PETError, PETSeries
-from pipeline.pet.errors import causes_of
+from pipeline.pet import PETSeries
 from pipeline.transforms import pet_to_tensor, scale_suv, tensor_to_pet
 
 __all__ = ["Denoiser", "method_names"]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.inference.body_slabs import Slab
+from pipeline.inference.streaming.slabs import Slab
 
 __all__ = ["halo_planes", "run_with_halo"]
 

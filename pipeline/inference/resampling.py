@@ -9,8 +9,8 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import Tensor
 
+from pipeline.errors import PETError
 from pipeline.inference.scan_check import check_finite, check_shape, name_of_scan
-from pipeline.pet import PETError
 
 __all__ = ["ResamplingInferer", "resample"]
 

@@ -6,7 +6,7 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from pipeline.pet import PETError
+from pipeline.errors import PETError
 
 __all__ = ["check_body_threshold", "check_finite", "check_shape", "name_of_scan"]
 

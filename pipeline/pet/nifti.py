@@ -18,13 +18,13 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, ImageDataError
 from numpy.typing import NDArray
 
-from pipeline.pet.atomic import replaced_file
-from pipeline.pet.dicom_geometry import to_canonical
-from pipeline.pet.errors import PETError, naming
+from pipeline.errors import PETError, naming
+from pipeline.files import replaced_file
+from pipeline.pet.dicom.geometry import to_canonical
 from pipeline.pet.header import PETHeader
 from pipeline.pet.series import PETSeries
 from pipeline.pet.sidecar import header_from_sidecar, number_in, sidecar_of
-from pipeline.pet.suv import suvbw_factor_of
+from pipeline.pet.suv.factor import suvbw_factor_of
 
 __all__ = [
     "NiftiSurvey",

@@ -7,7 +7,7 @@ import numpy as np
 from nibabel.orientations import aff2axcodes
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.pet.errors import PETError
+from pipeline.errors import PETError
 from pipeline.pet.header import PETHeader
 
 __all__ = ["PETSeries"]

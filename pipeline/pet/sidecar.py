@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.pet.errors import PETError
+from pipeline.errors import PETError
 from pipeline.pet.header import PETHeader
-from pipeline.pet.nuclides import HALF_LIFE, nuclide_from_name
-from pipeline.pet.suv import average_activity_time, stored_header
+from pipeline.pet.suv.factor import average_activity_time, stored_header
+from pipeline.pet.suv.nuclides import HALF_LIFE, nuclide_from_name
 
 __all__ = ["SidecarHeader", "header_from_sidecar", "number_in", "sidecar_of"]
 

@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.evaluation import bias, body_mask, noise_level, suv_mean
-from pipeline.evaluation.regions import BODY_FWHM, BODY_THRESHOLD
-from pipeline.pet import PETError, PETSeries
+from pipeline.errors import PETError
+from pipeline.evaluation import bias, noise_level, suv_mean
+from pipeline.images import body_mask
+from pipeline.images.projections import body_box, center_of_activity
+from pipeline.images.regions import BODY_FWHM, BODY_THRESHOLD
+from pipeline.pet import PETSeries
 from pipeline.report.figures import (
     SUV_WINDOW,
     agreement_figure,
@@ -19,7 +22,6 @@ from pipeline.report.figures import (
     profile_figure,
 )
 from pipeline.report.page import series_facts, write_page
-from pipeline.report.projections import body_box, center_of_activity
 
 __all__ = ["write_report"]
 

@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from pipeline.report.projections import View, maximum_projection, plane
+from pipeline.images.projections import View, maximum_projection, plane
 
 __all__ = ["SUV_WINDOW", "agreement_figure", "difference_figure", "mip_figure", "profile_figure"]
 

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.report.projections import center_of_activity, maximum_projection, plane
+from pipeline.images.projections import center_of_activity, maximum_projection, plane
 
 __all__ = ["MontageRow", "montage_figure", "montage_row"]
 

@@ -11,12 +11,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.evaluation import body_mask
-from pipeline.evaluation.liver import measured_liver_cov
-from pipeline.pet import PETError, PETSeries
+from pipeline.errors import PETError
+from pipeline.images import body_mask
+from pipeline.images.liver import measured_liver_cov
+from pipeline.images.projections import body_box
+from pipeline.pet import PETSeries
 from pipeline.report.montage import montage_figure, montage_row
 from pipeline.report.page import series_facts, write_page
-from pipeline.report.projections import body_box
 
 __all__ = ["liver_noise_figure", "liver_noise_table", "write_noise_page"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
+from pipeline.files import replaced_file
 from pipeline.pet import PETSeries
-from pipeline.pet.atomic import replaced_file
 
 __all__ = ["series_facts", "write_page"]
 

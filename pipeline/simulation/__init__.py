@@ -1,19 +1,24 @@
 """Paired multi-dose PET from physics: phantom, scanner, counts, thinning, reconstruction. numpy and scipy only."""
 
-from pipeline.simulation.acquisition import Acquisition
 from pipeline.simulation.attenuation import attenuation_from_body, attenuation_from_ct
 from pipeline.simulation.cohort import simulate_cohort
 from pipeline.simulation.ct import attenuation_of_series
-from pipeline.simulation.label_map import LabelTissue, phantom_from_labels
 from pipeline.simulation.low_dose import DOSE_MODES, DoseMode, check_dose_reduction_factors, thin
-from pipeline.simulation.nema import NEMAPhantom, background_variability, contrast_recovery, lung_residual, nema_phantom
 from pipeline.simulation.noise_insertion import FullDoseScan, full_dose_scan, insert_noise, low_dose_of, scanner_of
-from pipeline.simulation.organs import ORGAN_LABELS
-from pipeline.simulation.phantom import Phantom, make_phantom
-from pipeline.simulation.projector import strip_matrix
-from pipeline.simulation.reconstruction import SystemModel, system_model
-from pipeline.simulation.scanner import Scanner
-from pipeline.simulation.scanner_presets import (
+from pipeline.simulation.patient.label_map import LabelTissue, phantom_from_labels
+from pipeline.simulation.patient.nema import (
+    NEMAPhantom,
+    background_variability,
+    contrast_recovery,
+    lung_residual,
+    nema_phantom,
+)
+from pipeline.simulation.patient.organs import ORGAN_LABELS
+from pipeline.simulation.patient.phantom import Phantom, make_phantom
+from pipeline.simulation.patient.tracers import DOTATATE, FAPI, FDG, PSMA_11, TRACERS, tracer_named
+from pipeline.simulation.patient.uptake import LesionSite, OrganUptake, Tracer
+from pipeline.simulation.scanner.acquisition import Acquisition
+from pipeline.simulation.scanner.presets import (
     DISCOVERY_MI,
     DISCOVERY_ST,
     GENERIC,
@@ -24,10 +29,11 @@ from pipeline.simulation.scanner_presets import (
     UEXPLORER,
     scanner_preset,
 )
+from pipeline.simulation.scanner.projector import strip_matrix
+from pipeline.simulation.scanner.reconstruction import SystemModel, system_model
+from pipeline.simulation.scanner.scanner import Scanner
 from pipeline.simulation.subject import DEFAULT_DOSE_REDUCTION_FACTORS, SimulatedSubject, simulate_subject
 from pipeline.simulation.subject_folder import write_subject
-from pipeline.simulation.tracers import DOTATATE, FAPI, FDG, PSMA_11, TRACERS, tracer_named
-from pipeline.simulation.uptake import LesionSite, OrganUptake, Tracer
 
 __all__ = [
     "DEFAULT_DOSE_REDUCTION_FACTORS",

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from pipeline.pet import PETError
-from pipeline.simulation.blur import FWHM_PER_SIGMA
+from pipeline.errors import PETError
+from pipeline.simulation.scanner.blur import FWHM_PER_SIGMA
 
 __all__ = ["WATER", "attenuation_from_body", "attenuation_from_ct", "resampled"]
 

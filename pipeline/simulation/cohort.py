@@ -13,21 +13,21 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.pet import PETError
+from pipeline.errors import PETError
 from pipeline.processes import run_in_processes
 from pipeline.simulation.low_dose import DoseMode, check_dose_mode, check_dose_reduction_factors
-from pipeline.simulation.scanner import Scanner
-from pipeline.simulation.scanner_presets import GENERIC
+from pipeline.simulation.patient.tracers import FDG
+from pipeline.simulation.patient.uptake import Tracer
+from pipeline.simulation.scanner.presets import GENERIC
+from pipeline.simulation.scanner.scanner import Scanner
 from pipeline.simulation.subject import DEFAULT_DOSE_REDUCTION_FACTORS, simulate_subject
 from pipeline.simulation.subject_folder import is_complete, subject_request, write_subject
-from pipeline.simulation.tracers import FDG
-from pipeline.simulation.uptake import Tracer
 
 __all__ = ["simulate_cohort", "subject_seed"]
 
 logger = logging.getLogger(__name__)
 
-_UNFINISHED = ".writing-*"  # folders that `pipeline.pet.atomic` has not given their names yet
+_UNFINISHED = ".writing-*"  # folders that `pipeline.files` has not given their names yet
 
 
 def subject_seed(seed: int, index: int) -> int:

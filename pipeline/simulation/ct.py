@@ -8,12 +8,12 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 
-from pipeline.pet import PETError, PETSeries
-from pipeline.pet.dicom_files import SliceFile, read_slice_files
-from pipeline.pet.dicom_geometry import stack_slices, to_canonical
-from pipeline.pet.dicom_pixels import rescaled_slice
-from pipeline.pet.dicom_values import number_of
-from pipeline.pet.errors import naming
+from pipeline.errors import PETError, naming
+from pipeline.pet import PETSeries
+from pipeline.pet.dicom.geometry import stack_slices, to_canonical
+from pipeline.pet.dicom.reading.files import SliceFile, read_slice_files
+from pipeline.pet.dicom.reading.pixels import rescaled_slice
+from pipeline.pet.dicom.values import number_of
 from pipeline.pet.nifti import is_nifti_name
 from pipeline.simulation.attenuation import attenuation_from_ct, resampled
 

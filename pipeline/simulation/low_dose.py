@@ -8,8 +8,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from pipeline.pet import PETError
-from pipeline.simulation.acquisition import Acquisition
+from pipeline.errors import PETError
+from pipeline.simulation.scanner.acquisition import Acquisition
 
 __all__ = [
     "DOSE_MODES",

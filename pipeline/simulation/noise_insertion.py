@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.pet import PETError, PETSeries
-from pipeline.simulation.acquisition import Acquisition
+from pipeline.errors import PETError
+from pipeline.pet import PETSeries
 from pipeline.simulation.attenuation import WATER, attenuation_from_body
-from pipeline.simulation.calibration import calibrated_scale, draw_counts
 from pipeline.simulation.low_dose import check_dose_reduction_factors, thin
-from pipeline.simulation.reconstruction import SystemModel, system_model
-from pipeline.simulation.scanner import Scanner
-from pipeline.simulation.scanner_presets import GENERIC
+from pipeline.simulation.scanner.acquisition import Acquisition
+from pipeline.simulation.scanner.calibration import calibrated_scale, draw_counts
+from pipeline.simulation.scanner.presets import GENERIC
+from pipeline.simulation.scanner.reconstruction import SystemModel, system_model
+from pipeline.simulation.scanner.scanner import Scanner
 
 __all__ = ["FullDoseScan", "full_dose_scan", "insert_noise", "low_dose_of", "scanner_of"]
 

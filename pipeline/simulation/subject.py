@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from pipeline.pet import PETError
-from pipeline.simulation.calibration import calibrated_scale, draw_counts, noise_cov
+from pipeline.errors import PETError
 from pipeline.simulation.low_dose import (
     DoseMode,
     at_dose,
@@ -18,12 +17,13 @@ from pipeline.simulation.low_dose import (
     check_dose_reduction_factors,
     thin_to_dose,
 )
-from pipeline.simulation.organs import ORGAN_LABELS
-from pipeline.simulation.phantom import Phantom, block_mean, majority_labels, make_phantom, reduce_lesion_labels
-from pipeline.simulation.reconstruction import system_model
-from pipeline.simulation.scanner import Scanner
-from pipeline.simulation.tracers import FDG
-from pipeline.simulation.uptake import Tracer
+from pipeline.simulation.patient.organs import ORGAN_LABELS
+from pipeline.simulation.patient.phantom import Phantom, block_mean, majority_labels, make_phantom, reduce_lesion_labels
+from pipeline.simulation.patient.tracers import FDG
+from pipeline.simulation.patient.uptake import Tracer
+from pipeline.simulation.scanner.calibration import calibrated_scale, draw_counts, noise_cov
+from pipeline.simulation.scanner.reconstruction import system_model
+from pipeline.simulation.scanner.scanner import Scanner
 
 __all__ = ["DEFAULT_DOSE_REDUCTION_FACTORS", "SimulatedSubject", "simulate_subject"]
 

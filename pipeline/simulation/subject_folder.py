@@ -13,12 +13,13 @@ import nibabel as nib
 import numpy as np
 
 from pipeline import __version__
-from pipeline.pet import DicomOptions, PETError, PETHeader, PETSeries, write_dicom_series, write_nifti
-from pipeline.pet.atomic import new_folder
-from pipeline.pet.nuclides import HALF_LIFE
+from pipeline.errors import PETError
+from pipeline.files import new_folder
+from pipeline.pet import DicomOptions, PETHeader, PETSeries, write_dicom_series, write_nifti
+from pipeline.pet.suv.nuclides import HALF_LIFE
 from pipeline.simulation.low_dose import DoseMode, dose_entity
-from pipeline.simulation.organs import ORGAN_LABELS
-from pipeline.simulation.scanner import Scanner
+from pipeline.simulation.patient.organs import ORGAN_LABELS
+from pipeline.simulation.scanner.scanner import Scanner
 from pipeline.simulation.subject import SimulatedSubject
 
 __all__ = ["is_complete", "subject_request", "write_subject"]

@@ -10,7 +10,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import distributed
 
-from pipeline.pet import PETError
+from pipeline.errors import PETError
 from pipeline.training.checkpoint_files import (
     locked_folder,
     newest_intact,
@@ -19,7 +19,7 @@ from pipeline.training.checkpoint_files import (
     save_atomically,
     write_checkpoint,
 )
-from pipeline.training.processes import is_main_process, process_rank, world_size
+from pipeline.training.distributed import is_main_process, process_rank, world_size
 from pipeline.training.random_state import random_state, restore_random_state
 
 __all__ = ["Checkpoint"]

@@ -11,9 +11,8 @@ from typing import IO, Any, NamedTuple
 
 import torch
 
-from pipeline.pet import PETError
-from pipeline.pet.atomic import replaced_file
-from pipeline.pet.errors import naming
+from pipeline.errors import PETError, naming
+from pipeline.files import replaced_file
 
 __all__ = [
     "CheckpointFile",

@@ -14,7 +14,7 @@ from typing import Any, cast
 import yaml
 
 from pipeline.data.manifest import read_yaml
-from pipeline.pet import PETError
+from pipeline.errors import PETError
 from pipeline.training.config_values import (
     declared_kinds,
     expected_kinds,

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, cast
 
 from ignite.engine import Engine, Events
 
-from pipeline.pet.atomic import replaced_file
-from pipeline.training.processes import is_main_process
+from pipeline.files import replaced_file
+from pipeline.training.distributed import is_main_process
 
 __all__ = ["EpochLog", "ProgressRow", "duration", "progress_rows"]
 

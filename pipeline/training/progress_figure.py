@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.pet.atomic import replaced_file
-from pipeline.training.processes import is_main_process
+from pipeline.files import replaced_file
+from pipeline.training.distributed import is_main_process
 from pipeline.training.progress import progress_rows
 from pipeline.training.validation_picture import ValidationPicture
 

@@ -9,8 +9,8 @@ from monai.data.utils import list_data_collate
 from monai.transforms import Randomizable
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pipeline.pet import PETError
-from pipeline.training.processes import process_rank, world_size
+from pipeline.errors import PETError
+from pipeline.training.distributed import process_rank, world_size
 
 __all__ = ["BatchOrder", "ResumableLoader", "SeededDataset"]
 

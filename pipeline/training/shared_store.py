@@ -6,7 +6,7 @@ from typing import Any
 from torch import distributed
 
 from pipeline.data import Store, prepared_store
-from pipeline.training.processes import is_main_process, world_size
+from pipeline.training.distributed import is_main_process, world_size
 
 __all__ = ["shared_store"]
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 from ignite.engine import Engine, Events
 from torch.optim import Optimizer
 
-from pipeline.training.processes import is_main_process
+from pipeline.training.distributed import is_main_process
 from pipeline.training.validation_picture import ValidationPicture
 
 __all__ = ["TensorBoardLog"]

@@ -8,9 +8,9 @@ import torch
 from ignite.engine import Engine, Events
 from torch import distributed
 
-from pipeline.pet import PETError
+from pipeline.errors import PETError
 from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.processes import world_size
+from pipeline.training.distributed import world_size
 from pipeline.training.progress import duration
 
 __all__ = ["TimeLimit"]

@@ -1,8 +1,8 @@
 """Transforms: thin MONAI wrappers over pure functions."""
 
-from pipeline.transforms.lesion_insertion import RandInsertLesiond
+from pipeline.transforms.insert_lesion import RandInsertLesiond
+from pipeline.transforms.insert_noise import RandInsertNoised, slab_margin
 from pipeline.transforms.load import LoadPETd, pet_to_tensor
-from pipeline.transforms.noise_insertion import RandInsertNoised, slab_margin
 from pipeline.transforms.save import (
     SavePETd,
     denoised_name,

@@ -14,8 +14,9 @@ from monai.transforms import MapTransform
 from torch import Tensor
 
 from pipeline import __version__
-from pipeline.pet import DicomOptions, PETError, PETSeries, read_pet, write_dicom_series, write_nifti
-from pipeline.pet.suv import stored_header, suvbw_factor_of
+from pipeline.errors import PETError
+from pipeline.pet import DicomOptions, PETSeries, read_pet, write_dicom_series, write_nifti
+from pipeline.pet.suv.factor import stored_header, suvbw_factor_of
 from pipeline.transforms.scale import unscale_suv
 
 __all__ = [

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pipeline.data import build_manifest, read_image
 from pipeline.data.manifest import Manifest, Subject
-from pipeline.pet.atomic import replaced_file
+from pipeline.files import replaced_file
 from pipeline.report import montage_figure, montage_row
 
 __all__ = ["describe_cohort"]

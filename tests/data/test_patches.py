@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader
 
 from pipeline.data import PatchDataset, Store, VolumeDataset
 from pipeline.data.manifest import Exclusion
-from pipeline.data.where import random_body_voxel
+from pipeline.data.store.patch_centres import random_body_voxel
 from pipeline.pet import PETError
-from pipeline.transforms.noise_insertion import RandInsertNoised
+from pipeline.transforms.insert_noise import RandInsertNoised
 
 SIZE = (16, 12, 8)
 

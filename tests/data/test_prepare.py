@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.data import NoiseInsertion, Store, prepare_store, prepared_store
 from pipeline.data.manifest import Exclusion
-from pipeline.evaluation.liver import LiverNoise
+from pipeline.images.liver import LiverNoise
 from pipeline.pet import PETError
 
 
@@ -47,7 +47,7 @@ def test_a_second_run_keeps_everything_and_reads_no_input(prepared, monkeypatch)
     scans, store = prepared
     before = tree(store), written(store)
     seen = []
-    monkeypatch.setattr("pipeline.data.sources.content_sha256", lambda path: pytest.fail(f"{path} was read"))
+    monkeypatch.setattr("pipeline.data.store.fingerprints.content_sha256", lambda path: pytest.fail(f"{path} was read"))
     preparation = scans.prepare(store, progress=lambda done, total: seen.append((done, total)))
     assert statuses(preparation) == {"s0": "kept", "s1": "kept"}
     assert str(preparation) == f"{store}: 2 subjects, 2 kept"
@@ -158,7 +158,7 @@ def test_an_error_nobody_thought_of_stops_no_other(make_scans, tmp_path, monkeyp
             raise ZeroDivisionError("odd")
         return np.ones((5, 5, 6), dtype=np.uint16)
 
-    monkeypatch.setattr("pipeline.data.prepare.body_blocks", fail_once)
+    monkeypatch.setattr("pipeline.data.store.prepare.body_blocks", fail_once)
     preparation = make_scans().prepare(tmp_path / "store")
     assert statuses(preparation) == {"s0": "failed", "s1": "new"}
     assert preparation.outcomes[0].reason == "ZeroDivisionError: odd"
@@ -363,7 +363,7 @@ def half_paired(make_scans, monkeypatch, body):
     alone = second.model_copy(update={"images": (second.full_dose,)})
     scans.manifest = scans.manifest.model_copy(update={"subjects": (first, alone)})
     liver = LiverNoise(center=(0, 0, 0), suv_mean=1, cov=0.1, noise_cov=0.1, region=body == 1)
-    monkeypatch.setattr("pipeline.data.insertion.measured_liver_cov", lambda series: liver)
+    monkeypatch.setattr("pipeline.data.store.inserted_doses.measured_liver_cov", lambda series: liver)
     return scans
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data import Store
-from pipeline.data.volume_file import VolumeFile, write_volume
+from pipeline.data.store.volume_file import VolumeFile, write_volume
 from pipeline.pet import PETError
 
 rng = np.random.default_rng(0)

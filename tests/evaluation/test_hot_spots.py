@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluation import bias_by_diameter, false_hot_spots, gaussian_filter_mm, lesion_bias
+from pipeline.evaluation import bias_by_diameter, false_hot_spots, lesion_bias
+from pipeline.images import gaussian_filter_mm
 
 VOXEL_SIZE = (4.0, 4.0, 4.0)
 

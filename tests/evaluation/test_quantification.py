@@ -8,7 +8,6 @@ import pytest
 
 from pipeline.evaluation import (
     LESION_TABLE_COLUMNS,
-    Regions,
     lesion_table,
     suv_max,
     suv_mean,
@@ -17,6 +16,7 @@ from pipeline.evaluation import (
     tlg,
     volume,
 )
+from pipeline.images import Regions
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluation import gaussian_filter_mm, local_variance, local_variance_ratio
+from pipeline.evaluation import local_variance, local_variance_ratio
+from pipeline.images import gaussian_filter_mm
 
 
 @pytest.fixture

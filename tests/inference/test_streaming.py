@@ -11,8 +11,8 @@ from monai.data import MetaTensor
 from torch import nn
 
 from pipeline.inference import StreamingInferer, make_plan, plane_stream, stream, streaming
-from pipeline.inference.body_slabs import body_slabs, every_slab, occupied_cells, plane_boxes
-from pipeline.inference.stages import chain, network_stages, total_lag
+from pipeline.inference.streaming.layers import chain, network_stages, total_lag
+from pipeline.inference.streaming.slabs import body_slabs, every_slab, occupied_cells, plane_boxes
 from pipeline.networks import BaseDenoisingNetwork, UniPET, conv3d
 from pipeline.pet import PETError
 

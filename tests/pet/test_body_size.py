@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.pet import PETError, PETHeader, suv_bsa, suv_by_body_size, suv_ibw, suv_lbm
-from pipeline.pet.body_size import (
+from pipeline.pet.suv.body_size import (
     BODY_SIZES,
     body_size,
     body_surface_area,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from pipeline.pet import PETError, suvbw_factor_of
-from pipeline.pet.dicom_header import read_header
+from pipeline.pet.dicom.reading.header import read_header
 
 HALF_LIFE = 6586.2
 START = datetime(2020, 3, 5, 11, 0, 0)

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from pydicom.uid import ExplicitVRLittleEndian
 
 from pipeline.pet import PETError, PETSeries, read_dicom_series, write_dicom_series
-from pipeline.pet.dicom_writer import quantise
+from pipeline.pet.dicom.writing.writer import quantise
 
 
 def headers_of(folder):

@@ -11,8 +11,8 @@ from pydicom.sr._snomed_dict import mapping
 from pydicom.sr.codedict import codes
 
 from pipeline.pet import PETError, decay_factor, suvbw_factor, suvbw_factor_of
-from pipeline.pet.nuclides import HALF_LIFE, NUCLIDE_OF_CODE, nuclide_from_code, nuclide_from_name
-from pipeline.pet.suv import average_activity_time, decay_constant
+from pipeline.pet.suv.factor import average_activity_time, decay_constant
+from pipeline.pet.suv.nuclides import HALF_LIFE, NUCLIDE_OF_CODE, nuclide_from_code, nuclide_from_name
 
 times = st.floats(-1e4, 1e4)
 half_lives = st.floats(60.0, 1e6)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from benchmarks.suv_judgement import judge
-from benchmarks.suv_kinds import KINDS
-from benchmarks.suv_readers import Image
 from pipeline.pet import PETError, read_pet
+from studies.suv_judgement import judge
+from studies.suv_kinds import KINDS
+from studies.suv_readers import Image
 
 SEVERAL = {"two series in the folder", "two dynamic frames", "two gated frames"}
 """More than one volume: each has its SUV, but a folder is read as one."""

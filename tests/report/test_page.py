@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from pipeline.evaluation import gaussian_filter_mm, lesion_table, regions_in_either
+from pipeline.evaluation import lesion_table
+from pipeline.images import gaussian_filter_mm, regions_in_either
 from pipeline.pet import PETError, PETHeader, PETSeries
 from pipeline.report import write_report
 

@@ -5,8 +5,8 @@ import pytest
 
 from pipeline.pet import PETError
 from pipeline.simulation import FDG, ORGAN_LABELS, PSMA_11, LabelTissue, make_phantom, phantom_from_labels
-from pipeline.simulation.canvas import ATTENUATION
-from pipeline.simulation.physique import TOP_MARGIN
+from pipeline.simulation.patient.canvas import ATTENUATION
+from pipeline.simulation.patient.physique import TOP_MARGIN
 
 TABLE = {1: "muscle", 2: "liver", 3: "lung", 4: LabelTissue(2.5, attenuation="bone", organ="bone"), 5: 1.25}
 GRID = {"shape": (60, 50, 100), "voxel_size": (5.0, 5.0, 5.0)}

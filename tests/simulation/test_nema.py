@@ -12,7 +12,7 @@ from pipeline.simulation import (
     nema_phantom,
     system_model,
 )
-from pipeline.simulation.nema import (
+from pipeline.simulation.patient.nema import (
     _LUNG_RADIUS,
     BACKGROUND_REGIONS,
     SPHERE_DIAMETERS,

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from pipeline.evaluation.liver import measured_liver_cov
+from pipeline.images.liver import measured_liver_cov
 from pipeline.pet import PETError, PETHeader, PETSeries, read_nifti, read_pet, write_nifti
 from pipeline.simulation import DISCOVERY_ST, GENERIC, ORGAN_LABELS, Scanner, make_phantom, system_model, thin
 from pipeline.simulation.attenuation import attenuation_from_body, attenuation_from_ct, resampled
-from pipeline.simulation.calibration import draw_counts, noise_cov
 from pipeline.simulation.noise_insertion import full_dose_scan, insert_noise, low_dose_of, scanner_of
+from pipeline.simulation.scanner.calibration import draw_counts, noise_cov
 
 FACTORS = (4.0, 10.0, 20.0)
 SMALL = Scanner(

@@ -6,9 +6,9 @@ from scipy import ndimage
 
 from pipeline.pet import PETError
 from pipeline.simulation import ORGAN_LABELS, make_phantom
-from pipeline.simulation.lesions import LESION_SITES
-from pipeline.simulation.phantom import block_mean, majority_labels, reduce_lesion_labels
-from pipeline.simulation.physique import Physique, body_mass
+from pipeline.simulation.patient.lesions import LESION_SITES
+from pipeline.simulation.patient.phantom import block_mean, majority_labels, reduce_lesion_labels
+from pipeline.simulation.patient.physique import Physique, body_mass
 
 SHAPE, VOXEL_SIZE = (80, 80, 160), (6.0, 6.0, 6.0)
 VOXEL_VOLUME = 6.0**3 * 1e-6  # [L]

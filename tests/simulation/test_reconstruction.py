@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.pet import PETError
 from pipeline.simulation import Scanner, system_model, thin
-from pipeline.simulation.blur import SeparableBlur
-from pipeline.simulation.phantom import block_mean
+from pipeline.simulation.patient.phantom import block_mean
+from pipeline.simulation.scanner.blur import SeparableBlur
 
 SCANNER = Scanner(
     name="cylinder",

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.pet import PETError
 from pipeline.simulation import SCANNERS, Scanner, scanner_preset
-from pipeline.simulation.scanner import axial_sensitivity, point_sensitivity
+from pipeline.simulation.scanner.scanner import axial_sensitivity, point_sensitivity
 
 # The line source of NEMA NU 2 is 70 cm long.
 LINE = np.linspace(-350, 350, 1401)

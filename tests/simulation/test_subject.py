@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.pet import PETError
 from pipeline.simulation import DOTATATE, ORGAN_LABELS, make_phantom, simulate_subject
-from pipeline.simulation.phantom import block_mean
+from pipeline.simulation.patient.phantom import block_mean
 
 
 def images(subject):

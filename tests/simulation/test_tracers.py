@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from pipeline.pet import PETError
-from pipeline.pet.nuclides import HALF_LIFE
+from pipeline.pet.suv.nuclides import HALF_LIFE
 from pipeline.simulation import (
     DOTATATE,
     FAPI,
@@ -17,8 +17,8 @@ from pipeline.simulation import (
     make_phantom,
     tracer_named,
 )
-from pipeline.simulation.lesions import LESION_SITES
-from pipeline.simulation.uptake import draw_uptake
+from pipeline.simulation.patient.lesions import LESION_SITES
+from pipeline.simulation.patient.uptake import draw_uptake
 
 SHAPE, VOXEL_SIZE = (80, 80, 160), (6.0, 6.0, 6.0)
 EXCRETION = {"bladder", "renal_pelvis", "gallbladder"}

@@ -10,7 +10,7 @@ from two_processes import train, train_as
 
 from pipeline.pet import PETError
 from pipeline.training.checkpoint_files import checkpoint_files
-from pipeline.training.processes import leave_processes, process_slice
+from pipeline.training.distributed import leave_processes, process_slice
 
 
 def results_of_two(context, folder: Path, accumulation: int) -> list[dict[str, Any]]:
@@ -58,6 +58,6 @@ def test_alone_there_is_nothing_to_share():
 
 
 def test_a_process_without_a_share_is_refused(monkeypatch):
-    monkeypatch.setattr("pipeline.training.processes.world_size", lambda: 4)
+    monkeypatch.setattr("pipeline.training.distributed.world_size", lambda: 4)
     with pytest.raises(PETError, match="3 items for 4 processes, expected at least one for each"):
         process_slice([1, 2, 3])

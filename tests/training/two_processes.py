@@ -10,7 +10,7 @@ from tiny_training import tiny_items, tiny_parts, tiny_trainer
 from torch import distributed
 
 from pipeline.training import Checkpoint, ResumableLoader, process_device
-from pipeline.training.processes import process_rank
+from pipeline.training.distributed import process_rank
 
 
 def train(folder: Path, accumulation: int = 1) -> dict[str, Any]:

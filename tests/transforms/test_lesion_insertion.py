@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from pipeline.transforms import RandInsertLesiond
-from pipeline.transforms.lesion_insertion import insert_lesion, lesion_profile
+from pipeline.transforms.insert_lesion import insert_lesion, lesion_profile
 
 
 @pytest.mark.parametrize("radius", [1.0, 2.0, 3.0])

@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 from pipeline.pet import PETError
 from pipeline.simulation import DISCOVERY_ST, GENERIC, Scanner
 from pipeline.simulation.attenuation import attenuation_from_body
-from pipeline.transforms.noise_insertion import RandInsertNoised, slab_margin
+from pipeline.transforms.insert_noise import RandInsertNoised, slab_margin
 
 SMALL = Scanner(
     name="small",

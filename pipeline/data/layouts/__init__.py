@@ -5,12 +5,12 @@ from pathlib import Path
 
 from pipeline.data.layouts.autopet import find_autopet
 from pipeline.data.layouts.bids_pet import find_bids_pet
-from pipeline.data.layouts.candidate import Candidate
 from pipeline.data.layouts.enhance_pet import find_enhance_pet
+from pipeline.data.layouts.found_session import Candidate
 from pipeline.data.layouts.simulated import find_simulated
 from pipeline.data.layouts.udpet import dose_reduction_factor_in, find_udpet
 from pipeline.data.manifest import LayoutName
-from pipeline.pet import PETError
+from pipeline.errors import PETError
 
 __all__ = ["LAYOUTS", "Candidate", "dose_reduction_factor_in", "layout_named"]
 

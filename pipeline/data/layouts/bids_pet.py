@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.layouts.candidate import Candidate, identifier, relative
+from pipeline.data.layouts.found_session import Candidate, identifier, relative
 from pipeline.data.manifest import Exclusion, File, Image
-from pipeline.pet import PETError
+from pipeline.errors import PETError
 from pipeline.pet.sidecar import number_in
 
 __all__ = ["find_bids_pet"]

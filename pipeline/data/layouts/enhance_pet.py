@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.data.layouts.candidate import Candidate, identifier, relative
+from pipeline.data.layouts.found_session import Candidate, identifier, relative
 from pipeline.data.manifest import Exclusion, File, Image
-from pipeline.pet import PETError
+from pipeline.errors import PETError
 
 __all__ = ["find_enhance_pet"]
 

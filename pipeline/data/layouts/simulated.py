@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.layouts.candidate import Candidate, identifier, relative
+from pipeline.data.layouts.found_session import Candidate, identifier, relative
 from pipeline.data.manifest import Exclusion, File, Image, Role, Split
 
 __all__ = ["find_simulated"]

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.data.image_header import is_dicom_name
-from pipeline.data.layouts.candidate import Candidate, identifier, relative
+from pipeline.data.building.image_header import is_dicom_name
+from pipeline.data.layouts.found_session import Candidate, identifier, relative
 from pipeline.data.layouts.udpet_test_set import find_test_set
 from pipeline.data.manifest import Exclusion, Image
 

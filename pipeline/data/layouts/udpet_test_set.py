@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.layouts.candidate import Candidate, identifier, relative
+from pipeline.data.layouts.found_session import Candidate, identifier, relative
 from pipeline.data.manifest import Exclusion, Image
-from pipeline.pet import PETError
+from pipeline.errors import PETError
 
 __all__ = ["find_test_set", "sidecar_of_row"]
 

@@ -1,0 +1,85 @@
+"""Command `unipet denoise`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.console import Bundle, Device, console, errors_in_one_line
+
+__all__ = ["denoise"]
+
+
+class VoxelSize(StrEnum):
+    """Voxels that the network runs on."""
+
+    native = "native"
+    training = "training"
+
+
+def denoise(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="DICOM folder, or NIfTI with JSON sidecar.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create.")],
+    method: Annotated[str, typer.Option(help="unipet, identity, or any overlay in the bundle's configs/methods.")] = (
+        "unipet"
+    ),
+    bundle: Bundle = None,
+    device: Device = None,
+    voxel_size: Annotated[
+        VoxelSize, typer.Option(help="native runs on the scan's voxels, training on those of the training data.")
+    ] = VoxelSize.native,
+    threshold: Annotated[float, typer.Option(help="SUV from which voxels form regions [g/mL].")] = 4.0,
+    min_volume: Annotated[float, typer.Option(help="Smaller regions are left out [mL].")] = 1.0,
+    reference: Annotated[Path | None, typer.Option(help="Full-dose scan of the same grid: print PSNR, too.")] = None,
+    units: Annotated[str, typer.Option(help="Stored in DICOM: BQML (Bq/mL) or GML (SUVbw).")] = "BQML",
+    private: Annotated[bool, typer.Option(help="Keep the source's private DICOM attributes.")] = True,
+    deidentify: Annotated[
+        bool, typer.Option("--deidentify", help="De-identify DICOM by PS3.15; dates are shifted together.")
+    ] = False,
+) -> None:
+    """Denoise one whole-body scan; write NIfTI, DICOM, lesion table, report and run record.
+
+    Example: [bold]unipet denoise scan_folder/ result/[/bold]
+    """
+    with errors_in_one_line():
+        from pipeline import read_pet
+        from pipeline.inference import Denoiser
+        from pipeline.pet import DicomOptions
+        from pipeline.workflow import denoise_scan
+
+        dicom = DicomOptions(units=units.upper(), keep_private=private, deidentify=deidentify)
+        with console.status("starting") as status:
+            denoiser = Denoiser.from_bundle(
+                bundle,
+                method=method,
+                device=device,
+                voxel_size=voxel_size.value,
+                on_progress=lambda p: status.update(f"denoising, {p.done:.0%} done, {p.seconds_left:.0f} s left"),
+            )
+            full_dose = None if reference is None else read_pet(reference)
+            result = denoise_scan(
+                source,
+                output,
+                denoiser,
+                threshold=threshold,
+                min_volume=min_volume,
+                reference=full_dose,
+                dicom=dicom,
+                on_step=status.update,
+            )
+        run, factor = result.run, result.before.suvbw_factor
+        shape = " x ".join(map(str, result.before.suv.shape))
+        stored = f"Units {result.before.header.units}"
+        stored += "" if factor is None else f", SUVbw factor {factor:.6g} g/mL per stored unit"
+        print(f"{result.name}: {shape} voxels, {stored}, {len(result.lesions)} regions")
+        if run["dicom"] != "written":
+            print(f"DICOM {run['dicom']}")
+        if full_dose is not None:
+            before, after = (_decibel(run[key]) for key in ("psnr_input_db", "psnr_output_db"))
+            print(f"PSNR against the reference (peak 20 SUV): input {before}, output {after}")
+        print(f"{output / 'report.html'} written in {sum(run['seconds'].values()):.0f} s")
+
+
+def _decibel(value: float | None) -> str:
+    return "infinite (equal images)" if value is None else f"{value:.2f} dB"

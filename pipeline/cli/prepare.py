@@ -1,0 +1,77 @@
+"""Command `unipet prepare`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.console import errors_in_one_line, progress_bar
+
+__all__ = ["prepare"]
+
+
+def prepare(
+    source: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest with subjects, or a simulated recipe.")],
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder to make or to bring up to date.")],
+    root: Annotated[Path | None, typer.Option(help="Folder of the data; by default that of the manifest.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Subjects converted at once.")] = 1,
+    rehash: Annotated[bool, typer.Option("--rehash", help="Read every input again to see what changed.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove subjects that the manifest no longer has.")] = False,
+    insert_drf: Annotated[
+        list[float] | None,
+        typer.Option(help="Insert noise of this dose reduction factor where there is full dose only, repeatable."),
+    ] = None,
+    scanner: Annotated[str, typer.Option(help="Scanner preset for inserted noise.")] = "generic",
+    liver_cov: Annotated[
+        float | None, typer.Option(help="Noise of the liver at full dose; by default measured.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of inserted noise.")] = 0,
+) -> None:
+    """Convert a data set to SUV once, into chunked volumes that training reads patches from.
+
+    A killed run goes on where it stopped; changed inputs, settings and damaged chunks are made anew.
+
+    Example: [bold]unipet prepare data/manifest.yaml data/store --jobs 2[/bold]
+    """
+    with errors_in_one_line():
+        from pipeline.data import Manifest, NoiseInsertion, prepare_store, simulated_manifest
+        from pipeline.errors import PETError
+        from pipeline.simulation import scanner_preset
+
+        described = Manifest.from_file(source)
+        insertion = None
+        if insert_drf:
+            insertion = NoiseInsertion(
+                dose_reduction_factors=tuple(insert_drf),
+                scanner=scanner_preset(scanner),
+                seed=seed,
+                liver_cov=liver_cov,
+            )
+        if described.recipe is not None and not described.subjects:
+            if root is None:
+                raise PETError(f"{source}: is a recipe, expected --root with the folder to simulate its subjects in")
+            with progress_bar() as progress:
+                task = progress.add_task("simulating", total=None)
+                described = simulated_manifest(
+                    described,
+                    root,
+                    jobs=jobs,
+                    progress=lambda n_done, total: progress.update(task, completed=n_done, total=total),
+                )
+        with progress_bar() as progress:
+            task = progress.add_task("preparing", total=None)
+            done = prepare_store(
+                described,
+                store,
+                root=source.absolute().parent if root is None else root,
+                jobs=jobs,
+                insertion=insertion,
+                rehash=rehash,
+                prune=prune,
+                progress=lambda n_done, total: progress.update(task, completed=n_done, total=total),
+            )
+        print(done)
+        if failed := done.of_status("failed"):
+            print(f"unipet: {len(failed)} of {len(done.outcomes)} subjects failed", file=sys.stderr)
+            raise typer.Exit(1)

@@ -1,0 +1,207 @@
+"""The release gate: what weights must reach before they are shipped, each demand met or missed with its figure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.comparison.measure import Measurements
+from pipeline.comparison.summary import lesions_in_class, summarise
+from pipeline.errors import PETError
+
+__all__ = ["GateLine", "ReleaseGate", "check_gate", "read_gate"]
+
+Factor = Annotated[float, Field(gt=1)]
+Percent = Annotated[float, Field(gt=0)]
+_NAMES = {
+    "psnr_full": "PSNR against full dose",
+    "psnr_repeat": "PSNR against an independent full-dose scan",
+    "psnr_noise_free": "PSNR against noise-free",
+    "suv_max": "SUVmax",
+    "suv_peak": "SUVpeak",
+    "suv_mean": "SUVmean",
+}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PSNRGain(_Strict):
+    """Mean PSNR over that of the best competitor."""
+
+    measures: tuple[Literal["psnr_full", "psnr_repeat", "psnr_noise_free"], ...] = Field(min_length=1)
+    """What the PSNR is taken against."""
+    competitors: tuple[Literal["input", "gaussian", "nonlocal_means"], ...] = Field(min_length=1)
+    """The methods to beat."""
+    gain_db: dict[Factor, float]
+    """Dose reduction factor -> least gain [dB]."""
+
+
+class LesionBias(_Strict):
+    """Mean bias of lesions of a size against the truth."""
+
+    diameter_from_mm: float = Field(ge=0)
+    """Smallest diameter [mm]."""
+    diameter_below_mm: float | None = None
+    """Diameter that is too large already [mm]; None is without end."""
+    quantities: tuple[Literal["suv_max", "suv_peak", "suv_mean"], ...] = Field(min_length=1)
+    """What is measured."""
+    bias_percent: dict[Factor, Percent]
+    """Dose reduction factor -> largest bias in either direction [%]."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "LesionBias":
+        if self.diameter_below_mm is not None and self.diameter_below_mm <= self.diameter_from_mm:
+            raise ValueError("diameter_below_mm must be larger than diameter_from_mm")
+        return self
+
+
+class ReleaseGate(_Strict):
+    """Demands on weights; what is left out is not demanded."""
+
+    psnr_gain: PSNRGain | None = None
+    """Demands on PSNR."""
+    liver_bias_percent: Percent | None = None
+    """Largest bias of the liver's SUVmean in either direction, mean over subjects, at every dose measured [%]."""
+    lesions: tuple[LesionBias, ...] = ()
+    """Demands on lesions."""
+    false_hot_spots: dict[Factor, Annotated[float, Field(ge=0)]] = {}
+    """Dose reduction factor -> largest mean number per scan."""
+    style_swap_db: float | None = Field(default=None, gt=0)
+    """Least mean loss of PSNR when the lowest and the highest dose exchange styles, either scan [dB]."""
+
+    @model_validator(mode="after")
+    def _demands_something(self) -> "ReleaseGate":
+        if not any((self.psnr_gain, self.liver_bias_percent, self.lesions, self.false_hot_spots, self.style_swap_db)):
+            raise ValueError("the gate demands nothing")
+        return self
+
+
+@dataclass(frozen=True)
+class GateLine:
+    """One demand and whether it is met."""
+
+    met: bool
+    """A demand on something that was not measured is missed."""
+    demand: str
+    """What is demanded."""
+    found: str
+    """The figure."""
+
+    def __str__(self) -> str:
+        return f"{'met   ' if self.met else 'MISSED'}  {self.demand}: {self.found}"
+
+
+def read_gate(path: str | Path) -> ReleaseGate:
+    """Read a gate from a YAML file.
+
+    Raises
+    ------
+    PETError
+        If the file is not YAML, or not a gate.
+    """
+    path = Path(path)
+    try:
+        return ReleaseGate.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise PETError(f"{path}: is not YAML, expected the demands of a release gate") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise PETError(f"{path}: {where}: {first['msg']}, expected the demands of a release gate") from error
+
+
+def check_gate(
+    gate: ReleaseGate, measurements: Measurements, method: str, *, style_swap: pd.DataFrame | None = None
+) -> list[GateLine]:
+    """One line per demand.
+
+    Parameters
+    ----------
+    measurements
+        What was measured, the method and the competitors in it.
+    method
+        Name of the method that wants to be released.
+    style_swap
+        From :func:`~pipeline.comparison.measure_style_swap`; None where the method has no style.
+    """
+    lines = list(_psnr_lines(gate.psnr_gain, measurements.scans, method)) if gate.psnr_gain else []
+    scans = measurements.scans
+    if gate.liver_bias_percent is not None:
+        for factor in sorted(scans["dose_reduction_factor"].unique()):
+            bias = _mean(scans, "liver_bias_percent", method, factor)
+            lines.append(_within(f"DRF {factor:g}, liver SUVmean bias", bias, gate.liver_bias_percent))
+    for demand in gate.lesions:
+        lines.extend(_lesion_lines(demand, measurements.lesions, method))
+    for factor, most in sorted(gate.false_hot_spots.items()):
+        spots = _mean(scans, "n_false_hot_spots", method, factor)
+        text = f"DRF {factor:g}, false hot spots per scan at most {most:g}"
+        lines.append(_not_measured(text) if spots is None else GateLine(spots <= most, text, f"{spots:.3g}"))
+    if gate.style_swap_db is not None:
+        lines.extend(_style_lines(gate.style_swap_db, style_swap))
+    return lines
+
+
+def _psnr_lines(demand: PSNRGain, scans: pd.DataFrame, method: str) -> Iterator[GateLine]:
+    rivals = ", ".join(demand.competitors)
+    for measure in demand.measures:
+        for factor, least in sorted(demand.gain_db.items()):
+            text = f"DRF {factor:g}, {_NAMES[measure]}, >= {least:g} dB above the best of {rivals}"
+            own = _mean(scans, measure, method, factor)
+            others: Mapping[str, float | None] = {n: _mean(scans, measure, n, factor) for n in demand.competitors}
+            known = {name: value for name, value in others.items() if value is not None}
+            if own is None or len(known) < len(others):
+                yield _not_measured(text)
+                continue
+            best = max(known, key=lambda name: known[name])
+            gain = own - known[best]
+            yield GateLine(gain >= least, text, f"{gain:+.2f} dB over {best} ({own:.2f} and {known[best]:.2f})")
+
+
+def _lesion_lines(demand: LesionBias, lesions: pd.DataFrame, method: str) -> Iterator[GateLine]:
+    upper = float("inf") if demand.diameter_below_mm is None else demand.diameter_below_mm
+    members = lesions_in_class(lesions, diameter_from=demand.diameter_from_mm, diameter_below=upper)
+    n_lesions = len(members[["subject", "region"]].drop_duplicates())
+    size = (
+        f"{demand.diameter_from_mm:g} mm and more"
+        if upper == float("inf")
+        else (f"{demand.diameter_from_mm:g} to {upper:g} mm")
+    )
+    for factor, limit in sorted(demand.bias_percent.items()):
+        for quantity in demand.quantities:
+            bias = _mean(members, f"{quantity}_error_percent", method, factor)
+            yield _within(f"DRF {factor:g}, lesion {_NAMES[quantity]} bias, {size} (n = {n_lesions})", bias, limit)
+
+
+def _style_lines(least: float, swap: pd.DataFrame | None) -> Sequence[GateLine]:
+    if swap is None:
+        return [_not_measured(f"style swap costs >= {least:g} dB")]
+    lines = []
+    for (factor, style_of), rows in swap.groupby(["dose_reduction_factor", "style_of"]):
+        loss = -float(rows["change"].mean())
+        demand = f"DRF {factor:g} under the style of DRF {style_of:g} loses >= {least:g} dB"
+        lines.append(GateLine(loss >= least, demand, f"{loss:.2f} dB"))
+    return lines
+
+
+def _mean(rows: pd.DataFrame, measure: str, method: str, factor: float) -> float | None:
+    """Mean of a measure, None where nothing was measured."""
+    if measure not in rows or rows.empty:
+        return None
+    summary = summarise(rows, measure=measure)
+    value: Any = summary.loc[method, factor] if method in summary.index and factor in summary.columns else None
+    return None if value is None or pd.isna(value) else float(value)
+
+
+def _within(demand: str, bias: float | None, limit: float) -> GateLine:
+    text = f"{demand} within {limit:g} %"
+    return _not_measured(text) if bias is None else GateLine(abs(bias) <= limit, text, f"{bias:+.2f} %")
+
+
+def _not_measured(demand: str) -> GateLine:
+    return GateLine(False, demand, "not measured")

@@ -1,0 +1,167 @@
+"""Every method on every scan: one row per subject, dose and method, and one per lesion of each."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipeline.comparison.baselines import Competitors
+from pipeline.comparison.reference import Reference, full_dose_reference, simulated_reference
+from pipeline.data import dose_keys
+from pipeline.errors import PETError
+from pipeline.evaluation import (
+    PEAK_SUV,
+    bias,
+    false_hot_spots,
+    lesion_bias,
+    local_variance_ratio,
+    nrmse,
+    psnr,
+    ssim,
+)
+from pipeline.pet import PETSeries, read_pet
+
+__all__ = ["Measurements", "Method", "evaluate_methods", "evaluate_scan"]
+
+Method = Callable[[PETSeries], PETSeries]
+"""A denoised series of a noisy one, on its grid."""
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What was measured; both tables begin with subject, dose_reduction_factor and method."""
+
+    scans: pd.DataFrame
+    """One row per subject, dose and method. For every reference image NAME: ``psnr_NAME`` [dB] over the whole volume
+    at a peak of 20 SUV and ``nrmse_NAME``; ``ssim_full``; ``local_variance_ratio_full`` and that to the truth. Against
+    the truth: ``liver_bias_percent`` of SUVmean in the liver and ``n_false_hot_spots``."""
+    lesions: pd.DataFrame
+    """One row per subject, dose, method and lesion: the columns of :func:`pipeline.evaluation.lesion_bias`, against
+    the truth."""
+    truth: str
+    """What is taken for the truth: ``noise_free`` in simulation, ``full`` on a real scan."""
+
+    @property
+    def n_subjects(self) -> int:
+        """Number of subjects."""
+        return int(self.scans["subject"].nunique())
+
+
+def evaluate_methods(
+    items: Iterable[Mapping[str, str]],
+    methods: Mapping[str, Method],
+    *,
+    competitors: Competitors | None,
+    on_scan: Callable[[str], None] = lambda scan: None,
+) -> Measurements:
+    """Measure the input, the tuned filters and every method on every subject and dose.
+
+    Parameters
+    ----------
+    items
+        Simulated subjects, from :func:`~pipeline.comparison.subjects_of_cohorts`; none that a method was trained or
+        tuned on.
+    methods
+        Name -> method, such as a :class:`pipeline.inference.Denoiser`.
+    competitors
+        From :func:`~pipeline.comparison.tune_competitors` on other subjects; None measures the methods alone.
+    on_scan
+        Is told the name of each scan when it is done.
+
+    Raises
+    ------
+    PETError
+        If an image cannot be read, or an image of a subject is on another grid than the others.
+    """
+
+    def scans() -> Iterator[tuple[Reference, float, PETSeries]]:
+        for item in items:
+            reference = simulated_reference(item)
+            for key, factor in dose_keys(item).items():
+                yield reference, factor, read_pet(item[key])
+                on_scan(f"{item['subject']} {key}")
+
+    return _measured(scans(), methods, competitors)
+
+
+def evaluate_scan(
+    full: PETSeries,
+    low: Mapping[float, PETSeries],
+    methods: Mapping[str, Method],
+    *,
+    competitors: Competitors,
+    subject: str = "scan",
+    on_scan: Callable[[str], None] = lambda scan: None,
+) -> Measurements:
+    """Measure on a real scan and its low-dose versions, as ``unipet insert-noise`` writes them.
+
+    The full-dose image takes the place of the truth: see :func:`~pipeline.comparison.full_dose_reference`.
+
+    Parameters
+    ----------
+    full
+        The scan at full dose.
+    low
+        Dose reduction factor -> scan of that dose, on the same grid.
+    methods, competitors, on_scan
+        As in :func:`evaluate_methods`.
+
+    Raises
+    ------
+    PETError
+        If a scan is on another grid than the full dose.
+    """
+    reference = full_dose_reference(full, subject=subject)
+
+    def scans() -> Iterator[tuple[Reference, float, PETSeries]]:
+        for factor, series in sorted(low.items()):
+            yield reference, factor, series
+            on_scan(f"{subject} DRF {factor:g}")
+
+    return _measured(scans(), methods, competitors)
+
+
+def _measured(
+    scans: Iterable[tuple[Reference, float, PETSeries]],
+    methods: Mapping[str, Method],
+    competitors: Competitors | None,
+) -> Measurements:
+    rows, lesion_tables, truth = [], [], "full"
+    for reference, factor, low in scans:
+        truth = reference.truth
+        _check_grid(low, reference, factor)
+        for name, method in {**(competitors.at(factor) if competitors else {}), **methods}.items():
+            which = {"subject": reference.subject, "dose_reduction_factor": factor, "method": name}
+            pred = method(low)
+            rows.append({**which, **_measure(pred, reference)})
+            lesions = lesion_bias(pred.suv, reference.images[truth].suv, reference.lesions, voxel_size=pred.voxel_size)
+            lesion_tables.append(pd.DataFrame(which, index=lesions.index).join(lesions))
+    if not rows:
+        raise PETError("nothing was measured, expected at least one scan of a lower dose")
+    filled = [table for table in lesion_tables if len(table)]
+    return Measurements(pd.DataFrame(rows), pd.concat(filled or lesion_tables[:1], ignore_index=True), truth)
+
+
+def _check_grid(low: PETSeries, reference: Reference, factor: float) -> None:
+    for name, image in reference.images.items():
+        if low.suv.shape != image.suv.shape or not np.allclose(low.affine, image.affine, atol=0.1):
+            raise PETError(
+                f"{reference.subject}: the scan of DRF {factor:g} has shape {low.suv.shape} and another place than the "
+                f"{name.replace('_', '-')} image of {image.suv.shape}, expected one grid"
+            )
+
+
+def _measure(pred: PETSeries, reference: Reference) -> dict[str, float]:
+    values = {}
+    for name, image in reference.images.items():
+        values[f"psnr_{name}"] = psnr(pred.suv, image.suv, data_range=PEAK_SUV)
+        values[f"nrmse_{name}"] = nrmse(pred.suv, image.suv)
+    values["ssim_full"] = ssim(pred.suv, reference.images["full"].suv, data_range=PEAK_SUV)
+    for name in dict.fromkeys(("full", reference.truth)):
+        values[f"local_variance_ratio_{name}"] = local_variance_ratio(pred.suv, reference.images[name].suv)
+    true = reference.images[reference.truth].suv
+    values["liver_bias_percent"] = np.nan if reference.liver is None else bias(pred.suv, true, mask=reference.liver)
+    spots = false_hot_spots(pred.suv, true, voxel_size=pred.voxel_size, mask=reference.body)
+    values["n_false_hot_spots"] = float(len(spots))
+    return values

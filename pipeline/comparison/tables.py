@@ -1,0 +1,135 @@
+"""The tables of a comparison, as text for a terminal or a document."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipeline.comparison.baselines import COMPETITORS
+from pipeline.comparison.differences import COMPARED, compare_methods
+from pipeline.comparison.measure import Measurements
+from pipeline.comparison.reference import HOT_REGIONS
+from pipeline.comparison.summary import summarise, summarise_lesions
+
+__all__ = ["ResultTable", "as_markdown", "result_tables"]
+
+_MEASURES = {
+    "psnr_full": ("PSNR against full dose [dB], peak 20 SUV", 2),
+    "psnr_repeat": ("PSNR against an independent full-dose scan [dB]", 2),
+    "psnr_noise_free": ("PSNR against the noise-free reconstruction [dB]", 2),
+    "ssim_full": ("SSIM against full dose, range 20 SUV", 4),
+    "nrmse_full": ("NRMSE against full dose, relative to its root mean square", 4),
+    "nrmse_noise_free": ("NRMSE against noise-free, relative to its root mean square", 4),
+    "local_variance_ratio_full": ("Local variance over that of full dose, median of its stylized region", 2),
+    "local_variance_ratio_noise_free": ("Local variance over that of noise-free, median of its stylized region", 2),
+    "liver_bias_percent": ("SUVmean bias of the liver against {truth} [%]", 2),
+    "n_false_hot_spots": ("False hot spots per scan against {truth}", 1),
+}
+_QUANTITIES = {"suv_max": "SUVmax", "suv_peak": "SUVpeak", "suv_mean": "SUVmean"}
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """A table in words: every cell as it is shown."""
+
+    title: str
+    """What the figures are, with unit."""
+    header: tuple[str, ...]
+    """Names of the columns."""
+    rows: tuple[tuple[str, ...], ...]
+    """Cells, as many as columns."""
+    n_text_columns: int = 1
+    """Columns from the left that hold words and not figures."""
+
+
+def result_tables(
+    measurements: Measurements, methods: Sequence[str], *, style_swaps: Mapping[str, pd.DataFrame] | None = None
+) -> list[ResultTable]:
+    """Every table of a comparison, in the order of reading.
+
+    Parameters
+    ----------
+    measurements
+        What was measured.
+    methods
+        Names of the methods; the first is compared with the competitors, and the others with it as well.
+    style_swaps
+        Method -> what :func:`~pipeline.comparison.measure_style_swap` found.
+    """
+    truth = "noise-free" if measurements.truth == "noise_free" else "full dose"
+    tables = []
+    for measure, (title, digits) in _MEASURES.items():
+        if measure in measurements.scans:
+            summary = summarise(measurements.scans, measure=measure)
+            header = ("method", *(f"DRF {factor:g}" for factor in summary.columns))
+            rows = tuple((str(name), *_figures(row, digits)) for name, row in summary.iterrows())
+            tables.append(ResultTable(title.format(truth=truth), header, rows))
+    tables.extend(_lesion_table(measurements, quantity, truth) for quantity in _QUANTITIES)
+    tables.extend(_difference_tables(measurements, methods))
+    tables.extend(_swap_table(name, swap) for name, swap in (style_swaps or {}).items())
+    return [table for table in tables if table.rows]
+
+
+def as_markdown(tables: Sequence[ResultTable], *, preface: str = "") -> str:
+    """The tables in Markdown, each under its title in bold, figures to the right."""
+    parts = [preface.strip()] if preface.strip() else []
+    for table in tables:
+        rule = ["---"] * table.n_text_columns + ["---:"] * (len(table.header) - table.n_text_columns)
+        lines = [_line(table.header), _line(rule, pad=False), *(_line(row) for row in table.rows)]
+        parts.append(f"**{table.title}**\n\n" + "\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(cells: Sequence[str], *, pad: bool = True) -> str:
+    space = " " if pad else ""
+    return "|" + "|".join(f"{space}{cell.replace('|', chr(92) + '|')}{space}" for cell in cells) + "|"
+
+
+def _figures(values: Sequence[float] | pd.Series, digits: int) -> tuple[str, ...]:
+    return tuple("n/a" if pd.isna(value) else f"{value:.{digits}f}" for value in values)
+
+
+def _lesion_table(measurements: Measurements, quantity: str, truth: str) -> ResultTable:
+    what = "lesions" if truth == "noise-free" else f"hot regions of the full-dose scan ({HOT_REGIONS})"
+    factors = sorted(measurements.scans["dose_reduction_factor"].unique())
+    rows = []
+    if len(measurements.lesions):
+        for size, (n_lesions, summary) in summarise_lesions(measurements.lesions, quantity=quantity).items():
+            for i, (name, row) in enumerate(summary.iterrows()):
+                label = f"{size} (n = {n_lesions})" if i == 0 else ""
+                rows.append((label, str(name), *_figures(row.reindex(factors), 1)))
+    header = ("diameter", "method", *(f"DRF {factor:g}" for factor in factors))
+    return ResultTable(f"{_QUANTITIES[quantity]} bias of {what} against {truth} [%]", header, tuple(rows), 2)
+
+
+def _difference_tables(measurements: Measurements, methods: Sequence[str]) -> Iterator[ResultTable]:
+    for method in methods:
+        yield _difference_table(measurements, method, COMPETITORS, f"{method} minus the best of input and filters")
+    for method in methods[1:]:
+        yield _difference_table(measurements, method, methods[:1], f"{method} minus {methods[0]}")
+
+
+def _difference_table(measurements: Measurements, method: str, others: Sequence[str], title: str) -> ResultTable:
+    rows, last = [], ""
+    for difference in compare_methods(measurements, method, others):
+        label, interval = COMPARED[difference.measure][0], difference.interval
+        digits = 4 if "SSIM" in label or "NRMSE" in label else 2
+        mean, low, high = (f"{value:+.{digits}f}" for value in (interval.mean, interval.low, interval.high))
+        dose = f"DRF {difference.dose_reduction_factor:g}"
+        rows.append(
+            ("" if label == last else label, dose, difference.other, difference.verdict, mean, f"{low} to {high}")
+        )
+        last = label
+    header = ("measure", "dose", "against", "verdict", "difference", "95 % interval")
+    n_subjects = measurements.n_subjects
+    return ResultTable(f"{title}, paired bootstrap over {n_subjects} subjects", header, tuple(rows), 4)
+
+
+def _swap_table(method: str, swap: pd.DataFrame) -> ResultTable:
+    rows = []
+    for (factor, style_of), group in swap.groupby(["dose_reduction_factor", "style_of"]):
+        means = group[["psnr_own_style", "psnr_other_style", "change"]].mean()
+        own, other = _figures(means.iloc[:2], 2)
+        rows.append((f"DRF {factor:g}", f"DRF {style_of:g}", own, other, f"{means['change']:+.2f}"))
+    header = ("scan", "style of", "own style", "other style", "change")
+    return ResultTable(f"Style swap of {method}: PSNR against full dose [dB]", header, tuple(rows), 2)

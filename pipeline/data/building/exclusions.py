@@ -1,0 +1,72 @@
+"""What must not be used: a user's list, and whom an exclusion means."""
+
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.data.layouts.found_session import Candidate
+from pipeline.data.manifest import Exclusion, File, Image, Manifest, Subject, first_mistake, read_yaml
+from pipeline.errors import PETError
+
+__all__ = ["concerns", "names_of", "read_exclusions", "without_excluded"]
+
+
+def read_exclusions(path: str | Path) -> tuple[Exclusion, ...]:
+    """Read a YAML list of exclusions, each with ``subject``, ``reason`` and perhaps ``dose_reduction_factor``.
+
+    Raises
+    ------
+    PETError
+        If the file is not such a list.
+    """
+    path = Path(path)
+    content = read_yaml(path)
+    if isinstance(content, dict) and set(content) == {"exclusions"}:
+        content = content["exclusions"]
+    try:
+        return TypeAdapter(tuple[Exclusion, ...]).validate_python(content or [])
+    except ValidationError as error:
+        raise PETError(f"{path}: {first_mistake(error)}, expected a list of exclusions") from error
+
+
+def names_of(subject: Subject | Candidate) -> frozenset[str]:
+    """Return what an exclusion may call a subject: its id, its case, or one of its folders."""
+    names = {subject.id} if isinstance(subject, Subject) else {subject.id, subject.name}
+    for image in subject.images:
+        names.update(PurePosixPath(image.path).parts[:-1])
+    return frozenset(names)
+
+
+def concerns(exclusion: Exclusion, file: File) -> bool:
+    """Whether an exclusion of a part of a subject means this file of it: by its path, or as the scan of a dose."""
+    if exclusion.path is not None:
+        return exclusion.path == file.path
+    if not isinstance(file, Image) or file.role != "dose":
+        return False
+    return exclusion.dose_reduction_factor == file.dose_reduction_factor
+
+
+def without_excluded(manifest: Manifest) -> tuple[Subject, ...]:
+    """Subjects of a manifest less what it excludes: whole subjects, single images, labels and maps.
+
+    A subject whose full dose is excluded is left out.
+    """
+    by_name: dict[str, list[Exclusion]] = defaultdict(list)
+    for exclusion in manifest.exclusions:
+        by_name[exclusion.subject].append(exclusion)
+    kept = []
+    for subject in manifest.subjects:
+        stated = [exclusion for name in names_of(subject) for exclusion in by_name.get(name, ())]
+        if any(exclusion.is_whole for exclusion in stated):
+            continue
+        gone = {file.path for file in subject.files() if any(concerns(exclusion, file) for exclusion in stated)}
+        if subject.full_dose.path in gone:
+            continue
+        changes: dict[str, object] = {"images": tuple(i for i in subject.images if i.path not in gone)}
+        for name in ("lesions", "organs", "attenuation", "ct"):
+            file = getattr(subject, name)
+            if file is not None and file.path in gone:
+                changes[name] = None
+        kept.append(subject.model_copy(update=changes))
+    return tuple(kept)

@@ -1,0 +1,32 @@
+"""Operations on one volume of a PET image that several rooms share: filters, outlines, regions, noise, projections.
+
+Everything takes plain arrays of SUVbw [g/mL] of shape (X, Y, Z) and the voxel size [mm].
+"""
+
+from pipeline.images.gaussian import FWHM_PER_SIGMA, gaussian_filter_mm
+from pipeline.images.liver import LiverNoise, find_liver, measured_liver_cov
+from pipeline.images.noise import (
+    PUBLISHED_HIGH_PASS_ENERGY,
+    high_pass_energy,
+    high_pass_energy_table,
+    noise_meter,
+)
+from pipeline.images.regions import Regions, ball_offsets, body_mask, connected_regions, regions_in_either, voxel_volume
+
+__all__ = [
+    "FWHM_PER_SIGMA",
+    "PUBLISHED_HIGH_PASS_ENERGY",
+    "LiverNoise",
+    "Regions",
+    "ball_offsets",
+    "body_mask",
+    "connected_regions",
+    "find_liver",
+    "gaussian_filter_mm",
+    "high_pass_energy",
+    "high_pass_energy_table",
+    "measured_liver_cov",
+    "noise_meter",
+    "regions_in_either",
+    "voxel_volume",
+]

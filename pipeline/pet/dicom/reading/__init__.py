@@ -1,0 +1,1 @@
+"""From a folder of DICOM files to one checked series in SUVbw."""

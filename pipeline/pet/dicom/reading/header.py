@@ -1,0 +1,254 @@
+"""From the data sets of a DICOM PET series to a `PETHeader`, with every repair written down."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from pydicom.dataset import Dataset
+
+from pipeline.errors import PETError
+from pipeline.pet.dicom.private import SCALE_FACTORS, private_number
+from pipeline.pet.dicom.reading.times import acquisition_time, administration_time, average_moment, reference_time
+from pipeline.pet.dicom.values import number_of, text_of, value_of
+from pipeline.pet.header import PETHeader
+from pipeline.pet.suv.factor import check_units
+from pipeline.pet.suv.nuclides import HALF_LIFE, nuclide_from_code, nuclide_from_name
+
+__all__ = ["SeriesHeader", "read_header", "start_of_acquisition"]
+
+DOSE_IN_MBQ_BELOW = 1e5
+"""A RadionuclideTotalDose below this is not in Bq but in MBq; no patient is given so little."""
+
+LEAST_DOSE_IN_MBQ = 1.0
+"""A smaller RadionuclideTotalDose could be in GBq or mCi as well: refused."""
+
+HALF_LIFE_AGREEMENT = 0.05
+"""A half-life further than this fraction from that of its nuclide is reported; evaluations differ by 2 %."""
+
+WEIGHT_IN_G_ABOVE = 1000.0
+HEIGHT_IN_CM_ABOVE = 3.0
+
+
+def _weight(first: Dataset, notes: list[str]) -> float | None:
+    weight = number_of(first, "PatientWeight")
+    if not weight:
+        return weight
+    if weight < 0:
+        raise PETError(f"PatientWeight is {weight:g} kg, expected a positive number")
+    if weight > WEIGHT_IN_G_ABOVE:
+        if weight > 1000.0 * WEIGHT_IN_G_ABOVE:
+            raise PETError(f"PatientWeight is {weight:g}, neither kg nor g")
+        notes.append(f"PatientWeight {weight:g} was taken to be in g.")
+        weight /= 1000.0
+    return weight
+
+
+def _height(first: Dataset, notes: list[str]) -> float | None:
+    height = number_of(first, "PatientSize")
+    if height is None or height <= 0:
+        return None
+    if height > HEIGHT_IN_CM_ABOVE:
+        notes.append(f"PatientSize {height:g} was taken to be in cm.")
+        height /= 100.0
+    return height
+
+
+def _dose(item: Dataset, notes: list[str]) -> float | None:
+    dose = number_of(item, "RadionuclideTotalDose")
+    if not dose:
+        return dose
+    if dose < LEAST_DOSE_IN_MBQ:
+        raise PETError(f"RadionuclideTotalDose is {dose:g}, neither Bq nor MBq")
+    if dose < DOSE_IN_MBQ_BELOW:
+        notes.append(f"RadionuclideTotalDose {dose:g} was taken to be in MBq.")
+        dose *= 1e6
+    return dose
+
+
+def _nuclide(item: Dataset) -> str:
+    for code in value_of(item, "RadionuclideCodeSequence") or ():
+        name = nuclide_from_code(text_of(code, "CodingSchemeDesignator"), text_of(code, "CodeValue"))
+        return name or nuclide_from_name(text_of(code, "CodeMeaning"))
+    return ""
+
+
+def _half_life(item: Dataset, nuclide: str, notes: list[str]) -> float | None:
+    half_life = number_of(item, "RadionuclideHalfLife")
+    if half_life is not None and half_life < 0:
+        raise PETError(f"RadionuclideHalfLife is {half_life:g} s, expected a positive number")
+    if half_life:
+        apart = half_life / HALF_LIFE[nuclide] - 1 if nuclide else 0.0
+        if abs(apart) > HALF_LIFE_AGREEMENT:
+            notes.append(
+                f"RadionuclideHalfLife {half_life:g} s is {100 * apart:+.0f} % from the {HALF_LIFE[nuclide]:.1f} s of "
+                f"{nuclide}, which the radionuclide code names; RadionuclideHalfLife was used."
+            )
+        return half_life
+    if nuclide:
+        notes.append(f"RadionuclideHalfLife is missing, {HALF_LIFE[nuclide]:.1f} s of {nuclide} was used.")
+        return HALF_LIFE[nuclide]
+    return None
+
+
+def _radiopharmaceutical_item(first: Dataset, *, needed: bool) -> Dataset:
+    items: Sequence[Dataset] = value_of(first, "RadiopharmaceuticalInformationSequence") or []
+    if not items and not needed:
+        return Dataset()
+    if len(items) != 1:
+        raise PETError(f"RadiopharmaceuticalInformationSequence has {len(items)} items, expected 1")
+    return items[0]
+
+
+def _corrections(first: Dataset) -> Sequence[str]:
+    corrections = value_of(first, "CorrectedImage") or ()
+    return [corrections] if isinstance(corrections, str) else corrections
+
+
+def _attenuation_corrected(first: Dataset) -> bool:
+    return "ATTN" in _corrections(first)
+
+
+@dataclass(frozen=True)
+class SeriesHeader:
+    """What the headers of a series say about SUV."""
+
+    header: PETHeader
+    """What SUV depends on."""
+
+    average_times: tuple[float, ...] | None
+    """Without decay correction: for each slice, when its activity was that of its average [s], on the clock of
+    `header`."""
+
+    notes: tuple[str, ...]
+    """A sentence for every rule that was applied, every value repaired and every candidate that disagrees."""
+
+
+def read_header(slices: Sequence[Dataset]) -> SeriesHeader:
+    """Return what SUV depends on, and a sentence for every rule that was applied and every value repaired.
+
+    Parameters
+    ----------
+    slices
+        Headers of the slices of one series, which agree in patient, units and radiopharmaceutical.
+
+    Raises
+    ------
+    PETError
+        If the units are not an uptake, or a value that SUV needs is missing or impossible.
+    """
+    first = slices[0]
+    units = text_of(first, "Units")
+    check_units(units)
+    suv_per_count, activity_per_count = (
+        private_number(first, factor) if units == "CNTS" else None for factor in SCALE_FACTORS
+    )
+    # SUVs, and counts with a factor to SUV, need neither dose nor times; those are kept where they are known.
+    is_activity = units == "BQML" or (units == "CNTS" and suv_per_count is None)
+    notes: list[str] = []
+    item = _radiopharmaceutical_item(first, needed=is_activity)
+    decay_correction = text_of(first, "DecayCorrection")
+    nuclide = _nuclide(item)
+    half_life = _half_life(item, nuclide, notes)
+    if is_activity and half_life is None and decay_correction in {"START", "NONE"}:
+        raise PETError("RadionuclideHalfLife is missing and the radionuclide unknown, SUV cannot be computed")
+    duration = number_of(first, "ActualFrameDuration")
+    header = PETHeader(
+        units=units,
+        suv_type=text_of(first, "SUVType").upper(),
+        decay_correction=decay_correction,
+        patient_weight=_weight(first, notes),
+        patient_height=_height(first, notes),
+        patient_sex=text_of(first, "PatientSex").upper(),
+        radionuclide=nuclide,
+        radiopharmaceutical=text_of(item, "Radiopharmaceutical"),
+        radionuclide_half_life=half_life,
+        injected_dose=_dose(item, notes),
+        frame_duration=None if duration is None else duration / 1000.0,
+        suv_per_count=suv_per_count,
+        activity_per_count=activity_per_count,
+        attenuation_corrected=_attenuation_corrected(first),
+        manufacturer=text_of(first, "Manufacturer"),
+        model_name=text_of(first, "ManufacturerModelName"),
+        reconstruction_method=text_of(first, "ReconstructionMethod"),
+    )
+    try:
+        timed = _with_times(header, slices, item)
+    except PETError as error:
+        if is_activity:
+            raise
+        notes.append(f"Times are unknown: {error}.")
+        return SeriesHeader(header, None, tuple(notes))
+    return SeriesHeader(timed.header, timed.average_times, (*notes, *timed.notes))
+
+
+def start_of_acquisition(slices: Sequence[Dataset]) -> datetime | None:
+    """Return when the earliest slice was acquired: the moment that the times of a `PETHeader` count from."""
+    return min((moment for moment in map(acquisition_time, slices) if moment is not None), default=None)
+
+
+def _with_times(header: PETHeader, slices: Sequence[Dataset], item: Dataset) -> SeriesHeader:
+    """Add administration and reference time, and the average time of each slice without decay correction."""
+    add = {"START": _corrected_to_start, "NONE": _without_decay_correction}.get(
+        header.decay_correction, _corrected_to_administration
+    )
+    try:
+        return add(header, slices, item)
+    except OverflowError as error:
+        raise PETError("times of the series point beyond the calendar, expected years 1 to 9999") from error
+
+
+def _corrected_to_start(header: PETHeader, slices: Sequence[Dataset], item: Dataset) -> SeriesHeader:
+    half_life = header.radionuclide_half_life
+    reference = reference_time(slices, half_life=half_life)
+    administered, sentence = administration_time(item, slices[0], reference=reference.moment, half_life=half_life)
+    origin = reference.started or reference.moment
+    timed = replace(
+        header,
+        administration_time=_seconds(administered, origin),
+        reference_time=_seconds(reference.moment, origin),
+    )
+    return SeriesHeader(timed, None, (*reference.notes, sentence))
+
+
+def _corrected_to_administration(header: PETHeader, slices: Sequence[Dataset], item: Dataset) -> SeriesHeader:
+    """Add the administration where it is known: SUV does not need it here."""
+    origin = start_of_acquisition(slices)
+    if origin is None:
+        return SeriesHeader(header, None, ())
+    try:
+        administered, _ = administration_time(
+            item, slices[0], reference=origin, half_life=header.radionuclide_half_life
+        )
+    except PETError as error:
+        return SeriesHeader(header, None, (f"Time of administration is unknown: {error}.",))
+    seconds = _seconds(administered, origin)
+    if header.decay_correction != "ADMIN":
+        return SeriesHeader(replace(header, administration_time=seconds), None, ())
+    note = "Reference time of decay: administration (DecayCorrection ADMIN)."
+    return SeriesHeader(replace(header, administration_time=seconds, reference_time=seconds), None, (note,))
+
+
+def _without_decay_correction(header: PETHeader, slices: Sequence[Dataset], item: Dataset) -> SeriesHeader:
+    if header.radionuclide_half_life is None:
+        raise PETError("RadionuclideHalfLife is missing and the radionuclide unknown, SUV cannot be computed")
+    timed = [average_moment(dataset, half_life=header.radionuclide_half_life) for dataset in slices]
+    moments = [moment for moment, _ in timed]
+    earliest = min(moments)
+    origin = start_of_acquisition(slices) or earliest
+    administered, sentence = administration_time(
+        item, slices[0], reference=origin, half_life=header.radionuclide_half_life
+    )
+    span = _seconds(max(moments), earliest)
+    rule = f"Decay of each slice is corrected to the administration, from {timed[0][1]}, over {span:.0f} s."
+    notes = [rule, sentence]
+    if "DECY" in _corrections(slices[0]):
+        notes.append("CorrectedImage lists DECY although DecayCorrection is NONE; DecayCorrection was followed.")
+    return SeriesHeader(
+        replace(header, administration_time=_seconds(administered, origin)),
+        tuple(_seconds(moment, origin) for moment in moments),
+        tuple(notes),
+    )
+
+
+def _seconds(moment: datetime, origin: datetime) -> float:
+    return (moment - origin).total_seconds()

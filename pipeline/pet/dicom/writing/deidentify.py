@@ -1,0 +1,135 @@
+"""De-identify the headers of a PET series by DICOM PS3.15 Annex E, so that SUV stays computable.
+
+Basic Application Level Confidentiality Profile, with the options Retain Patient Characteristics (weight, size,
+sex and age) and Retain Longitudinal Temporal Information With Modified Dates: all dates of a patient move by the
+same number of days, so that no difference between two times changes.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from pydicom.datadict import dictionary_VR
+from pydicom.dataset import DataElement, Dataset
+from pydicom.uid import UID
+
+from pipeline.errors import PETError
+from pipeline.pet.dicom.codes import code_item
+from pipeline.pet.dicom.values import text_of
+from pipeline.pet.dicom.writing.attributes import ACTIONS, NEW_TEXTS, Action
+
+__all__ = ["deidentify", "keep_listed"]
+
+LONGEST_SHIFT = 3650
+"""Dates move by one to this many days into the past."""
+
+METHODS = (
+    ("113100", "Basic Application Confidentiality Profile"),
+    ("113108", "Retain Patient Characteristics Option"),
+    ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
+)
+"""Codes of CID 7050 (PS3.16) for what is done here."""
+
+
+class _Mapping:
+    """New UIDs and the shift of dates, from a key."""
+
+    def __init__(self, key: str | None, patient_id: str, subject_id: str) -> None:
+        self.key = (key or secrets.token_hex(32)).encode()
+        self.subject_id = subject_id
+        self.shift = timedelta(days=-1 - self._number(f"patient {patient_id}") % LONGEST_SHIFT)
+
+    def _number(self, text: str) -> int:
+        return int.from_bytes(hmac.digest(self.key, text.encode(), hashlib.sha256)[:15], "big")
+
+    def uid(self, old: str) -> UID:
+        # Under the root 2.25 any number of up to 128 bits is a UID (PS3.5 B.2).
+        return UID(f"2.25.{self._number(f'uid {old}')}")
+
+    def date(self, text: str, keyword: str) -> str:
+        """Shift the date that a DA or DT value begins with; the time of day and the zone stay."""
+        digits = text.replace(".", "")[:8] if text[4:5] == "." else text[:8]
+        rest = text[10:] if text[4:5] == "." else text[8:]
+        if not re.fullmatch(r"[\d.+-]*", rest):
+            raise PETError(f"{keyword} is not a complete date, cannot be de-identified")
+        try:
+            return (datetime.strptime(digits, "%Y%m%d") + self.shift).strftime("%Y%m%d") + rest
+        except (ValueError, OverflowError) as error:
+            raise PETError(f"{keyword} is not a complete date, cannot be de-identified") from error
+
+
+def keep_listed(dataset: Dataset, *, is_item: bool = False) -> None:
+    """Remove every attribute that `ACTIONS` does not list, private ones too, at every level.
+
+    Parameters
+    ----------
+    dataset
+        Header of a slice, or an item of a sequence in one.
+    is_item
+        Whether it is an item: its texts are the source's.
+
+    Raises
+    ------
+    PETError
+        If the bytes of an attribute cannot be decoded.
+    """
+    try:
+        elements = list(dataset)
+    except Exception as error:
+        # pydicom decodes on access, and raises whatever the damaged bytes lead to.
+        raise PETError("an attribute is damaged and cannot be decoded") from error
+    for element in elements:
+        is_listed = element.keyword in ACTIONS and not (is_item and element.keyword in NEW_TEXTS)
+        # A sequence of another value representation is a block of bytes that nobody looks into.
+        if not is_listed or (element.VR != "SQ" and dictionary_VR(element.tag) == "SQ"):
+            del dataset[element.tag]
+        elif element.VR == "SQ":
+            for item in element.value:
+                keep_listed(item, is_item=True)
+
+
+def _treat(element: DataElement, mapping: _Mapping) -> None:
+    match ACTIONS[element.keyword]:
+        case Action.KEEP if element.VR == "SQ":
+            for item in element.value:
+                for inner in item:
+                    _treat(inner, mapping)
+        case Action.EMPTY:
+            element.value = ""
+        case Action.SUBJECT:
+            element.value = mapping.subject_id
+        case Action.NEW_UID if element.value:
+            element.value = mapping.uid(str(element.value))
+        case Action.SHIFT if element.value:
+            element.value = mapping.date(str(element.value), element.keyword)
+
+
+def deidentify(headers: Sequence[Dataset], *, subject_id: str, key: str | None = None) -> None:
+    """De-identify the headers of one series, in place.
+
+    Parameters
+    ----------
+    headers
+        Headers of the slices, each a data set of its own.
+    subject_id
+        PatientID and PatientName of the result.
+    key
+        Secret that maps UIDs and dates; the same key maps all series of a patient alike. By default a new one.
+
+    Raises
+    ------
+    PETError
+        If a date is incomplete, so that it cannot be shifted.
+    """
+    mapping = _Mapping(key, text_of(headers[0], "PatientID"), subject_id)
+    for header in headers:
+        keep_listed(header)
+        for element in header:
+            _treat(element, mapping)
+        header.PatientIdentityRemoved = "YES"
+        header.DeidentificationMethod = "DICOM PS3.15 Annex E, Basic Profile with options"
+        header.DeidentificationMethodCodeSequence = [code_item(value, "DCM", meaning) for value, meaning in METHODS]
+        header.LongitudinalTemporalInformationModified = "MODIFIED"

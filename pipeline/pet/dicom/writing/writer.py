@@ -1,0 +1,218 @@
+"""Write a `PETSeries` as a DICOM PET series from which every viewer computes the same SUV.
+
+A series that was read from DICOM becomes a derived series on exactly the source's grid; one that was not, such
+as a simulated scan, becomes a complete series of its own.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.valuerep import format_number_as_ds
+
+from pipeline.errors import PETError, naming
+from pipeline.files import new_folder
+from pipeline.pet.dicom.geometry import to_native
+from pipeline.pet.dicom.private import remove_all_private
+from pipeline.pet.dicom.reading.reader import read_dicom_series
+from pipeline.pet.dicom.writing.deidentify import deidentify
+from pipeline.pet.dicom.writing.derived import derived_headers
+from pipeline.pet.dicom.writing.options import DicomOptions
+from pipeline.pet.dicom.writing.original import original_headers
+from pipeline.pet.dicom.writing.reference import state_quantities, state_reference, state_units
+from pipeline.pet.header import PETHeader
+from pipeline.pet.nifti import is_nifti_name
+from pipeline.pet.series import PETSeries
+from pipeline.pet.suv.factor import stored_header, suvbw_factor_of
+
+__all__ = ["quantise", "write_dicom_series"]
+
+LARGEST = 32767
+"""Largest stored value; signed, so that negative values of a denoised image survive."""
+
+MAX_DESCRIPTION = 64
+"""Characters of a DICOM long string (LO), PS3.5 6.2."""
+
+MAX_DERIVATION = 1024
+"""Characters of a DICOM short text (ST), PS3.5 6.2."""
+
+
+def quantise(values: NDArray[np.float64]) -> tuple[NDArray[np.int16], str]:
+    """Return 16-bit integers and the slope that turns them back into values.
+
+    The slope is rounded to the characters that DICOM has for it before it is used, so that the error of every
+    voxel is at most half a slope.
+
+    Parameters
+    ----------
+    values
+        One slice. Shape (rows, columns).
+
+    Returns
+    -------
+    stored
+        Same shape.
+    slope
+        Decimal string of at most 16 characters; ``"1.0"`` for a slice of zeros.
+
+    Raises
+    ------
+    PETError
+        If the values are too small to have a slope.
+    """
+    largest = float(np.abs(values).max())
+    if largest == 0:
+        return np.zeros(values.shape, dtype=np.int16), "1.0"
+    slope = format_number_as_ds(largest / LARGEST)
+    if float(slope) == 0:
+        raise PETError(f"largest value of a slice is {largest:.1e} Bq/mL, too small to be stored")
+    return np.rint(values / float(slope)).astype(np.int16), slope
+
+
+def _set_pixels(dataset: Dataset, stored: NDArray[np.int16], slope: str) -> None:
+    dataset.Rows, dataset.Columns = stored.shape
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit = 15
+    dataset.PixelRepresentation = 1
+    dataset.RescaleIntercept, dataset.RescaleSlope = "0", slope
+    dataset.add_new("SmallestImagePixelValue", "SS", int(stored.min()))
+    dataset.add_new("LargestImagePixelValue", "SS", int(stored.max()))
+    dataset.add_new("PixelData", "OW", stored.astype("<i2").tobytes())
+
+
+def _write_slice(dataset: Dataset, path: Path) -> None:
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    # That of the source may hold a TIFF header, and whatever its writer put there.
+    dataset.preamble = bytes(128)
+    try:
+        dataset.save_as(path, enforce_file_format=True)
+    except (ValueError, TypeError, AttributeError) as error:
+        # What the source holds cannot be encoded; pydicom says which element, then a traceback.
+        reason = str(error).partition("\n")[0]
+        raise PETError(f"slice {dataset.InstanceNumber} cannot be written as DICOM: {reason}") from error
+
+
+def _check_text(name: str, text: str, longest: int) -> None:
+    if not text or len(text) > longest or not text.isascii() or not text.isprintable() or "\\" in text:
+        raise PETError(f"{name} {text!r} must be 1 to {longest} printable ASCII characters without backslash")
+
+
+def _is_from_dicom(series: PETSeries) -> bool:
+    return bool(series.source_files) and not is_nifti_name(series.source_files[0])
+
+
+def _derived(
+    series: PETSeries, meaning: PETHeader, *, description: str, derivation: str, options: DicomOptions
+) -> tuple[list[Dataset], NDArray[np.float64]]:
+    """Return the headers of a series derived from DICOM that say what its stored values mean."""
+    headers, affine = derived_headers(series, description=description, derivation=derivation)
+    state_quantities(headers, series.header)
+    is_converted = series.header.units != "BQML" or series.header.decay_correction not in {"START", "ADMIN"}
+    is_multi_frame = headers[0].SourceImageSequence[0].get("ReferencedFrameNumber") is not None
+    drops_private = options.deidentify or not options.keep_private
+    if is_converted or is_multi_frame or drops_private:
+        state_reference(headers, meaning)
+    state_units(headers, options.units)
+    if drops_private:
+        for header in headers:
+            remove_all_private(header)
+    return headers, affine
+
+
+def _verify(folder: Path, series: PETSeries, *, half_steps: NDArray[np.float64], affine: NDArray[np.float64]) -> None:
+    """Read the series back, and compare every voxel with what it should be."""
+    written = read_dicom_series(folder)
+    difference = np.abs(to_native(written.suv, affine).astype(np.float64) - to_native(series.suv, affine))
+    # Reading rounds to float32 once more.
+    allowed = half_steps * 1.001 + np.abs(series.suv).max() * np.finfo(np.float32).eps
+    if len(written.source_files) != len(half_steps) or (difference > allowed).any():
+        raise PETError("the series reads back differently from what was written")
+
+
+def write_dicom_series(
+    series: PETSeries,
+    folder: str | Path,
+    *,
+    description: str,
+    derivation: str | None = None,
+    subject_id: str = "ANONYMOUS",
+    options: DicomOptions | None = None,
+) -> Path:
+    """Write a series as DICOM PET images, one file a slice, 16-bit integers with a slope for each slice.
+
+    If the series was read from DICOM, the result is derived from it: same patient, study, frame of reference,
+    times, radiopharmaceutical and grid; new series and instances, which refer to the source. Where the source
+    is in other units than Bq/mL, or not corrected for decay, the result is corrected to a reference time that it
+    states. Else it is a series of `subject_id` with synthetic dates. Files are named ``PET_0001.dcm`` after
+    InstanceNumber. The folder appears only when every file has been read back and compared.
+
+    Parameters
+    ----------
+    series
+        The volume; for Bq/mL with dose, weight and times, since that is computed back from SUVbw.
+    folder
+        New or empty folder.
+    description
+        SeriesDescription, at most 64 characters.
+    derivation
+        DerivationDescription, at most 1024 characters: what was done to the source. By default `description`
+        for a series that was read from DICOM; a series that was not is then written as an original.
+    subject_id
+        PatientID and PatientName of a series that was not read from DICOM, or is de-identified.
+    options
+        Units, private attributes and de-identification; by default Bq/mL, kept, and none.
+
+    Returns
+    -------
+    folder
+        The folder written.
+
+    Raises
+    ------
+    PETError
+        If the folder is not empty, a text does not fit, what SUV needs is missing, the source files changed,
+        or what was written reads back differently. Nothing is left behind.
+    """
+    folder = Path(folder)
+    with naming(folder):
+        _check_text("description", description, MAX_DESCRIPTION)
+        _check_text("subject_id", subject_id, MAX_DESCRIPTION)
+        if derivation is not None:
+            _check_text("derivation", derivation, MAX_DERIVATION)
+        options = options or DicomOptions()
+        meaning = stored_header(series.header, units=options.units)
+        factor = suvbw_factor_of(meaning)
+        with new_folder(folder) as temporary:
+            if _is_from_dicom(series):
+                headers, affine = _derived(
+                    series, meaning, description=description, derivation=derivation or description, options=options
+                )
+            else:
+                headers, affine = original_headers(
+                    replace(series, header=meaning),
+                    description=description,
+                    derivation=derivation,
+                    subject_id=subject_id,
+                    uid_key=options.uid_key,
+                )
+            if options.deidentify:
+                deidentify(headers, subject_id=subject_id, key=options.deidentification_key)
+            native = to_native(series.suv, affine)
+            half_steps = np.empty(len(headers))
+            for k, header in enumerate(headers):
+                stored, slope = quantise(native[:, :, k].T.astype(np.float64) / factor)
+                half_steps[k] = 0.5 * float(slope) * factor
+                _set_pixels(header, stored, slope)
+                _write_slice(header, temporary / f"PET_{header.InstanceNumber:04d}.dcm")
+                # Written pixels are not needed again; headers are.
+                del header.PixelData
+            _verify(temporary, series, half_steps=half_steps, affine=affine)
+    return folder

@@ -1,0 +1,119 @@
+"""The entry for every form of a PET series: read it, or explain where its SUV comes from."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PETError, naming, one_line
+from pipeline.pet.dicom.reading.reader import read_dicom_series
+from pipeline.pet.dicom.reading.survey import survey_series
+from pipeline.pet.header import PETHeader
+from pipeline.pet.nifti import is_nifti_name, read_nifti, survey_nifti
+from pipeline.pet.series import PETSeries
+
+__all__ = ["SUVExplanation", "explain_suv", "read_pet"]
+
+
+def read_pet(path: str | Path, *, sidecar: Mapping[str, Any] | None = None) -> PETSeries:
+    """Read a PET series into SUVbw: DICOM slices, a DICOM multi-frame image, or NIfTI with its JSON sidecar.
+
+    Parameters
+    ----------
+    path
+        Folder of one DICOM series, the file of an enhanced PET image, or a file ending in .nii or .nii.gz.
+    sidecar
+        What stands for the JSON file beside a NIfTI volume; None reads the file.
+
+    Raises
+    ------
+    PETError
+        If the path does not exist, cannot be opened, or is not a PET series from which SUVbw can be computed.
+    """
+    path = Path(path)
+    with naming(path):
+        if not path.exists():
+            raise PETError("no such file or folder")
+        if is_nifti_name(path) and not path.is_dir():
+            return read_nifti(path, sidecar=sidecar)
+        if sidecar is not None:
+            raise PETError("a sidecar was given for DICOM, expected one for NIfTI only")
+        return read_dicom_series(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SUVExplanation:
+    """What was found about the SUV of one series; no names, identifiers or dates."""
+
+    header: PETHeader
+    """What SUV depends on."""
+
+    factors: tuple[float, float]
+    """Smallest and largest SUVbw per stored unit; they differ where every slice has its own."""
+
+    provenance: tuple[str, ...]
+    """Which rule gave the factor, which repairs were made, which candidates disagree, one sentence each."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as numbers and texts for JSON; what is not known is None or empty."""
+        lowest, highest = self.factors
+        return {
+            "suvbw_factor": lowest if lowest == highest else None,
+            "suvbw_factor_range": [lowest, highest],
+            "uptake_time": self.header.uptake_time,
+            "header": asdict(self.header),
+            "provenance": list(self.provenance),
+        }
+
+    def as_text(self) -> str:
+        """Return several lines for a person: what SUV depends on, then how the factor came about."""
+        header, (lowest, highest) = self.header, self.factors
+        rows = {
+            "SUVbw factor": f"{lowest:.6e}" if lowest == highest else f"{lowest:.6e} to {highest:.6e}",
+            "Units": " ".join(filter(None, (header.units, header.suv_type))),
+            "Decay correction": header.decay_correction,
+            "Weight": _quantity(header.patient_weight, "kg"),
+            "Height": _quantity(header.patient_height, "m"),
+            "Sex": header.patient_sex,
+            "Injected dose": _quantity(header.injected_dose, "MBq", scale=1e-6),
+            "Nuclide": header.radionuclide,
+            "Half-life": _quantity(header.radionuclide_half_life, "s"),
+            "Uptake time": _quantity(header.uptake_time, "s"),
+            "Frame duration": _quantity(header.frame_duration, "s"),
+            "Scanner": " ".join(filter(None, (header.manufacturer, header.model_name))),
+        }
+        width = max(map(len, rows)) + 2
+        table = [f"{name:<{width}}{one_line(value) or 'not stated'}" for name, value in rows.items()]
+        return "\n".join([*table, "", *(f"- {one_line(sentence)}" for sentence in self.provenance)])
+
+
+def _quantity(value: float | None, unit: str, *, scale: float = 1.0) -> str:
+    return "" if value is None else f"{value * scale:.6g} {unit}"
+
+
+def explain_suv(path: str | Path) -> SUVExplanation:
+    """Work out the SUVbw factor of a series from its headers alone.
+
+    The checks are those of `read_pet`, except for what only pixel data can show.
+
+    Parameters
+    ----------
+    path
+        What `read_pet` reads.
+
+    Raises
+    ------
+    PETError
+        If SUVbw cannot be computed, saying why.
+    """
+    path = Path(path)
+    with naming(path):
+        if not path.exists():
+            raise PETError("no such file or folder")
+        if is_nifti_name(path) and not path.is_dir():
+            found = survey_nifti(path)
+            factor = 1.0 if found.factor is None else found.factor
+            return SUVExplanation(header=found.header, factors=(factor, factor), provenance=found.provenance)
+        survey = survey_series(path, with_pixels=False)
+        factors = float(survey.factors.min()), float(survey.factors.max())
+        return SUVExplanation(header=survey.header, factors=factors, provenance=survey.provenance)

@@ -1,0 +1,1 @@
+"""SUV from the header: decay, units, body size and nuclides, each formula with its source."""

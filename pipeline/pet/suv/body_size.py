@@ -1,0 +1,232 @@
+"""SUV by lean body mass, body surface area and ideal body weight: body-size formulas and conversion from SUVbw.
+
+An SUV by another measure of body size is SUVbw x measure / weight. Formulas for a patient whose sex is neither
+male nor female are the mean of both (IBSI-SUV manual). Sources: James, Research on Obesity (1976); Morgan and
+Bray, J Nucl Med 35 (1994); Janmahasatian et al., Clin Pharmacokinet 44 (2005); Du Bois and Du Bois, Arch Intern
+Med 17 (1916); Sugawara et al., Radiology 213 (1999) for the ideal body weight; DICOM PS3.3 C.8.9.1, SUVType.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import PETError
+from pipeline.pet.header import PETHeader
+from pipeline.pet.series import PETSeries
+
+__all__ = [
+    "BODY_SIZES",
+    "body_size",
+    "body_surface_area",
+    "ideal_body_weight",
+    "lean_body_mass_james128",
+    "lean_body_mass_janmahasatian",
+    "lean_body_mass_morgan",
+    "suv_bsa",
+    "suv_by_body_size",
+    "suv_ibw",
+    "suv_lbm",
+    "suvbw_per_suv",
+]
+
+HEIGHTS = (0.3, 2.6)
+"""Body heights [m] outside of this range are taken for an error."""
+
+
+def _by_sex(sex: str, *, male: float, female: float) -> float:
+    return {"M": male, "F": female}.get(sex.strip().upper(), (male + female) / 2)
+
+
+def _james(weight: float, height: float, sex: str, *, male_factor: float) -> float:
+    leanness = (weight / (100.0 * height)) ** 2
+    return _by_sex(sex, male=1.10 * weight - male_factor * leanness, female=1.07 * weight - 148.0 * leanness)
+
+
+def lean_body_mass_james128(weight: float, height: float, *, sex: str) -> float:
+    """Return the lean body mass by James [kg]: M 1.10 W - 128 (W/H)^2, F 1.07 W - 148 (W/H)^2, H in cm.
+
+    Parameters
+    ----------
+    weight
+        Body weight W [kg].
+    height
+        Body height [m].
+    sex
+        ``"M"``, ``"F"``, or anything else for the mean of both.
+    """
+    return _james(weight, height, sex, male_factor=128.0)
+
+
+def lean_body_mass_morgan(weight: float, height: float, *, sex: str) -> float:
+    """Return the lean body mass by James as Morgan printed it [kg]: 120 instead of 128 for men.
+
+    DICOM calls it SUVType LBM, without a variant (PS3.16, code 126402). Parameters are those of
+    `lean_body_mass_james128`.
+    """
+    return _james(weight, height, sex, male_factor=120.0)
+
+
+def lean_body_mass_janmahasatian(weight: float, height: float, *, sex: str) -> float:
+    """Return the lean body mass by Janmahasatian [kg]: M 9270 W/(6680 + 216 BMI), F 9270 W/(8780 + 244 BMI).
+
+    Parameters are those of `lean_body_mass_james128`.
+    """
+    index = weight / height**2
+    male, female = (9270.0 * weight / (fixed + rise * index) for fixed, rise in ((6680.0, 216.0), (8780.0, 244.0)))
+    return _by_sex(sex, male=male, female=female)
+
+
+def body_surface_area(weight: float, height: float) -> float:
+    """Return the body surface area by Du Bois [m^2], 0.007184 W^0.425 H^0.725, W [kg], H in cm.
+
+    Parameters
+    ----------
+    weight
+        Body weight [kg].
+    height
+        Body height [m].
+    """
+    return 0.007184 * weight**0.425 * (100.0 * height) ** 0.725
+
+
+def ideal_body_weight(height: float, *, sex: str) -> float:
+    """Return the ideal body weight [kg]: M 48.0 + 1.06 (H - 152), F 45.5 + 0.91 (H - 152), H in cm.
+
+    Parameters
+    ----------
+    height
+        Body height [m].
+    sex
+        ``"M"``, ``"F"``, or anything else for the mean of both.
+    """
+    above = 100.0 * height - 152.0
+    return _by_sex(sex, male=48.0 + 1.06 * above, female=45.5 + 0.91 * above)
+
+
+BODY_SIZES: dict[str, Callable[[float, float, str], float]] = {
+    "BW": lambda weight, height, sex: weight,
+    "LBM": lambda weight, height, sex: lean_body_mass_morgan(weight, height, sex=sex),
+    "LBMJAMES128": lambda weight, height, sex: lean_body_mass_james128(weight, height, sex=sex),
+    "LBMJANMA": lambda weight, height, sex: lean_body_mass_janmahasatian(weight, height, sex=sex),
+    "IBW": lambda weight, height, sex: ideal_body_weight(height, sex=sex),
+    # 1 m^2 is 10^4 cm^2, 1 kg is 10^3 g: SUVbsa in cm^2/mL is SUVbw x 10 m^2 / kg.
+    "BSA": lambda weight, height, sex: 10.0 * body_surface_area(weight, height),
+}
+"""For each SUVType of DICOM (0054,1006): weight [kg], height [m], sex -> what takes the place of the weight [kg],
+for BSA [10^3 cm^2], so that SUVbsa comes out in cm^2/mL."""
+
+
+def body_size(suv_type: str, *, weight: float | None, height: float | None, sex: str) -> float:
+    """Return what takes the place of the weight in an SUV of another type [kg], for BSA [10^3 cm^2].
+
+    Parameters
+    ----------
+    suv_type
+        A key of `BODY_SIZES`.
+    weight
+        Body weight [kg].
+    height
+        Body height [m].
+    sex
+        ``"M"``, ``"F"``, or anything else for the mean of both.
+
+    Raises
+    ------
+    PETError
+        If the type is unknown, weight or height is missing or impossible, or the formula gives nothing positive.
+    """
+    if suv_type not in BODY_SIZES:
+        raise PETError(f"SUVType is {suv_type}, expected one of {', '.join(BODY_SIZES)}")
+    if not weight or weight < 0:
+        found = "missing" if weight is None else f"{weight:g} kg"
+        raise PETError(f"PatientWeight is {found}, SUV of type {suv_type} cannot be computed")
+    if suv_type == "BW":
+        return weight
+    if height is None or not HEIGHTS[0] <= height <= HEIGHTS[1]:
+        found = "missing" if height is None else f"{height:g} m"
+        raise PETError(f"PatientSize is {found}, SUV of type {suv_type} cannot be computed")
+    size = BODY_SIZES[suv_type](weight, height, sex)
+    if size <= 0:
+        raise PETError(f"{suv_type} of {weight:g} kg at {height:g} m is {size:.1f}, the formula does not hold there")
+    return size
+
+
+Value = float | NDArray[np.floating]
+
+
+def _converted(suvbw: Value, suv_type: str, *, weight: float, height: float | None, sex: str) -> Value:
+    return suvbw * (body_size(suv_type, weight=weight, height=height, sex=sex) / weight)
+
+
+def suv_lbm(suvbw: Value, *, weight: float, height: float, sex: str, variant: str) -> Value:
+    """Return SUV by lean body mass [g/mL].
+
+    Parameters
+    ----------
+    suvbw
+        SUV by body weight [g/mL].
+    weight
+        Body weight [kg].
+    height
+        Body height [m].
+    sex
+        ``"M"``, ``"F"``, or anything else for the mean of both.
+    variant
+        ``"james128"``, ``"morgan"`` or ``"janmahasatian"``: tools disagree, so there is no default.
+
+    Raises
+    ------
+    PETError
+        If the variant is unknown, or weight or height is impossible.
+    """
+    variants = {"james128": "LBMJAMES128", "morgan": "LBM", "janmahasatian": "LBMJANMA"}
+    if variant not in variants:
+        raise PETError(f"variant of lean body mass is {variant!r}, expected one of {', '.join(variants)}")
+    return _converted(suvbw, variants[variant], weight=weight, height=height, sex=sex)
+
+
+def suv_bsa(suvbw: Value, *, weight: float, height: float) -> Value:
+    """Return SUV by body surface area [cm^2/mL]. Parameters are those of `suv_lbm`."""
+    return _converted(suvbw, "BSA", weight=weight, height=height, sex="")
+
+
+def suv_ibw(suvbw: Value, *, weight: float, height: float, sex: str) -> Value:
+    """Return SUV by ideal body weight [g/mL]. Parameters are those of `suv_lbm`."""
+    return _converted(suvbw, "IBW", weight=weight, height=height, sex=sex)
+
+
+def suvbw_per_suv(header: PETHeader, suv_type: str) -> float:
+    """Return SUVbw per SUV of another type, weight / body size, [g/mL] per [g/mL], for BSA per [cm^2/mL].
+
+    Raises
+    ------
+    PETError
+        If the type is unknown, or the header lacks weight or height.
+    """
+    size = body_size(suv_type, weight=header.patient_weight, height=header.patient_height, sex=header.patient_sex)
+    return (header.patient_weight or 0.0) / size
+
+
+def suv_by_body_size(series: PETSeries, suv_type: str) -> NDArray[np.float32]:
+    """Return the volume of a series in SUV of another type.
+
+    Parameters
+    ----------
+    series
+        The volume, with weight, height and sex in its header.
+    suv_type
+        DICOM's SUVType: ``"LBM"`` (James, Morgan's 120), ``"LBMJAMES128"``, ``"LBMJANMA"``, ``"IBW"`` [g/mL],
+        or ``"BSA"`` [cm^2/mL].
+
+    Returns
+    -------
+    suv
+        Shape (X, Y, Z).
+
+    Raises
+    ------
+    PETError
+        If the type is unknown, or the header lacks weight or height.
+    """
+    return series.suv / np.float32(suvbw_per_suv(series.header, suv_type))

@@ -1,0 +1,232 @@
+"""Standardised uptake values: decay, and the factor from stored quantity to SUVbw.
+
+Sources: QIBA vendor-neutral SUV pseudo-code (2012); DICOM PS3.3 C.8.9.1.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+from pipeline.errors import PETError
+from pipeline.pet.header import PETHeader
+from pipeline.pet.suv.body_size import suvbw_per_suv
+
+__all__ = [
+    "average_activity_time",
+    "check_units",
+    "decay_constant",
+    "decay_factor",
+    "stored_header",
+    "suvbw_factor",
+    "suvbw_factor_of",
+]
+
+MIN_ACTIVITY_FRACTION = 2.0**-10
+"""Smaller fractions of the dose left at the reference time are taken for an error in the times."""
+
+EARLIEST_UPTAKE = -3600.0
+"""A shorter uptake [s] is taken for an error: a dynamic scan may start before the administration."""
+
+
+def decay_constant(half_life: float) -> float:
+    """Return lambda = ln 2 / T_half [1/s] for a half-life [s].
+
+    Raises
+    ------
+    PETError
+        If the half-life is not a positive number.
+    """
+    if not (math.isfinite(half_life) and half_life > 0):
+        raise PETError(f"half-life is {half_life} s, expected a positive number")
+    return math.log(2.0) / half_life
+
+
+def decay_factor(elapsed: float, half_life: float) -> float:
+    """Return the fraction of the activity that is left, 2^(-elapsed / T_half).
+
+    Parameters
+    ----------
+    elapsed
+        Time [s]; negative times give factors above 1.
+    half_life
+        Half-life [s].
+    """
+    return math.exp(-decay_constant(half_life) * elapsed)
+
+
+def average_activity_time(frame_duration: float, half_life: float) -> float:
+    """Return when, within a frame, the activity equals its average over the frame [s].
+
+    T_ave = ln(lambda T / (1 - exp(-lambda T))) / lambda (QIBA pseudo-code, 2012).
+
+    Parameters
+    ----------
+    frame_duration
+        T, duration of the frame [s].
+    half_life
+        Half-life [s].
+    """
+    decay = decay_constant(half_life)
+    exponent = decay * frame_duration
+    if exponent == 0:
+        return 0.0
+    return math.log(exponent / -math.expm1(-exponent)) / decay
+
+
+def suvbw_factor(*, patient_weight: float, injected_dose: float, remaining_fraction: float = 1.0) -> float:
+    """Return SUVbw per activity concentration, weight[g] / (dose x remaining fraction) [(g/mL) / (Bq/mL)].
+
+    Parameters
+    ----------
+    patient_weight
+        Body weight [kg].
+    injected_dose
+        Activity at the administration [Bq].
+    remaining_fraction
+        Fraction of it left at the time to which the voxels are decay-corrected.
+
+    Raises
+    ------
+    PETError
+        If a quantity is not a positive number.
+    """
+    quantities = {
+        "body weight [kg]": patient_weight,
+        "injected dose [Bq]": injected_dose,
+        "remaining fraction of the dose": remaining_fraction,
+    }
+    for name, value in quantities.items():
+        if not (math.isfinite(value) and value > 0):
+            raise PETError(f"{name} is {value}, expected a positive number, SUV cannot be computed")
+    return 1000.0 * patient_weight / (injected_dose * remaining_fraction)
+
+
+def _remaining_at_reference(header: PETHeader) -> float:
+    if header.radionuclide_half_life is None:
+        raise PETError("RadionuclideHalfLife is missing, SUV cannot be computed")
+    uptake = header.uptake_time
+    if uptake is None:
+        raise PETError("time from administration to reference is unknown, SUV cannot be computed")
+    if uptake < EARLIEST_UPTAKE:
+        raise PETError(f"administration is {-uptake:.0f} s after the reference time, SUV cannot be computed")
+    fraction = decay_factor(uptake, header.radionuclide_half_life)
+    if fraction < MIN_ACTIVITY_FRACTION:
+        raise PETError(f"uptake of {uptake:.0f} s leaves {fraction:.1e} of the dose, SUV cannot be computed")
+    return fraction
+
+
+def _remaining_at_administration(header: PETHeader) -> float:
+    return 1.0
+
+
+DECAY_CORRECTIONS: dict[str, Callable[[PETHeader], float]] = {
+    "START": _remaining_at_reference,
+    # Without correction, the reference time is the moment of average activity of each slice's own frame.
+    "NONE": _remaining_at_reference,
+    "ADMIN": _remaining_at_administration,
+}
+"""For each DecayCorrection: header -> fraction of the dose left at the time the voxels are corrected to."""
+
+
+def _factor_from_activity(header: PETHeader) -> float:
+    if header.decay_correction not in DECAY_CORRECTIONS:
+        found = header.decay_correction or "missing"
+        raise PETError(f"DecayCorrection is {found}, expected {' or '.join(DECAY_CORRECTIONS)}")
+    quantities = {"PatientWeight": header.patient_weight, "RadionuclideTotalDose": header.injected_dose}
+    for name, value in quantities.items():
+        if not value:
+            raise PETError(f"{name} is {'missing' if value is None else '0'}, SUV cannot be computed")
+    return suvbw_factor(
+        patient_weight=header.patient_weight or 0.0,
+        injected_dose=header.injected_dose or 0.0,
+        remaining_fraction=DECAY_CORRECTIONS[header.decay_correction](header),
+    )
+
+
+def _factor_from_counts(header: PETHeader) -> float:
+    if header.suv_per_count is not None:
+        return header.suv_per_count
+    if header.activity_per_count is not None:
+        return header.activity_per_count * _factor_from_activity(header)
+    raise PETError("Units is CNTS without the vendor's SUV or activity factor, SUV cannot be computed")
+
+
+def _factor_from_suv(header: PETHeader) -> float:
+    return 1.0 if header.suv_type in {"", "BW"} else suvbw_per_suv(header, header.suv_type)
+
+
+def _factor_from_suv_by_area(header: PETHeader) -> float:
+    if header.suv_type not in {"", "BSA"}:
+        raise PETError(f"Units is CM2ML with SUVType {header.suv_type}, expected BSA")
+    return suvbw_per_suv(header, "BSA")
+
+
+UNITS: dict[str, Callable[[PETHeader], float]] = {
+    "BQML": _factor_from_activity,
+    "CNTS": _factor_from_counts,
+    "GML": _factor_from_suv,
+    "CM2ML": _factor_from_suv_by_area,
+}
+"""For each Units: header -> SUVbw per unit of the stored quantity."""
+
+REFUSED_UNITS: dict[str, str] = {
+    "CPS": "counts per second are not calibrated, SUV cannot be computed",
+    "PROPCNTS": "values proportional to counts are not calibrated, SUV cannot be computed",
+    "PROPCPS": "values proportional to counts per second are not calibrated, SUV cannot be computed",
+    "1CM": "attenuation coefficients are not an uptake, SUV cannot be computed",
+    "PCNT": "a percentage is not an activity concentration, SUV cannot be computed",
+}
+"""Units that DICOM defines and that are refused, with the reason."""
+
+
+def check_units(units: str) -> None:
+    """Check that SUVbw can be computed from a quantity.
+
+    Raises
+    ------
+    PETError
+        Saying why not, or what was expected.
+    """
+    if units in REFUSED_UNITS:
+        raise PETError(f"Units is {units}, {REFUSED_UNITS[units]}")
+    if units not in UNITS:
+        raise PETError(f"Units is {units or 'missing'}, expected {' or '.join(UNITS)}")
+
+
+def suvbw_factor_of(header: PETHeader) -> float:
+    """Return SUVbw per unit of the quantity that a series stores, [g/mL] per [`header.units`].
+
+    Parameters
+    ----------
+    header
+        What SUV depends on. Without decay correction, `reference_time` is the moment of average activity of one
+        slice's frame, and the factor is that slice's.
+
+    Raises
+    ------
+    PETError
+        If the units or the decay correction are not supported, an attribute that SUV needs is missing or
+        impossible, or the image is not corrected for attenuation.
+    """
+    if not header.attenuation_corrected:
+        raise PETError("image is not corrected for attenuation, SUV cannot be computed")
+    check_units(header.units)
+    return UNITS[header.units](header)
+
+
+def stored_header(header: PETHeader, *, units: str = "BQML") -> PETHeader:
+    """Return the header of the same series when it is stored in decay-corrected Bq/mL, or in SUVbw.
+
+    A series without decay correction, or that does not say, is then corrected to the start of its acquisition.
+
+    Parameters
+    ----------
+    header
+        What the SUV of the source depends on.
+    units
+        ``"BQML"`` or ``"GML"``.
+    """
+    if header.decay_correction not in {"START", "ADMIN"}:
+        header = replace(header, decay_correction="START", reference_time=header.reference_time or 0.0)
+    suv_type = "BW" if units == "GML" else ""
+    return replace(header, units=units, suv_type=suv_type, suv_per_count=None, activity_per_count=None)

@@ -1,0 +1,1 @@
+"""The patient of a simulated scan: anatomy, physique, lesions, and the uptake of a tracer."""

@@ -1,0 +1,1 @@
+"""The scanner of a simulated scan: geometry, acquisition, projection and reconstruction."""

@@ -1,0 +1,50 @@
+"""OSEM's arrays on torch: the same products with ``torch.sparse_csr``, on a GPU or on the CPU.
+
+Imported only when a device is asked for, so that simulating needs no torch.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from pipeline.errors import PETError
+
+__all__ = ["TorchBackend"]
+
+
+class TorchBackend:
+    """Arrays of torch on one device, see `pipeline.simulation.scanner.backend.Backend`."""
+
+    def __init__(self, device: str) -> None:
+        try:
+            self.device = torch.device(device)
+            torch.empty(1, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise PETError(f"device {device!r}: {reason}; expected one that torch can reach, or None") from error
+
+    def array(self, values: np.ndarray) -> torch.Tensor:
+        """The values as float32 on the device."""
+        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
+
+    def matrix(self, values: sparse.csr_array) -> torch.Tensor:
+        """A sparse matrix on the device."""
+        rows, columns, entries = (torch.from_numpy(part) for part in (values.indptr, values.indices, values.data))
+        with warnings.catch_warnings():
+            # torch calls its sparse CSR a beta each time that one is made.
+            warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+            return torch.sparse_csr_tensor(
+                rows, columns, entries, size=values.shape, device=self.device, check_invariants=True
+            )
+
+    def raise_to(self, floor: float, values: torch.Tensor) -> None:
+        """Replace what is below the floor by the floor, in place."""
+        values.clamp_(min=floor)
+
+    def numpy(self, values: torch.Tensor) -> np.ndarray:
+        """A tensor as a numpy array."""
+        return values.cpu().numpy()

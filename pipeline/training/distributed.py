@@ -1,0 +1,60 @@
+"""One training in several processes: who this process is, and its device."""
+
+import os
+
+import torch
+from torch import distributed
+
+from pipeline.errors import PETError
+
+__all__ = ["is_main_process", "leave_processes", "process_device", "process_rank", "process_slice", "world_size"]
+
+
+def process_rank() -> int:
+    """Number of this process, 0 where there is only one."""
+    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Number of processes that train together."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that writes files and logs."""
+    return process_rank() == 0
+
+
+def process_slice(items: list) -> list:
+    """Every n-th item, beginning at this process's own number: its part of what n processes share.
+
+    Raises
+    ------
+    PETError
+        If there are fewer items than processes: one that has nothing to do leaves the others waiting for it.
+    """
+    if len(items) < world_size():
+        raise PETError(f"{len(items)} items for {world_size()} processes, expected at least one for each")
+    return items[process_rank() :: world_size()]
+
+
+def process_device() -> torch.device:
+    """Device of this process as ``torchrun`` assigned it; joins the process group on the first call.
+
+    LOCAL_RANK, the number of the process on its own machine, decides the GPU, so any number of nodes will do.
+    Without ``torchrun`` it is the first GPU, or the CPU where there is none.
+    """
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    has_gpu = torch.cuda.is_available()
+    device = torch.device("cuda", local_rank) if has_gpu else torch.device("cpu")
+    if has_gpu:
+        torch.cuda.set_device(device)
+    if "WORLD_SIZE" in os.environ and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if has_gpu else "gloo")
+    return device
+
+
+def leave_processes() -> None:
+    """Leave the process group, if there is one."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()

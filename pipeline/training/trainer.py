@@ -1,0 +1,302 @@
+"""Trainer of UniPET: reconstruction, style alignment and region-aware adversarial learning, each of which can rest."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple, cast
+
+import torch
+from ignite.engine import Events
+from monai.engines import Trainer
+from monai.engines.utils import IterationEvents
+from monai.utils.enums import CommonKeys as Keys
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from pipeline.errors import PETError
+from pipeline.losses import critic_loss, generator_loss, gradient_penalty, style_alignment_loss, stylized_region
+from pipeline.training.distributed import process_rank, world_size
+from pipeline.training.generator_pass import GeneratorPass
+
+__all__ = ["UniPETTrainer"]
+
+
+class TrainingBatch(NamedTuple):
+    """Patches of one iteration or of a part of it, on the trainer's device, in scaled SUV."""
+
+    image: Tensor
+    label: Tensor
+    statistics: Tensor | None
+    label_statistics: Tensor | None
+
+    def split(self, n_parts: int) -> list["TrainingBatch"]:
+        """Equal parts, in order."""
+        size = self.image.shape[0] // n_parts
+        split = [[None] * n_parts if item is None else item.split(size) for item in self]
+        return [TrainingBatch(*parts) for parts in zip(*split, strict=True)]
+
+
+class UniPETTrainer(Trainer):
+    """MONAI trainer of a denoiser: of UniPET with all its losses, or of a plain network with some of them.
+
+    One generator forward serves the critic's step and the generator's own: the critic sees the detached prediction,
+    is updated, and then judges the same prediction. The gradients are those of separate forwards.
+
+    A batch has the keys ``image`` (low dose) and ``label`` (full dose), patches (B, 1, X, Y, Z) in scaled SUV. Where
+    it also has ``statistics``, (B, n), the network gets them beside the image; ``label_statistics`` then go with the
+    full-dose pass of the style alignment loss.
+
+    Under ``torchrun`` every process trains on its part of the batch, and the result is that of one process with the
+    whole batch.
+
+    Parameters
+    ----------
+    network, optimizer
+        UniPET, or any network (B, 1, X, Y, Z) -> (B, 1, X, Y, Z) if ``style_weight`` is 0.
+    reconstruction_loss
+        Of (prediction, full dose, low dose), all scaled SUV.
+    suv_scale
+        SUV [g/mL] per network unit: the stylized region is defined in SUV.
+    critic, critic_optimizer
+        None: no adversarial loss.
+    style_weight, adversarial_weight, penalty_weight
+        Weights of the style alignment loss, of the adversarial loss, and of the gradient penalty in the critic's.
+        With a weight of 0 the loss is not computed.
+    region_threshold
+        Local variance [SUV^2] of the full dose from which a voxel belongs to the stylized region, the only part that
+        the critic sees; None: the critic sees whole patches.
+    critic_warmup
+        Iterations at the start in which the adversarial loss reaches the critic alone.
+    autocast_dtype
+        Precision of the generator; None is that of its weights. The critic never runs below float32.
+    gradient_clip
+        Largest norm of the generator's gradient; None: any.
+    accumulation
+        Parts into which a batch is divided to save memory. The step stays that of the whole batch; with a critic, the
+        price is one more forward.
+    channels_last
+        Keep the generator's weights with the channels last, which the 3D convolutions of most devices prefer.
+    seed
+        Of the points on the lines between real and generated patches, drawn anew from seed and iteration.
+
+    Raises
+    ------
+    ValueError
+        If options contradict each other.
+    PETError
+        While it runs: if a loss or the generator's gradient is not finite, before the generator's weights have been
+        touched by it, or if a batch lacks what it needs.
+
+    References
+    ----------
+    UniPET, arXiv 2606.11131; WGAN-GP, Gulrajani et al. 2017.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        max_epochs: int,
+        train_data_loader: Iterable[Any],
+        *,
+        network: nn.Module,
+        optimizer: Optimizer,
+        reconstruction_loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+        suv_scale: float,
+        critic: nn.Module | None = None,
+        critic_optimizer: Optimizer | None = None,
+        style_weight: float = 1e-3,
+        adversarial_weight: float = 1e-3,
+        penalty_weight: float = 10.0,
+        region_threshold: float | None = 1e-3,
+        critic_warmup: int = 0,
+        autocast_dtype: torch.dtype | None = torch.bfloat16,
+        gradient_clip: float | None = 1.0,
+        accumulation: int = 1,
+        channels_last: bool = True,
+        seed: int = 0,
+        train_handlers: Sequence[Any] | None = None,
+    ) -> None:
+        super().__init__(device, max_epochs, train_data_loader, decollate=False)
+        if (critic is None) != (critic_optimizer is None):
+            raise ValueError("critic and critic_optimizer go together, got one of them")
+        if not max_epochs or max_epochs < 1:
+            raise ValueError(f"max_epochs must be at least 1, got {max_epochs}")
+        if accumulation < 1:
+            raise ValueError(f"accumulation must be at least 1, got {accumulation}")
+        if (share := getattr(train_data_loader, "share", accumulation)) % accumulation:
+            raise ValueError(f"batch of {share} patches, expected a multiple of accumulation {accumulation}")
+        self._generator_pass = GeneratorPass(network)
+        if style_weight and not self._generator_pass.gives_features:
+            kind = type(network).__name__
+            raise ValueError(f"style_weight is {style_weight}, expected 0: a {kind} has no features to align")
+        if channels_last:
+            network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.network = network
+        self.optimizer = optimizer
+        self.reconstruction_loss = reconstruction_loss
+        self.suv_scale = suv_scale
+        self.critic = critic if adversarial_weight else None
+        self.critic_optimizer = critic_optimizer
+        self.style_weight = style_weight
+        self.adversarial_weight = adversarial_weight
+        self.penalty_weight = penalty_weight
+        self.region_threshold = region_threshold
+        self.critic_warmup = critic_warmup
+        self.autocast_dtype = autocast_dtype
+        self.gradient_clip = gradient_clip
+        self.accumulation = accumulation
+        self.seed = seed
+        self._shared_generator = _shared(self._generator_pass)
+        self._shared_critic = None if self.critic is None else _shared(self.critic)
+        self.add_event_handler(Events.EPOCH_STARTED, self._tell_loader)
+        self._register_handlers(train_handlers or ())
+
+    def _tell_loader(self) -> None:
+        """Position the data where the run is: the first batch of an epoch, or a later one when it was resumed there."""
+        if hasattr(self.data_loader, "set_position"):
+            self.data_loader.set_position(self.state.epoch, self.state.iteration % self.state.epoch_length)
+
+    def _iteration(self, engine: "UniPETTrainer", batchdata: dict[str, Any]) -> dict[str, Any]:
+        batch = self._on_device(batchdata)
+        parts = batch.split(self.accumulation)
+        self.network.train()
+
+        losses: dict[str, Tensor] = {}
+        shared = None
+        if self.critic is not None:
+            if len(parts) == 1:
+                shared = self._generate(batch)
+                predictions = [shared[0].detach()]
+            else:  # what the whole batch needs for its graphs is the memory that accumulation must not take
+                with torch.no_grad():
+                    predictions = [self._generate(part)[0] for part in parts]
+            losses["critic"] = self._update_critic(parts, predictions)
+
+        predictions = []
+        self.optimizer.zero_grad()
+        for part, gather in self._gathered_last(parts, self._shared_generator):
+            with gather:
+                pred, features = self._generate(part) if shared is None else shared
+                total = self._generator_losses(part, pred, features, losses)
+                (total / len(parts)).backward()
+            predictions.append(pred.detach())
+        largest = math.inf if self.gradient_clip is None else self.gradient_clip
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), largest)
+        values = self._checked(losses, norm)
+        self.optimizer.step()
+
+        self.state.output = {Keys.IMAGE: batch.image, Keys.LABEL: batch.label, Keys.PRED: torch.cat(predictions)}
+        self.state.output |= {Keys.LOSS: values.pop("total"), "losses": values}
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return self.state.output
+
+    def _on_device(self, batchdata: dict[str, Any]) -> TrainingBatch:
+        image, label = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
+        statistics, label_statistics = (
+            batchdata[key].to(self.state.device) if key in batchdata else None
+            for key in ("statistics", "label_statistics")
+        )
+        if self.style_weight and statistics is not None and label_statistics is None:
+            raise PETError("batch has statistics and no label_statistics, expected both: full-dose features need them")
+        if image.shape[0] % self.accumulation:
+            raise PETError(
+                f"batch of {image.shape[0]} patches, expected a multiple of accumulation {self.accumulation}"
+            )
+        return TrainingBatch(image, label, statistics, label_statistics)
+
+    def _generate(self, part: TrainingBatch) -> tuple[Tensor, list[Tensor]]:
+        with self._autocast():
+            return self._shared_generator(part.image, part.statistics)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.state.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None)
+
+    def _gathered_last(
+        self, parts: list[TrainingBatch], module: nn.Module
+    ) -> Iterator[tuple[TrainingBatch, AbstractContextManager]]:
+        """Parts, each with the context in which its gradients are kept local; the last one's are gathered."""
+        for i, part in enumerate(parts):
+            is_gathered = not isinstance(module, DistributedDataParallel) or i + 1 == len(parts)
+            yield part, nullcontext() if is_gathered else cast(DistributedDataParallel, module).no_sync()
+
+    def _seen_by_critic(self, label: Tensor, image: Tensor) -> Tensor:
+        if self.region_threshold is None:
+            return image
+        return stylized_region(label * self.suv_scale, threshold=self.region_threshold) * image
+
+    def _update_critic(self, parts: list[TrainingBatch], predictions: list[Tensor]) -> Tensor:
+        """Step of the critic; its loss."""
+        assert self._shared_critic is not None
+        assert self.critic_optimizer is not None
+        positions = self._positions(sum(part.image.shape[0] for part in parts))
+        self.critic_optimizer.zero_grad()
+        mean = torch.zeros((), device=self.state.device)
+        start = 0
+        for (part, gather), pred in zip(self._gathered_last(parts, self._shared_critic), predictions, strict=True):
+            real = self._seen_by_critic(part.label, part.label)
+            fake = self._seen_by_critic(part.label, pred)
+            position = positions[start : start + real.shape[0]].to(real)
+            start += real.shape[0]
+            with gather:
+                loss = critic_loss(self._shared_critic(real), self._shared_critic(fake))
+                penalty = gradient_penalty(self._shared_critic, real, fake, position=position)
+                loss = (loss + self.penalty_weight * penalty) / len(parts)
+                loss.backward()
+            mean = mean + loss.detach()
+        self.critic_optimizer.step()
+        return mean
+
+    def _positions(self, n_patches: int) -> Tensor:
+        """Where on its line each patch of this process lies, (n_patches, 1, 1, 1, 1), in float64.
+
+        A function of seed, iteration and place in the batch of all processes: neither their number nor an
+        interruption changes it.
+        """
+        draw = torch.Generator().manual_seed((self.seed * 1_000_003 + self.state.iteration) % 2**63)
+        positions = torch.rand(world_size() * n_patches, generator=draw, dtype=torch.float64)
+        start = process_rank() * n_patches
+        return positions[start : start + n_patches, None, None, None, None]
+
+    def _generator_losses(
+        self, part: TrainingBatch, pred: Tensor, features: list[Tensor], losses: dict[str, Tensor]
+    ) -> Tensor:
+        """Weighted sum of the losses of a part; ``losses`` gathers the mean of each over the parts."""
+        new = {"reconstruction": self.reconstruction_loss(pred, part.label, part.image)}
+        total = new["reconstruction"]
+        if self.style_weight:
+            with torch.no_grad(), self._autocast():
+                _, full_dose_features = self._generator_pass(part.label, part.label_statistics)
+            new["style"] = style_alignment_loss(features, full_dose_features)
+            total = total + self.style_weight * new["style"]
+        if self.critic is not None and self.state.iteration > self.critic_warmup:
+            self.critic.requires_grad_(False)
+            new["adversarial"] = generator_loss(self.critic(self._seen_by_critic(part.label, pred)))
+            self.critic.requires_grad_(True)
+            total = total + self.adversarial_weight * new["adversarial"]
+        for name, value in {**new, "total": total}.items():
+            losses[name] = losses.get(name, torch.zeros_like(value)) + value.detach() / self.accumulation
+        return total
+
+    def _checked(self, losses: dict[str, Tensor], norm: Tensor) -> dict[str, float]:
+        """Losses as numbers, their mean over processes; training stops if one, or the gradient's norm, is none."""
+        # One tensor: every .item() of its own would make the host wait for the device.
+        gathered = torch.stack([value.double() for value in (*losses.values(), norm)])
+        if world_size() > 1:
+            distributed.all_reduce(gathered)
+            gathered /= world_size()
+        names = [*(f"{name} loss" for name in losses), "norm of the gradient"]
+        values = gathered.tolist()
+        for name, value in zip(names, values, strict=True):
+            if not math.isfinite(value):
+                where = f"epoch {self.state.epoch}, iteration {self.state.iteration}"
+                raise PETError(f"{where}: {name} is {value}, expected a finite number; training stops")
+        return dict(zip(losses, values[:-1], strict=True))
+
+
+def _shared(module: nn.Module) -> nn.Module:
+    """The module; with several processes, one that gathers its gradients over them."""
+    if world_size() == 1:
+        return module
+    # Buffers are constants here, and no layer counts anything: nothing to send around.
+    return DistributedDataParallel(module, broadcast_buffers=False)

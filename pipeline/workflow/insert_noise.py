@@ -1,0 +1,158 @@
+"""A full-dose scan in, the scans that lower doses would have given out: NIfTI, DICOM, page and run record."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline import __version__
+from pipeline.data import dose_key
+from pipeline.errors import PETError
+from pipeline.evaluation import write_table
+from pipeline.files import new_folder
+from pipeline.images.liver import measured_liver_cov
+from pipeline.pet import DicomOptions, PETSeries, read_pet
+from pipeline.report import liver_noise_table, write_noise_page
+from pipeline.simulation import GENERIC, Scanner, check_dose_reduction_factors
+from pipeline.simulation.ct import attenuation_of_series
+from pipeline.simulation.noise_insertion import low_dose_of
+from pipeline.transforms import scan_name, write_derived
+
+__all__ = ["NoisyScan", "insert_noise_into_scan"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisyScan:
+    """What :func:`insert_noise_into_scan` made."""
+
+    name: str
+    """Name of the scan in file names."""
+    full_dose: PETSeries
+    """As read."""
+    low_dose: dict[float, PETSeries]
+    """By dose reduction factor."""
+    noise: pd.DataFrame
+    """Noise of the liver by dose reduction factor, see `liver_noise_table`."""
+    run: dict[str, Any]
+    """The run record, as in ``run.json``."""
+
+
+def insert_noise_into_scan(
+    source: str | Path,
+    output: str | Path,
+    factors: Sequence[float],
+    *,
+    seed: int = 0,
+    ct: str | Path | None = None,
+    scanner: Scanner = GENERIC,
+    liver_center: Sequence[float] | None = None,
+    liver_cov: float | None = None,
+    device: str | None = None,
+    dicom: DicomOptions | None = None,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> NoisyScan:
+    """Make low-dose scans of a full-dose scan and write them into a new folder, complete or not at all.
+
+    The folder then holds, for each dose reduction factor, ``NAME_rec-drfNNN_pet.nii.gz`` with its sidecar and, where
+    the source has what DICOM needs, ``dicom_drfNNN/``; ``noise.tsv``, ``report.html`` and ``run.json``.
+
+    Parameters
+    ----------
+    source
+        What :func:`pipeline.read_pet` reads.
+    output
+        Folder to create; absent or empty.
+    factors
+        Different dose reduction factors above 1.
+    seed
+        The same seed and scan give the same images.
+    ct
+        CT of the same examination, for the attenuation; without it the body is taken for water.
+    scanner
+        What the scan was made with, or what is nearest.
+    liver_center
+        Centre of a 30 mm sphere in the liver, RAS+ [mm]; by default it is found.
+    liver_cov
+        Coefficient of variation of the noise in the liver at full dose; by default it is measured.
+    device
+        Where the reconstructions run: None is numpy, otherwise a torch device.
+    dicom
+        Units, private attributes and de-identification of the DICOM series.
+    on_step
+        Is told the name of each step as it starts.
+
+    Raises
+    ------
+    PETError
+        If the source cannot be read as SUV, a factor is out of range, no liver is found, the CT does not fit, or the
+        folder cannot be written, holds something already, or lies inside the source.
+    """
+    ordered = check_dose_reduction_factors(factors)
+    if not ordered:
+        raise PETError("no dose reduction factor was given, expected at least one above 1")
+    if liver_cov is not None and not 0 < liver_cov < 1:
+        raise PETError(f"liver_cov is {liver_cov:g}, expected a fraction above 0 and below 1")
+    if Path(source).is_dir() and Path(output).resolve().is_relative_to(Path(source).resolve()):
+        raise PETError(f"{output}: lies inside the series {source}, expected a folder elsewhere")
+    with new_folder(Path(output)) as folder:
+        on_step("reading")
+        full_dose = read_pet(source)
+        attenuation = None if ct is None else attenuation_of_series(ct, full_dose)
+        on_step("finding the liver")
+        liver = measured_liver_cov(full_dose, center=liver_center)
+        on_step("reconstructing")
+        noise_cov = liver.noise_cov if liver_cov is None else liver_cov
+        low_dose = low_dose_of(
+            full_dose,
+            ordered,
+            liver=liver.region,
+            liver_cov=noise_cov,
+            seed=seed,
+            preset=scanner,
+            attenuation=attenuation,
+            device=device,
+        )
+        on_step("writing")
+        name = scan_name(full_dose)
+        objection = None
+        for factor, series in low_dose.items():
+            objection = write_derived(
+                series,
+                folder / f"{name}_rec-{dose_key(factor)}_pet.nii.gz",
+                folder / f"dicom_{dose_key(factor)}",
+                description=f"Simulated low dose, DRF {factor:g}",
+                derivation=f"Noise of dose reduction factor {factor:g} inserted by unipet_3d {__version__}",
+                extra={"DoseReductionFactor": factor},
+                options=dicom,
+            )
+        noise = liver_noise_table(full_dose, low_dose, region=liver.region, noise_cov=noise_cov)
+        write_table(noise, folder / "noise.tsv")
+        run = {
+            "unipet_3d": __version__,
+            "dose_reduction_factors": list(low_dose),
+            "seed": seed,
+            "scanner": scanner.name,
+            "attenuation": "water in the body" if ct is None else "CT",
+            "liver_center_mm": [round(c, 1) for c in liver.center],
+            "liver_noise_cov": round(noise_cov, 5),
+            "liver_noise_cov_is": "measured" if liver_cov is None else "stated",
+            "suv_provenance": list(full_dose.provenance),
+            "dicom": "written" if objection is None else f"not written, {objection}",
+        }
+        on_step("reporting")
+        write_noise_page(
+            folder / "report.html",
+            title=name,
+            full=full_dose,
+            low=low_dose,
+            region=liver.region,
+            noise_cov=noise_cov,
+            run=run,
+        )
+        (folder / "run.json").write_text(
+            json.dumps(run, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
+    return NoisyScan(name=name, full_dose=full_dose, low_dose=low_dose, noise=noise, run=run)

@@ -1,0 +1,117 @@
+"""What each part of UniPET gives: stage two from one body, with and without style, critic, masked pooling.
+
+python studies/ablation.py OUT --body bundles/unipet_3d/runs/bdn --epochs 8 --data bundles/unipet_3d/data
+
+Every arm is train.yaml with overlays of configs/variants, trained for the same iterations from the same stage one
+(its checkpoints, --body), on the same patches in the same order. Run again, it goes on where it was stopped. Then all
+arms are measured on the test cohorts of the recipe: PSNR by dose, lesions, texture, and the difference from the plain
+body with its 95 % interval from a bootstrap over subjects. Needs the data that `make weights` simulates.
+"""
+
+import argparse
+import logging
+import shutil
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+from monai.bundle import ConfigParser
+
+from pipeline.comparison import Measurements, compare_methods, evaluate_methods, subjects_of_cohorts
+from pipeline.files import new_folder
+from pipeline.inference import Denoiser, StreamingInferer, fast_dtype, load_weights
+from pipeline.training import checked_config, train_bundle
+from pipeline.training.checkpoint_files import newest_intact
+
+BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "unipet_3d"
+ARMS: dict[str, tuple[str, ...]] = {
+    "body": ("no_style", "no_adversarial_loss"),
+    "style": ("no_adversarial_loss",),
+    "critic": ("no_style",),
+    "style and critic": (),
+    "style and whole-image critic": ("whole_image_critic",),
+    "convolutional style": ("convolutional_style", "no_adversarial_loss"),
+    "convolutional style, unmasked": ("convolutional_style", "unmasked_pooling", "no_adversarial_loss"),
+}
+MEASURES = ("psnr_full", "psnr_repeat", "psnr_noise_free", "local_variance_ratio_full", "n_false_hot_spots")
+
+
+def trained(arm: str, options: argparse.Namespace) -> Denoiser:
+    """Denoiser of an arm, trained as far as it is not yet."""
+    overlays = [BUNDLE / "configs" / "variants" / f"{name}.yaml" for name in ARMS[arm]]
+    output = options.out / arm.replace(" ", "_").replace(",", "")
+    if not (output / "bdn").exists():
+        output.mkdir(parents=True, exist_ok=True)
+        with new_folder(output / "bdn") as copy:  # half a copy would be another body
+            shutil.copytree(options.body, copy, dirs_exist_ok=True)
+    body = newest_intact(output / "bdn")
+    if body is None:
+        raise SystemExit(f"{options.body}: no checkpoint of a body, expected those of a finished stage one")
+    settings = [
+        ("output_dir", str(output)),
+        ("dataset_dir", str(options.data)),
+        ("pretrain#max_epochs", torch.load(body.path, weights_only=True)["epoch"]),  # not one more
+        ("train#max_epochs", options.epochs),
+    ]
+    began = time.process_time()
+    result = train_bundle(BUNDLE, overlays, settings)
+    print(f"{arm}: {result}, {time.process_time() - began:.0f} CPU-s now", flush=True)
+    parser = ConfigParser(checked_config(BUNDLE / "configs" / "train.yaml", overlays))
+    network = load_weights(parser.get_parsed_content("network_def"), result.model)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Denoiser(
+        network=network.to(device),
+        inferer=StreamingInferer(dtype=fast_dtype(device)),
+        suv_scale=parser["suv_scale"],
+        method=arm,
+        device=device,
+    )
+
+
+def report(measurements: Measurements, arms: list[str]) -> None:
+    """Print means by dose, lesion bias, and each arm's difference from the first."""
+    for measure in MEASURES:
+        table = measurements.scans.pivot_table(index="method", columns="dose_reduction_factor", values=measure)
+        print(f"\n{measure}\n{table.loc[arms].round(3).to_string()}")
+    large = measurements.lesions[measurements.lesions["diameter_mm"] >= 10]
+    for measure in ("suv_mean_error_percent", "suv_max_error_percent"):
+        table = large.pivot_table(index="method", columns="dose_reduction_factor", values=measure)
+        print(f"\n{measure}, lesions of at least 10 mm\n{table.loc[arms].round(1).to_string()}")
+    rows = [
+        {
+            "arm": arm,
+            "measure": d.measure,
+            "DRF": d.dose_reduction_factor,
+            "difference": f"{d.interval.mean:+.3f} [{d.interval.low:+.3f}, {d.interval.high:+.3f}]",
+            "verdict": d.verdict,
+        }
+        for arm in arms[1:]
+        for d in compare_methods(measurements, arm, [arms[0]])
+    ]
+    print(f"\nless {arms[0]}, 95 % interval over subjects\n{pd.DataFrame(rows).to_string(index=False)}")
+
+
+def main() -> None:
+    """Train what is not trained yet, and measure."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("out", type=Path, help="folder of the arms")
+    parser.add_argument(
+        "--body", type=Path, default=BUNDLE / "runs" / "bdn", help="checkpoints of a finished stage one"
+    )
+    parser.add_argument("--data", type=Path, default=BUNDLE / "data", help="folder of the recipe's cohorts")
+    parser.add_argument("--epochs", type=int, default=8, help="of stage two")
+    parser.add_argument("--arms", nargs="+", choices=[*ARMS], default=[*ARMS])
+    parser.add_argument("--cohorts", nargs="+", default=["test", "test_tof"], help="to measure on")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    methods = {arm: trained(arm, options) for arm in options.arms}
+    items = subjects_of_cohorts([options.data / cohort for cohort in options.cohorts])
+    measurements = evaluate_methods(items, methods, competitors=None)
+    measurements.scans.to_csv(options.out / "scans.tsv", sep="\t", index=False)
+    measurements.lesions.to_csv(options.out / "lesions.tsv", sep="\t", index=False)
+    report(measurements, options.arms)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The release gate: every kind of demand met and missed, and what was not measured is missed."""
+
+import pandas as pd
+import pytest
+
+from pipeline.comparison import ReleaseGate, check_gate, read_gate
+from pipeline.pet import PETError
+
+GATE = {
+    "psnr_gain": {"measures": ["psnr_full"], "competitors": ["gaussian", "nonlocal_means"], "gain_db": {4: 1, 20: 1}},
+    "liver_bias_percent": 1,
+    "lesions": [
+        {"diameter_from_mm": 15, "quantities": ["suv_mean"], "bias_percent": {4: 3}},
+        {"diameter_from_mm": 10, "diameter_below_mm": 15, "quantities": ["suv_peak"], "bias_percent": {4: 12}},
+    ],
+    "false_hot_spots": {4: 0},
+    "style_swap_db": 0.3,
+}
+
+
+def swap(change: float) -> pd.DataFrame:
+    rows = [{"dose_reduction_factor": a, "style_of": b, "change": change} for a, b in ((4.0, 20.0), (20.0, 4.0))]
+    return pd.DataFrame(rows)
+
+
+def missed(measurements, change: float = -1.0) -> list[str]:
+    lines = check_gate(ReleaseGate.model_validate(GATE), measurements, "net", style_swap=swap(change))
+    assert len(lines) == 9
+    return [str(line) for line in lines if not line.met]
+
+
+def test_good_weights_pass(made):
+    assert missed(made()) == []
+
+
+@pytest.mark.parametrize(
+    ("figures", "change", "n_missed", "said"),
+    [
+        ({"gain": 0.9}, -1, 2, "+0.90 dB over nonlocal_means"),
+        ({"liver": -1.1}, -1, 2, "liver SUVmean bias within 1 %: -1.10 %"),
+        ({"large": 3.5}, -1, 1, "SUVmean bias, 15 mm and more (n = 3) within 3 %: +3.50 %"),
+        ({"small": -12.5}, -1, 1, "SUVpeak bias, 10 to 15 mm (n = 3) within 12 %: -12.50 %"),
+        ({"spots": 1 / 3}, -1, 1, "false hot spots per scan at most 0: 0.333"),
+        ({}, -0.2, 2, "under the style of DRF 20 loses >= 0.3 dB: 0.20 dB"),
+        ({}, 0.5, 2, "-0.50 dB"),
+    ],
+)
+def test_each_demand_can_be_missed(made, figures, change, n_missed, said):
+    lines = missed(made(**figures), change)
+    assert len(lines) == n_missed
+    assert said in lines[0]
+    assert lines[0].startswith("MISSED")
+
+
+def test_limits_belong_to_what_is_met(made):
+    assert missed(made(gain=1.0, liver=1.0, large=-3.0, small=12.0)) == []
+
+
+def test_what_was_not_measured_is_missed(made):
+    gate = ReleaseGate.model_validate({"psnr_gain": {**GATE["psnr_gain"], "gain_db": {100: 1}}, "style_swap_db": 0.3})
+    lines = check_gate(gate, made(), "net")
+    assert [line.met for line in lines] == [False, False]
+    assert all("not measured" in str(line) for line in lines)
+    lesions = ReleaseGate.model_validate({"lesions": [{**GATE["lesions"][0], "diameter_from_mm": 50}]})
+    assert [line.met for line in check_gate(lesions, made(), "net")] == [False]
+
+
+def test_the_shipped_gate_demands_every_dose(repository):
+    gate = read_gate(repository / "bundles" / "unipet_3d" / "configs" / "release_gate.yaml")
+    assert gate.psnr_gain is not None
+    assert gate.psnr_gain.gain_db == {2: 0, 4: 1, 10: 1, 20: 1, 50: 1, 100: 1}
+    assert set(gate.psnr_gain.competitors) >= {"gaussian", "nonlocal_means"}
+    assert [demand.bias_percent for demand in gate.lesions] == [{4: 3, 10: 5, 20: 8}, {4: 12, 10: 18, 20: 22}]
+    assert (gate.liver_bias_percent, gate.style_swap_db) == (1, 0.3)
+    assert gate.false_hot_spots == {2: 0, 4: 0, 10: 0, 20: 0}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("liver_bias: 1", "liver_bias: Extra inputs are not permitted"),
+        ("liver_bias_percent: -1", "liver_bias_percent"),
+        ("false_hot_spots: {0.5: 0}", "false_hot_spots"),
+        ("{}", "the gate demands nothing"),
+        ("[1, 2", "is not YAML"),
+        (
+            "lesions: [{diameter_from_mm: 15, diameter_below_mm: 10, quantities: [suv_max], bias_percent: {4: 1}}]",
+            "must be larger",
+        ),
+    ],
+)
+def test_a_file_that_is_no_gate_is_refused(tmp_path, text, said):
+    path = tmp_path / "gate.yaml"
+    path.write_text(text)
+    with pytest.raises(PETError, match=r"gate\.yaml") as error:
+        read_gate(path)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)

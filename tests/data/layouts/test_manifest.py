@@ -1,0 +1,317 @@
+"""The schema and its file, splits, exclusions, checksums, tracers, recipes and data lists."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from monai.data import load_decathlon_datalist
+from pydantic import ValidationError
+
+from pipeline import read_pet
+from pipeline.data import Manifest
+from pipeline.data.building.build import build_manifest
+from pipeline.data.building.exclusions import read_exclusions
+from pipeline.data.building.image_header import read_image_header, read_whole_header
+from pipeline.data.building.splits import split_of
+from pipeline.data.building.tracer_names import tracer_conflict
+from pipeline.data.checking.noise_of_doses import noise_table
+from pipeline.data.checking.summary import exclusion_table, summary_table
+from pipeline.data.datalist import decathlon_datalist, write_datalist
+from pipeline.data.manifest import Cohort, Exclusion, File, Image, Recipe, Subject, read_image
+from pipeline.data.simulated import check_recipe, simulated_manifest
+from pipeline.data.store.checksums import content_sha256
+from pipeline.pet import PETError
+
+PATIENT = {"id": "a", "patient": "a"}
+
+
+def _subject(id_="a", **values):
+    return Subject(**{"id": id_, "patient": id_, "split": "train", "images": (Image(path=f"{id_}.nii.gz"),), **values})
+
+
+def _manifest(*subjects, **values):
+    return Manifest(name="some", title="Some", layout="bids_pet", subjects=subjects, **values)
+
+
+def test_a_manifest_reads_back_as_it_was_written(tmp_path):
+    images = (
+        Image(path="a/full.nii.gz", sha256="0" * 64, sidecar={"Units": "Bq/mL", "ImageDecayCorrected": False}),
+        Image(path="a/Ü 1-4 dose", dose_reduction_factor=4),
+    )
+    manifest = _manifest(
+        _subject("0001", images=images, shape=(3, 4, 5), voxel_size=(1.65, 1.65, 1.65), lesions=File(path="a/l.nii")),
+        exclusions=(Exclusion(subject="b", reason="on: no scan"), Exclusion(subject="c", path="c/x", reason="null")),
+        notes=("2024-01-01", "yes"),
+    )
+    assert Manifest.from_file(manifest.write(tmp_path / "m.yaml")) == manifest
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../up.nii.gz", "a/../../b", "a\\b", ""])
+def test_a_path_cannot_leave_the_root(path):
+    with pytest.raises(ValidationError, match="leaves the root"):
+        File(path=path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"nonsense": 1}, "nonsense: Extra inputs are not permitted"),
+        ({"name": "a b"}, "name: String should match pattern"),
+        ({"subjects": [{**PATIENT, "split": "train", "images": [{"path": "x", "dose_reduction_factor": 4}]}]},
+         "subjects.0: subject a: no image at full dose"),
+        ({"subjects": [{**PATIENT, "split": "dev", "images": [{"path": "x"}]}]}, "subjects.0.split: "),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_file_is_named_in_one_line(tmp_path, change, message):
+    path = tmp_path / "m.yaml"
+    path.write_text(json.dumps({"name": "a", "title": "A", "layout": "udpet", **change}))
+    with pytest.raises(PETError, match=message) as error:
+        Manifest.from_file(path)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "\x00"])
+def test_what_is_no_manifest_is_refused(tmp_path, text):
+    path = tmp_path / "m.yaml"
+    path.write_text(text)
+    with pytest.raises(PETError, match=r"m\.yaml: (holds a list|not YAML)"):
+        Manifest.from_file(path)
+
+
+def test_twice_the_same_dose_or_subject_is_refused():
+    with pytest.raises(ValidationError, match="two images have the same role"):
+        _subject(images=(Image(path="x"), Image(path="y")))
+    with pytest.raises(ValidationError, match="subjects a appear twice"):
+        _manifest(_subject(), _subject())
+
+
+# Splits.
+
+
+@given(st.text(min_size=1), st.integers(0, 99))
+def test_a_patients_split_depends_on_nothing_else(patient, seed):
+    assert split_of(patient, seed=seed) == split_of(patient, seed=seed)
+    assert split_of(patient, seed=seed, fractions=(1, 0, 0)) == "train"
+    assert split_of(patient, seed=seed, fractions=(0, 0, 1)) == "test"
+    # A larger training fraction takes patients over and gives none back.
+    if split_of(patient, seed=seed, fractions=(0.5, 0.3, 0.2)) == "train":
+        assert split_of(patient, seed=seed, fractions=(0.6, 0.2, 0.2)) == "train"
+
+
+def test_splits_have_the_wanted_sizes_and_differ_by_seed():
+    parts = [split_of(f"patient {k}", seed=3) for k in range(4000)]
+    for part, fraction in (("train", 0.8), ("validation", 0.1), ("test", 0.1)):
+        standard_error = np.sqrt(fraction * (1 - fraction) / 4000)
+        assert abs(parts.count(part) / 4000 - fraction) < 4 * standard_error
+    others = [split_of(f"patient {k}", seed=4) for k in range(4000)]
+    # Independent draws agree with probability .8^2 + .1^2 + .1^2.
+    assert np.mean([a == b for a, b in zip(parts, others, strict=True)]) == pytest.approx(0.66, abs=0.04)
+
+
+@pytest.mark.parametrize("fractions", [(0.8, 0.1), (0.8, 0.1, 0.2), (1.1, -0.1, 0), (float("nan"), 0, 1)])
+def test_fractions_must_be_fractions(fractions):
+    with pytest.raises(PETError, match="fractions of the splits"):
+        split_of("a", seed=0, fractions=fractions)
+
+
+def test_adding_patients_moves_nobody(tmp_path, nifti):
+    def build():
+        manifest = build_manifest("autopet", tmp_path, fractions=(0.4, 0.3, 0.3), seed=5)
+        return {subject.patient: subject.split for subject in manifest.subjects}
+
+    for k in range(0, 12, 2):
+        nifti(tmp_path / f"PETCT_{k:02d}" / "study" / "SUV.nii.gz")
+    before = build()
+    for k in range(1, 12, 2):
+        nifti(tmp_path / f"PETCT_{k:02d}" / "study" / "SUV.nii.gz")
+    after = build()
+    assert len(after) == 12
+    assert set(after.values()) == {"train", "validation", "test"}
+    assert before == {patient: after[patient] for patient in before}
+
+
+# Exclusions, checksums, tracers.
+
+
+def test_exclusions_of_a_user(tmp_path):
+    path = tmp_path / "exclusions.yaml"
+    path.write_text(
+        "- {subject: '0012', reason: wrong weight}\n- {subject: b, dose_reduction_factor: 4, reason: cut}\n"
+    )
+    first, second = read_exclusions(path)
+    assert first.is_whole
+    assert not second.is_whole
+    path.write_text("- {subject: a}\n")
+    with pytest.raises(PETError, match=r"exclusions\.yaml: 0\.reason: Field required, expected a list of exclusions"):
+        read_exclusions(path)
+
+
+def test_checksum_of_a_folder_is_what_sha256sum_prints(tmp_path):
+    folder = tmp_path / "scan"
+    (folder / "b").mkdir(parents=True)
+    for name, content in (("2.dcm", b"two"), ("10.dcm", b"ten"), ("b/1.dcm", b"one"), ("empty", b"")):
+        (folder / name).write_bytes(content)
+    assert content_sha256(folder / "2.dcm") == hashlib.sha256(b"two").hexdigest()
+    if shutil.which("sha256sum"):
+        names = sorted(["2.dcm", "10.dcm", "b/1.dcm", "empty"])
+        listing = subprocess.run(["sha256sum", *names], cwd=folder, capture_output=True, check=True).stdout
+        assert content_sha256(folder) == hashlib.sha256(listing).hexdigest()
+    seen = []
+    before = content_sha256(folder, progress=seen.append)
+    assert sum(seen) == 9
+    assert content_sha256(folder.rename(tmp_path / "moved")) == before
+    (tmp_path / "moved" / "2.dcm").rename(tmp_path / "moved" / "3.dcm")
+    assert content_sha256(tmp_path / "moved") != before
+
+
+def test_checksum_of_nothing_is_refused(tmp_path):
+    with pytest.raises(PETError, match="no such file or folder"):
+        content_sha256(tmp_path / "nothing")
+    with pytest.raises(PETError, match="the folder is empty"):
+        content_sha256(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("known", "conflict"),
+    [
+        ({"label": "F-18 FDG -- fluorodeoxyglucose", "nuclide": "F-18", "half_life": 6586.2}, None),
+        ({"label": "Fluorodeoxyglucose", "half_life": 6588}, None),
+        ({"label": "Ga-68 DOTATATE", "nuclide": "Ga-68", "half_life": 4080}, None),
+        ({"label": "Solution", "nuclide": "Ga-68", "half_life": 4057}, None),
+        ({"label": "FDG", "nuclide": "Ga-68"}, "labelled FDG, but the radionuclide is Ga-68, expected F-18"),
+        ({"label": "FDG", "half_life": 4057}, "labelled FDG, but the half-life of 4057 s is that of Ga-68"),
+        ({"label": "FDG", "half_life": 110}, "labelled FDG, but the half-life of 110 s is of no known nuclide"),
+        (
+            {"label": "FDG", "nuclide": "F-18", "half_life": 4057},
+            "is F-18, but the half-life of 4057 s is that of Ga-68",
+        ),
+        ({"label": "", "half_life": 4057, "expected": "FDG"}, "labelled FDG, but the half-life of 4057 s"),
+        ({"label": "DOTATOC", "nuclide": "Ga-68", "expected": "FDG"}, "labelled DOTATOC, expected FDG"),
+    ],
+)
+def test_tracer_against_nuclide_and_half_life(known, conflict):
+    found = tracer_conflict(**known)
+    assert found is None if conflict is None else conflict in found
+
+
+# Recipes and data lists.
+
+COARSE_RECIPE = Recipe(
+    dose_reduction_factors=(4, 20),
+    cohorts=(
+        Cohort(folder="train", split="train", n_subjects=1, seed=1, scanner="tiny"),
+        Cohort(folder="test", split="test", n_subjects=1, seed=2, scanner="tiny"),
+    ),
+)
+
+
+@pytest.fixture
+def tiny_scanner(monkeypatch):
+    from pipeline.simulation import Scanner
+
+    scanner = Scanner(name="tiny", matrix=(32, 32, 64), voxel_size=(15.0, 15.0, 15.0), n_angles=24, n_subsets=4,
+                      n_iterations=1, psf_in_plane=10.0, psf_axial=15.0, post_filter=15.0)  # fmt: skip
+    monkeypatch.setattr("pipeline.data.simulated.scanner_preset", lambda name: scanner)
+
+
+def test_a_recipe_becomes_data_and_its_manifest(tmp_path, tiny_scanner):
+    recipe = Manifest(name="r", title="R", layout="simulated", recipe=COARSE_RECIPE)
+    calls = []
+    manifest = simulated_manifest(recipe, tmp_path, checksums=True, progress=lambda done, of: calls.append((done, of)))
+    assert calls == [(1, 2), (2, 2)]
+    assert {s.id: s.split for s in manifest.subjects} == {"train_sub-0001": "train", "test_sub-0001": "test"}
+    for subject in manifest.subjects:
+        for file in subject.files():
+            assert file.sha256 == content_sha256(tmp_path / file.path)
+    # Nothing is made twice, and a subject that does not belong to the recipe is left out.
+    shutil.copytree(tmp_path / "train", tmp_path / "more")
+    assert simulated_manifest(recipe, tmp_path, checksums=True) == manifest
+
+
+def test_one_seed_in_two_splits_is_refused():
+    cohorts = [{"folder": f, "split": f, "n_subjects": 2, "seed": 7} for f in ("train", "test")]
+    with pytest.raises(PETError, match="2 simulated patients are in test and train"):
+        check_recipe(Recipe(dose_reduction_factors=(4,), cohorts=cohorts))
+    with pytest.raises(PETError, match="share the folder train"):
+        check_recipe(Recipe(dose_reduction_factors=(4,), cohorts=[cohorts[0], cohorts[0]]))
+
+
+def test_monai_reads_the_data_list(tmp_path, nifti):
+    sidecar = {
+        "Units": "Bq/mL", "BodyWeight": 70, "TracerRadionuclide": "F18", "InjectedRadioactivity": 350e6,
+        "InjectedRadioactivityUnits": "Bq", "ImageDecayCorrected": True, "ScanStart": 0, "InjectionStart": -3600,
+    }  # fmt: skip
+    for name, reference in (("rec-full", 0), ("rec-drf004", 300), ("rec-drf020", 600)):
+        path = tmp_path / "sub-01" / "pet" / f"sub-01_{name}_pet.nii.gz"
+        nifti(path, sidecar={**sidecar, "ImageDecayCorrectionTime": reference})
+    nifti(tmp_path / "sub-02" / "pet" / "sub-02_pet.nii.gz", sidecar={"Units": "g/mL"})
+    manifest = build_manifest("bids_pet", tmp_path, fractions=(1, 0, 0))
+    path = write_datalist(manifest, tmp_path, tmp_path / "list.json")
+    items = load_decathlon_datalist(path, data_list_key="training", base_dir=tmp_path)
+    assert [(item["subject"], item["dose"]) for item in items] == [
+        ("sub-01:sub-01", 0.25),
+        ("sub-01:sub-01", 0.05),
+        ("sub-02:sub-02", 1.0),
+    ]
+    for item in items[:2]:
+        voxels = read_pet(item["image"]).suv / item["suv"]
+        # 5000 Bq/mL whatever the dose: the factor holds the decay of its own file.
+        np.testing.assert_allclose(voxels, read_pet(item["label"]).suv / item["suv_label"], rtol=1e-5)
+        assert item["suv"] > item["suv_label"]
+    assert (items[2]["suv"], items[2]["image"]) == (1.0, items[2]["label"])
+    assert "validation" not in decathlon_datalist(manifest, tmp_path)
+    assert np.array_equal(read_image(manifest.subjects[0].full_dose, tmp_path).suv, read_pet(items[0]["label"]).suv)
+
+
+def test_a_recipe_has_no_data_list(tmp_path):
+    with pytest.raises(PETError, match="some: has no subjects"):
+        decathlon_datalist(_manifest(), tmp_path)
+
+
+# Tables.
+
+
+def test_tables_of_a_manifest():
+    images = (Image(path="a/1"), Image(path="a/4", dose_reduction_factor=4), Image(path="a/r", role="full_repeat"))
+    manifest = _manifest(
+        _subject("a", images=images, tracer="FDG", scanner="S 1"),
+        _subject("b", patient="a", tracer="FDG"),
+        _subject("c", split="test", tracer="PSMA"),
+        exclusions=(Exclusion(subject="d", reason="wrong weight"), Exclusion(subject="b", path="b/x", reason="odd")),
+    )
+    table = summary_table(manifest)
+    columns = ["subjects", "patients", "DRF 1", "DRF 4"]
+    assert table.loc["train", columns].tolist() == [2, 1, 2, 1]
+    assert table.loc["validation", columns].tolist() == [0, 0, 0, 0]
+    assert table.loc["all", columns].tolist() == [3, 2, 3, 1]
+    assert table.loc["all", "tracers"] == "FDG, PSMA"
+    assert exclusion_table(manifest)["what"].tolist() == ["all", "b/x"]
+
+
+def test_noise_of_a_data_set_stands_beside_the_published_values(tmp_path, nifti):
+    for k in (1, 2):
+        for name, noise in (("rec-full", 0.1), ("rec-drf004", 0.2)):
+            path = tmp_path / f"sub-0{k}" / "pet" / f"sub-0{k}_{name}_pet.nii.gz"
+            nifti(path, noise=noise, seed=k, sidecar={"Units": "g/mL"})
+    table = noise_table(build_manifest("bids_pet", tmp_path), tmp_path)
+    assert list(table.index[:2]) == ["Quadra (published)", "uEXPLORER (published)"]
+    row = table.loc["unknown scanner, 8 x 8 x 8 mm"]
+    assert (row["n"], row["rising"]) == (2, 2)
+    assert 0 < row[1] < row[4]
+
+
+def test_one_look_at_a_real_scan_says_what_reading_every_header_says(reference_data):
+    folder = reference_data / "ge_discovery_st_whole_body" / "FDG_PET" / "image"
+    glance, whole = read_image_header(folder), read_whole_header(folder)
+    assert glance.shape == whole.shape == (128, 128, 267)
+    assert glance.unlike(whole) is None
+    assert (glance.tracer, glance.nuclide, glance.half_life) == (whole.tracer, whole.nuclide, whole.half_life)
+    assert glance.scanner == whole.scanner
+    assert glance.identities == whole.identities
+    assert tracer_conflict(label=glance.tracer, nuclide=glance.nuclide, half_life=glance.half_life) is None
