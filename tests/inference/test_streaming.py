@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from monai.data import MetaTensor
 from torch import nn
 
-from pipeline.inference import StreamingInferer, make_plan, plane_stream, stream, streaming
+from pipeline.inference import StreamingInferer, make_plan, stream
+from pipeline.inference.streaming import inferer, planes, style
 from pipeline.inference.streaming.layers import chain, network_stages, total_lag
 from pipeline.inference.streaming.slabs import body_slabs, every_slab, occupied_cells, plane_boxes
 from pipeline.networks import BaseDenoisingNetwork, UniPET, conv3d
@@ -126,7 +127,7 @@ def test_unipet_is_its_folded_network_to_the_bit(randomised, volume, dtype):
     result = StreamingInferer(slab=4, dtype=dtype)(x, network)
     with torch.no_grad():
         for i in range(2):
-            latents = streaming.stream_style(network, x[i : i + 1])
+            latents = style.stream_style(network, x[i : i + 1])
             layers = network.fold(latents).to(dtype)
             residual = layers.to_image(
                 layers.block_features(layers.shallow_features(x[i : i + 1].to(dtype)))[-1], x[i : i + 1]
@@ -244,7 +245,7 @@ def test_out_of_memory_means_thinner_slabs_and_the_same_result(randomised, volum
 
     network, x = randomised(BaseDenoisingNetwork(8, 2)), volume(30, 9, 8)
     expected = StreamingInferer(slab=16)(x, network)
-    monkeypatch.setattr(plane_stream, "conv3d", scarce)
+    monkeypatch.setattr(planes, "conv3d", scarce)
     with caplog.at_level(logging.WARNING):
         assert torch.equal(StreamingInferer(slab=16)(x, network), expected)
     assert [record.getMessage().split(" do not")[0] for record in caplog.records] == [
@@ -256,7 +257,7 @@ def test_other_errors_are_not_taken_for_memory(randomised, volume, monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(plane_stream, "conv3d", broken)
+    monkeypatch.setattr(planes, "conv3d", broken)
     with pytest.raises(RuntimeError, match="something else"):
         StreamingInferer()(volume(8, 8, 8), randomised(BaseDenoisingNetwork(8, 2)))
 
@@ -265,9 +266,9 @@ def test_memory_is_checked_beforehand(randomised, volume, monkeypatch):
     network, x = randomised(BaseDenoisingNetwork(8, 2)), volume(60, 20, 20)
     expected = StreamingInferer()(x, network)
     least = make_plan(network, x, thickness=1).n_bytes
-    monkeypatch.setattr(streaming, "available_memory", lambda device: least)
+    monkeypatch.setattr(inferer, "available_memory", lambda device: least)
     assert torch.equal(StreamingInferer()(x, network), expected)
-    monkeypatch.setattr(streaming, "available_memory", lambda device: least - 1)
+    monkeypatch.setattr(inferer, "available_memory", lambda device: least - 1)
     with pytest.raises(PETError, match=r"scan 1 of 1: volume of \(60, 20, 20\) voxels does not fit"):
         StreamingInferer()(x, network)
 
@@ -330,7 +331,7 @@ def test_lack_of_memory_in_the_kernels_is_known_too(randomised, volume, monkeypa
     network = randomised(BaseDenoisingNetwork(8, 2))
     x = volume(16, 9, 8)
     expected = StreamingInferer(slab=16)(x, network)
-    real, calls = plane_stream.conv3d, []
+    real, calls = planes.conv3d, []
 
     def too_large(u, *args, **kwargs):
         calls.append(u.shape[2])
@@ -338,6 +339,6 @@ def test_lack_of_memory_in_the_kernels_is_known_too(randomised, volume, monkeypa
             raise RuntimeError("could not create a primitive")
         return real(u, *args, **kwargs)
 
-    monkeypatch.setattr(plane_stream, "conv3d", too_large)
+    monkeypatch.setattr(planes, "conv3d", too_large)
     assert torch.equal(StreamingInferer(slab=16)(x, network), expected)
     assert max(calls) > 7
