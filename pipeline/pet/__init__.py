@@ -6,12 +6,14 @@ from pipeline.pet.dicom.writing.options import DicomOptions
 from pipeline.pet.dicom.writing.writer import write_dicom_series
 from pipeline.pet.header import PETHeader
 from pipeline.pet.nifti import read_nifti, write_nifti
-from pipeline.pet.read import SUVExplanation, explain_suv, read_pet
+from pipeline.pet.read import READING_VERSION, SUVExplanation, explain_suv, read_pet
 from pipeline.pet.series import PETSeries
 from pipeline.pet.suv.body_size import suv_bsa, suv_by_body_size, suv_ibw, suv_lbm
 from pipeline.pet.suv.factor import decay_factor, suvbw_factor, suvbw_factor_of
+from pipeline.pet.suv.nuclides import is_positron_emitter
 
 __all__ = [
+    "READING_VERSION",
     "DicomOptions",
     "PETError",
     "PETHeader",
@@ -19,6 +21,7 @@ __all__ = [
     "SUVExplanation",
     "decay_factor",
     "explain_suv",
+    "is_positron_emitter",
     "read_dicom_series",
     "read_nifti",
     "read_pet",

@@ -12,7 +12,11 @@ from pipeline.pet.header import PETHeader
 from pipeline.pet.nifti import is_nifti_name, read_nifti, survey_nifti
 from pipeline.pet.series import PETSeries
 
-__all__ = ["SUVExplanation", "explain_suv", "read_pet"]
+__all__ = ["READING_VERSION", "SUVExplanation", "explain_suv", "read_pet"]
+
+READING_VERSION = 2
+"""What SUV a given file gives, as a number: raise it by one whenever some file gives another SUV than before. It is
+part of the key of everything that is cached from a volume that was read. 1 was version 0.2.0."""
 
 
 def read_pet(path: str | Path, *, sidecar: Mapping[str, Any] | None = None) -> PETSeries:

@@ -20,8 +20,8 @@ class PETSeries:
     Raises
     ------
     PETError
-        If the volume is not three-dimensional, empty or not finite, or the affine is not an invertible 4x4
-        matrix whose axes come closest to RAS+.
+        If the volume is not three-dimensional, empty or not finite, the affine is not an invertible 4x4 matrix
+        whose axes come closest to RAS+, or the padding has another shape or holds values.
     """
 
     suv: NDArray[np.float32]
@@ -37,6 +37,13 @@ class PETSeries:
     suvbw_factor: float | None = None
     """SUVbw per unit of the stored quantity, such as [g/mL] per [Bq/mL]; None if a NIfTI source was SUVbw already,
     or where every slice has a factor of its own."""
+
+    padding: NDArray[np.bool_] | None = None
+    """True where the source stored PixelPaddingValue (0028,0120), so that nothing was measured; SUV is 0 there.
+    None if there is no such voxel. Shape (X, Y, Z)."""
+
+    warnings: tuple[str, ...] = ()
+    """Those sentences of the provenance that a person should see at once, because SUV may be wrong."""
 
     provenance: tuple[str, ...] = ()
     """How the volume came about, one sentence each; no names, identifiers or dates."""
@@ -56,8 +63,10 @@ class PETSeries:
         axes = "".join(str(axis) for axis in aff2axcodes(affine))
         if axes != "RAS":
             raise PETError(f"axes of the volume point to {axes}, expected RAS")
+        object.__setattr__(self, "padding", _checked_padding(self.padding, suv))
         object.__setattr__(self, "suv", suv)
         object.__setattr__(self, "affine", affine)
+        object.__setattr__(self, "warnings", tuple(self.warnings))
         object.__setattr__(self, "provenance", tuple(self.provenance))
         object.__setattr__(self, "source_files", tuple(self.source_files))
 
@@ -73,7 +82,7 @@ class PETSeries:
         Parameters
         ----------
         suv
-            SUVbw [g/mL]. Shape (X, Y, Z) of this series.
+            SUVbw [g/mL]. Shape (X, Y, Z) of this series. Padding stays 0, whatever is given for it.
         note
             One sentence on what was done, appended to the provenance.
 
@@ -85,8 +94,21 @@ class PETSeries:
         array = np.asarray(suv)
         if array.shape != self.suv.shape:
             raise PETError(f"volume has shape {array.shape}, expected {self.suv.shape}")
+        if self.padding is not None:
+            array = np.where(self.padding, array.dtype.type(0), array)
         provenance = self.provenance if note is None else (*self.provenance, note)
         return replace(self, suv=array, provenance=provenance)
+
+
+def _checked_padding(padding: ArrayLike | None, suv: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+    if padding is None:
+        return None
+    mask = np.ascontiguousarray(padding, dtype=bool)
+    if mask.shape != suv.shape:
+        raise PETError(f"padding has shape {mask.shape}, expected {suv.shape}")
+    if suv[mask].any():
+        raise PETError("voxels of padding have an SUV, expected 0")
+    return mask if mask.any() else None
 
 
 def _contiguous(values: NDArray[np.generic]) -> NDArray[np.float32]:

@@ -51,3 +51,26 @@ def test_volumes_that_are_refused(series):
     for suv in (np.zeros((3, 3)), np.zeros((0, 3, 3)), np.zeros((2, 2, 2, 2))):
         with pytest.raises(PETError, match="expected \\(X, Y, Z\\)"):
             PETSeries(suv=suv, affine=np.eye(4), header=series.header)
+
+
+def test_padding_stays_zero_whatever_a_network_gives(series):
+    padding = np.zeros(series.suv.shape, bool)
+    padding[0] = True
+    padded = PETSeries(
+        suv=np.where(padding, 0, series.suv), affine=series.affine, header=series.header, padding=padding
+    )
+    doubled = padded.with_suv(2 * series.suv)
+    np.testing.assert_array_equal(doubled.suv, np.where(padding, 0, 2 * series.suv))
+    np.testing.assert_array_equal(doubled.padding, padding)
+    assert doubled.suv.dtype == np.float32
+
+
+def test_padding_is_none_or_fits(series):
+    def with_padding(padding):
+        return PETSeries(suv=series.suv, affine=series.affine, header=series.header, padding=padding)
+
+    assert with_padding(np.zeros(series.suv.shape, bool)).padding is None
+    with pytest.raises(PETError, match=r"padding has shape \(2, 2\), expected \(8, 10, 12\)"):
+        with_padding(np.ones((2, 2), bool))
+    with pytest.raises(PETError, match="voxels of padding have an SUV"):
+        with_padding(np.ones(series.suv.shape, bool))

@@ -12,7 +12,14 @@ from pydicom.sr.codedict import codes
 
 from pipeline.pet import PETError, decay_factor, suvbw_factor, suvbw_factor_of
 from pipeline.pet.suv.factor import average_activity_time, decay_constant
-from pipeline.pet.suv.nuclides import HALF_LIFE, NUCLIDE_OF_CODE, nuclide_from_code, nuclide_from_name
+from pipeline.pet.suv.nuclides import (
+    HALF_LIFE,
+    HALF_LIFE_WITHOUT_POSITRONS,
+    NUCLIDE_OF_CODE,
+    is_positron_emitter,
+    nuclide_from_code,
+    nuclide_from_name,
+)
 
 times = st.floats(-1e4, 1e4)
 half_lives = st.floats(60.0, 1e6)
@@ -87,16 +94,23 @@ def test_what_suv_needs_must_be_there(header, change, message):
 
 
 def test_codes_are_those_of_dicom():
-    # pydicom carries CID 4020 and the map from SNOMED CT to the retired SNOMED RT.
-    names = {"C": "Carbon", "N": "Nitrogen", "O": "Oxygen", "F": "Fluorine", "Cu": "Copper", "Ga": "Gallium"}
-    names |= {"Rb": "Rubidium", "Y": "Yttrium", "Zr": "Zirconium", "I": "Iodine"}
-    for nuclide in HALF_LIFE:
-        element, mass = nuclide.split("-")
-        code = getattr(codes.CID4020, f"_{mass}{names[element]}")
-        assert NUCLIDE_OF_CODE["SCT", code.value] == nuclide
-        assert NUCLIDE_OF_CODE["SRT", mapping["SCT"][code.value]] == nuclide
-        assert nuclide_from_name(code.meaning) == nuclide
-    assert set(NUCLIDE_OF_CODE.values()) == set(HALF_LIFE)
+    # pydicom carries CID 18 and 4020 and the map from SNOMED CT to the retired SNOMED RT.
+    groups = {codes.CID4020: HALF_LIFE, codes.CID18: HALF_LIFE_WITHOUT_POSITRONS}
+    for group, half_lives_of_group in groups.items():
+        by_nuclide = {nuclide_from_name(name.removeprefix("_")): getattr(group, name) for name in group.dir()}
+        for nuclide in half_lives_of_group:
+            code = by_nuclide[nuclide]
+            assert nuclide_from_code("SCT", code.value) == nuclide
+            assert nuclide_from_code("99SDM ", mapping["SCT"][code.value]) == nuclide
+            assert nuclide_from_name(code.meaning) == nuclide
+    assert set(NUCLIDE_OF_CODE.values()) == {*HALF_LIFE, *HALF_LIFE_WITHOUT_POSITRONS}
+
+
+def test_which_nuclides_emit_positrons():
+    found = {name: is_positron_emitter(nuclide_from_name(name)) for name in ("18F", "Zr-89", "99mTc", "^177^Lutetium")}
+    assert found == {"18F": True, "Zr-89": True, "99mTc": False, "^177^Lutetium": False}
+    assert is_positron_emitter("") is None
+    assert is_positron_emitter("Na-22") is None
 
 
 @pytest.mark.parametrize("name", ["F18", "18F", "F-18", "^18^Fluorine", "^18^F", "18-F"])
@@ -106,7 +120,7 @@ def test_a_nuclide_has_many_names(name):
 
 def test_unknown_nuclides_stay_unknown():
     assert nuclide_from_code("SCT", "71633006") == ""  # sodium-22
-    assert nuclide_from_name("Tc99m") == ""
+    assert nuclide_from_name("Tc99") == nuclide_from_name("FDG") == ""
 
 
 def test_half_lives_agree_with_what_scanners_write():

@@ -12,7 +12,7 @@ from pipeline.pet.dicom.reading.times import acquisition_time, administration_ti
 from pipeline.pet.dicom.values import number_of, text_of, value_of
 from pipeline.pet.header import PETHeader
 from pipeline.pet.suv.factor import check_units
-from pipeline.pet.suv.nuclides import HALF_LIFE, nuclide_from_code, nuclide_from_name
+from pipeline.pet.suv.nuclides import half_life_of, nuclide_from_code, nuclide_from_name
 
 __all__ = ["SeriesHeader", "read_header", "start_of_acquisition"]
 
@@ -77,16 +77,17 @@ def _half_life(item: Dataset, nuclide: str, notes: list[str]) -> float | None:
     if half_life is not None and half_life < 0:
         raise PETError(f"RadionuclideHalfLife is {half_life:g} s, expected a positive number")
     if half_life:
-        apart = half_life / HALF_LIFE[nuclide] - 1 if nuclide else 0.0
+        known = half_life_of(nuclide) if nuclide else half_life
+        apart = half_life / known - 1
         if abs(apart) > HALF_LIFE_AGREEMENT:
             notes.append(
-                f"RadionuclideHalfLife {half_life:g} s is {100 * apart:+.0f} % from the {HALF_LIFE[nuclide]:.1f} s of "
+                f"RadionuclideHalfLife {half_life:g} s is {100 * apart:+.0f} % from the {known:.1f} s of "
                 f"{nuclide}, which the radionuclide code names; RadionuclideHalfLife was used."
             )
         return half_life
     if nuclide:
-        notes.append(f"RadionuclideHalfLife is missing, {HALF_LIFE[nuclide]:.1f} s of {nuclide} was used.")
-        return HALF_LIFE[nuclide]
+        notes.append(f"RadionuclideHalfLife is missing, {half_life_of(nuclide):.1f} s of {nuclide} was used.")
+        return half_life_of(nuclide)
     return None
 
 
