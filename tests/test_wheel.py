@@ -1,0 +1,124 @@
+"""The wheel, installed away from any checkout: it holds its bundle, runs from there, and writes nothing into itself."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+TINY = {
+    "n_patches": 4,
+    "network_def#channels": 8,
+    "network_def#n_blocks": 4,
+    "pretrain#max_epochs": 1,
+    "train#max_epochs": 1,
+    "train#trainer#critic_warmup": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def wheel(repository, tmp_path_factory) -> Path:
+    """The wheel, built from a copy, so that the checkout gets no build folder."""
+    folder = tmp_path_factory.mktemp("wheel")
+    ignored = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "__pycache__", "demo", "gpu", "data", "runs")
+    source = folder / "source"
+    source.mkdir()
+    for name in ("bundles", "data_manifests", "docs", "pipeline", "unipet"):
+        if (repository / name).is_dir():
+            # A folder pipeline/data is source, a folder bundles/unipet_3d/data is what somebody simulated.
+            shutil.copytree(repository / name, source / name, ignore=None if name == "pipeline" else ignored)
+    for path in repository.iterdir():
+        if path.is_file():
+            shutil.copy(path, source)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps", "--no-build-isolation"]
+    built = subprocess.run(
+        [*pip, "-w", folder, source], cwd=folder, capture_output=True, text=True, check=False, env=_environment()
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    return next(folder.glob("*.whl"))
+
+
+def _environment(site: Path | None = None) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "COLUMNS")}
+    kept |= {"PYTHONDONTWRITEBYTECODE": "1"}
+    return kept if site is None else kept | {"PYTHONPATH": str(site)}
+
+
+@pytest.fixture(scope="module")
+def site(wheel, tmp_path_factory) -> Path:
+    """The wheel's content in a folder of its own, as `pip install --target` leaves it."""
+    folder = tmp_path_factory.mktemp("site")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
+    subprocess.run([*pip, "--no-compile", "--target", folder, wheel], check=True, env=_environment())
+    return folder
+
+
+@pytest.fixture
+def run(site, tmp_path):
+    """Run a command in an empty folder; the installation is the same before and after."""
+
+    def content() -> dict[str, int]:
+        return {str(path.relative_to(site)): path.stat().st_mtime_ns for path in sorted(site.rglob("*"))}
+
+    def command(*arguments: object) -> str:
+        before = content()
+        done = subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=tmp_path,
+            env=_environment(site),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert content() == before
+        return done.stdout
+
+    return command
+
+
+@pytest.fixture
+def scan(tiny_cohort) -> Path:
+    return tiny_cohort[0] / "pet" / "sub-0001_rec-drf020_pet.nii.gz"
+
+
+def test_wheel_holds_what_the_bundle_and_the_manifests_hold(wheel, repository):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    bundle = repository / "bundles" / "unipet_3d"
+    expected = {"pipeline/bundle/LICENSE", "pipeline/bundle/models/model.pt"}
+    for part, pattern in (("configs", "*.*"), ("docs", "*.md")):
+        expected |= {f"pipeline/bundle/{path.relative_to(bundle)}" for path in (bundle / part).rglob(pattern)}
+    expected |= {f"pipeline/data_manifests/{path.name}" for path in (repository / "data_manifests").glob("*.yaml")}
+    expected |= {str(path.relative_to(repository)) for path in (repository / "pipeline").rglob("*.py")}
+    assert expected <= names
+    assert not [name for name in names if name.startswith(("tests", "pipeline/bundle/data", "pipeline/bundle/runs"))]
+
+
+def test_installed_command_denoises(run, site, scan, tmp_path):
+    run(site / "bin" / "unipet", "denoise", scan, tmp_path / "out")
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_documented_path_of_the_bundle_is_run_by_monai(run, site, scan, tmp_path):
+    folder = Path(run(site / "bin" / "unipet", "bundle", "path").strip())
+    assert folder == site / "pipeline" / "bundle"
+    config = folder / "configs" / "inference.yaml"
+    (tmp_path / "in").mkdir()
+    for path in (scan, scan.with_name(scan.name.replace(".nii.gz", ".json"))):
+        shutil.copy(path, tmp_path / "in")
+    arguments = ("--dataset_dir", tmp_path / "in", "--output_dir", tmp_path / "out")
+    run("-m", "monai.bundle", "run", "--config_file", config, *arguments)
+    assert list((tmp_path / "out").glob("*denoised*.nii.gz"))
+
+
+@pytest.mark.slow
+def test_training_of_an_installation_writes_into_the_working_directory(run, site, data, tmp_path):
+    given = dict(zip(data[::2], data[1::2], strict=True))
+    shutil.copytree(given["--dataset_dir"], tmp_path / "data")
+    settings = TINY | {"manifest": given["--manifest"], "jobs": 1}
+    run(site / "bin" / "unipet", "train", *(x for pair in settings.items() for x in ("--set", "=".join(map(str, pair)))))
+    assert (tmp_path / "runs" / "model.pt").is_file()
+    assert (tmp_path / "data" / "store").is_dir()
