@@ -25,11 +25,10 @@ from typing import Any
 import torch
 
 from pipeline.data import Manifest, prepare_store
-from pipeline.data.prepared import own_manifest
 from pipeline.data.simulated import simulated_manifest
 from pipeline.files import replaced_file
-from pipeline.inference.bundle import own_bundle
 from pipeline.pet import PETError
+from pipeline.shipped import own_bundle, own_manifest
 from pipeline.simulation import scanner_preset, simulate_cohort, tracer_named
 from pipeline.training import parse_setting, train_bundle
 
@@ -136,7 +135,7 @@ def run(arguments: argparse.Namespace) -> str:
         # At least a second: the training then says itself what is left.
         limit = ("time_limit", max(1.0, piece.seconds_left))
         overlays = [Path(path) for path in arguments.config]
-        done = piece.timed("train", lambda: train_bundle(Path(own_bundle()), overlays, [*settings, limit]))
+        done = piece.timed("train", lambda: train_bundle(own_bundle(), overlays, [*settings, limit]))
         piece.record["iterations"] = {name: list(counts) for name, counts in done.stages.items()}
     except TimeIsOver as over:
         piece.record["stopped"] = str(over)

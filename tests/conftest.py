@@ -1,6 +1,8 @@
 """Fixtures for every test."""
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,26 @@ def data(tiny_cohort: list[Path], tmp_path_factory: pytest.TempPathFactory) -> l
     folder = tmp_path_factory.mktemp("data")
     path = manifest.model_copy(update={"subjects": subjects}).write(folder / "manifest.yaml")
     return ["--manifest", str(path), "--dataset_dir", str(root), "--store_dir", str(folder / "store"), "--jobs", "1"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="session")
+def unipet() -> Callable[..., Done]:
+    """Run a command of `unipet` in this process, as fast as a function call; an unexpected exception fails the test."""
+    from typer.testing import CliRunner
+
+    from pipeline.cli import app
+
+    def run(*arguments: object) -> Done:
+        done = CliRunner(env={"COLUMNS": "200"}).invoke(app, [str(x) for x in arguments], catch_exceptions=False)
+        return Done(returncode=done.exit_code, stdout=done.stdout, stderr=done.stderr)
+
+    return run

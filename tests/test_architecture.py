@@ -15,6 +15,7 @@ PACKAGE = Path(pipeline.__file__).parent
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
+    "shipped": {"errors"},
     "processes": {"errors"},
     "pet": {"errors", "files"},
     "images": {"errors", "pet"},
@@ -23,17 +24,17 @@ ALLOWED = {
     "transforms": {"errors", "files", "images", "pet", "simulation"},
     "simulation": {"errors", "files", "images", "pet", "processes"},
     "evaluation": {"errors", "files", "images", "pet"},
-    "data": {"errors", "files", "images", "pet", "processes", "simulation"},
+    "data": {"errors", "files", "images", "pet", "processes", "shipped", "simulation"},
     "training": {"data", "errors", "files", "images", "networks", "losses", "pet"},
-    "inference": {"errors", "files", "networks", "pet", "transforms"},
+    "inference": {"errors", "files", "networks", "pet", "shipped", "transforms"},
     "report": {"errors", "evaluation", "files", "images", "pet"},
     "comparison": {"data", "errors", "evaluation", "files", "images", "inference", "pet", "simulation", "transforms"},
     "workflow": {
         *("data", "errors", "evaluation", "files", "images", "inference", "pet", "report", "simulation", "transforms"),
     },
     "cli": {
-        *("comparison", "data", "errors", "evaluation", "files", "inference", "pet", "simulation", "training"),
-        "workflow",
+        *("comparison", "data", "errors", "evaluation", "files", "inference", "pet", "shipped", "simulation"),
+        *("training", "workflow"),
     },
 }
 

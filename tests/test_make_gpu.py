@@ -8,8 +8,7 @@ import sys
 import pytest
 import torch
 
-from pipeline.data import Manifest
-from pipeline.data.prepared import own_manifest
+from pipeline.data import Manifest, own_manifest
 
 
 @pytest.fixture(scope="module")

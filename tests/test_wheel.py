@@ -119,6 +119,8 @@ def test_training_of_an_installation_writes_into_the_working_directory(run, site
     given = dict(zip(data[::2], data[1::2], strict=True))
     shutil.copytree(given["--dataset_dir"], tmp_path / "data")
     settings = TINY | {"manifest": given["--manifest"], "jobs": 1}
-    run(site / "bin" / "unipet", "train", *(x for pair in settings.items() for x in ("--set", "=".join(map(str, pair)))))
+    run(
+        site / "bin" / "unipet", "train", *(x for pair in settings.items() for x in ("--set", "=".join(map(str, pair))))
+    )
     assert (tmp_path / "runs" / "model.pt").is_file()
     assert (tmp_path / "data" / "store").is_dir()

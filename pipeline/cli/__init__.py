@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline import __version__
+from pipeline.cli.bundle import bundle
 from pipeline.cli.denoise import denoise
 from pipeline.cli.evaluate import evaluate
 from pipeline.cli.insert_noise import insert_noise
@@ -21,20 +22,23 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     help="Universal denoising of low-dose whole-body PET that keeps SUV right.",
     no_args_is_help=True,
+    add_completion=False,  # it would edit the files of the user's shell
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 for command in (denoise, suv, simulate, insert_noise, prepare, train, evaluate):
     app.command()(command)
 app.add_typer(manifest, name="manifest")
+app.add_typer(bundle, name="bundle")
 
 
 def main() -> None:
     """Entry point of the console script."""
     # Batch systems end jobs with SIGTERM, a closed terminal with SIGHUP: leave through the stack, which removes what is
     # half written.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda n, _: sys.exit(128 + n))
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        if number := getattr(signal, name, None):
+            signal.signal(number, lambda n, _: sys.exit(128 + n))
     app()
 
 

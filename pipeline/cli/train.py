@@ -27,10 +27,13 @@ def train(
 ) -> None:
     """Train both stages of a bundle; check configuration, data and output before the first minute is spent.
 
+    By default data and results lie in the folders data and runs of the bundle, or of the working directory if the
+    bundle is that of an installed package.
+
     Example: [bold]unipet train --set dataset_dir=/data --set manifest=mine.yaml --output runs/mine[/bold]
     """
     with errors_in_one_line():
-        from pipeline.inference.bundle import own_bundle
+        from pipeline.shipped import own_bundle
         from pipeline.training import parse_setting, train_bundle
 
         stated = [parse_setting(text) for text in settings or ()]
@@ -38,6 +41,6 @@ def train(
             stated.append(("output_dir", str(output.absolute())))
         if time_limit is not None:
             stated.append(("time_limit", time_limit))
-        done = train_bundle(Path(own_bundle()) if bundle is None else bundle, config or (), stated)
+        done = train_bundle(own_bundle() if bundle is None else bundle, config or (), stated)
         print(f"unipet: {done}")
         print(f"{done.model} written" if done.is_finished else "run the same command again to go on")

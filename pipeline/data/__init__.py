@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from pipeline.data.checking.summary import exclusion_table, summary_table
     from pipeline.data.datalist import decathlon_datalist, write_datalist
     from pipeline.data.patches import PatchDataset
-    from pipeline.data.prepared import own_manifest, prepared_store
+    from pipeline.data.prepared import prepared_store
     from pipeline.data.simulated import simulated_manifest
     from pipeline.data.store.inserted_doses import NoiseInsertion
     from pipeline.data.store.prepare import Preparation, prepare_store
     from pipeline.data.store.store import Store
     from pipeline.data.volumes import VolumeDataset
+    from pipeline.shipped import own_manifest
 
 __all__ = [
     "Manifest",
@@ -67,7 +68,7 @@ _LAZY = {
     "exclusion_table": "pipeline.data.checking.summary",
     "noise_table": "pipeline.data.checking.noise_of_doses",
     "prepare_store": "pipeline.data.store.prepare",
-    "own_manifest": "pipeline.data.prepared",
+    "own_manifest": "pipeline.shipped",
     "prepared_store": "pipeline.data.prepared",
     "problem_table": "pipeline.data.checking.finding",
     "read_exclusions": "pipeline.data.building.exclusions",

@@ -1,6 +1,5 @@
 """From a manifest to a store that training reads: simulate what is missing, convert what is new."""
 
-import sys
 from pathlib import Path
 
 from pipeline.data.manifest import Manifest
@@ -9,28 +8,7 @@ from pipeline.data.store.prepare import prepare_store
 from pipeline.data.store.store import Store
 from pipeline.errors import PETError
 
-__all__ = ["own_manifest", "prepared_store"]
-
-# Of a checkout, and of an installed package.
-_OWN = (
-    Path(__file__).resolve().parents[2] / "data_manifests",
-    Path(sys.prefix) / "share" / "unipet_3d" / "data_manifests",
-)
-
-
-def own_manifest(name: str) -> str:
-    """Path of a manifest that comes along with this package, such as "simulated_v1".
-
-    Raises
-    ------
-    PETError
-        If there is none of that name.
-    """
-    for folder in _OWN:
-        if (folder / f"{name}.yaml").is_file():
-            return str(folder / f"{name}.yaml")
-    known = sorted({path.stem for folder in _OWN for path in folder.glob("*.yaml")})
-    raise PETError(f"no manifest is called {name!r}, expected one of {', '.join(known)}")
+__all__ = ["prepared_store"]
 
 
 def prepared_store(manifest: str | Path, store: str | Path, *, root: str | Path, jobs: int = 1) -> Store:

@@ -12,6 +12,7 @@ from pipeline.inference.streaming.plan import Plan, make_plan
 from pipeline.inference.streaming.planes import stream
 from pipeline.inference.streaming.style import stream_style
 from pipeline.inference.windows import WindowInferer
+from pipeline.shipped import work_folder
 
 __all__ = [
     "AutocastInferer",
@@ -32,4 +33,5 @@ __all__ = [
     "sha256_of",
     "stream",
     "stream_style",
+    "work_folder",
 ]

@@ -3,26 +3,21 @@
 import hashlib
 import re
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from pipeline.errors import PETError
+from pipeline.shipped import own_bundle
 
-__all__ = ["find_bundle", "load_weights", "own_bundle", "sha256_of"]
+__all__ = ["find_bundle", "load_weights", "sha256_of"]
 
-# Of a checkout, and of an installed package.
-_OWN = (
-    Path(__file__).resolve().parents[2] / "bundles" / "unipet_3d",
-    Path(sys.prefix) / "share" / "unipet_3d" / "bundle",
-)
 _CONFIG_PATH = re.compile(r"[^,'\"\[\]=]+\.(?:ya?ml|json)")
 
 
 def find_bundle() -> str:
-    """Folder of the bundle that is being run, as an absolute path.
+    """Return the folder of the bundle that is being run, as an absolute path.
 
     MONAI does not tell a configuration where it was read from. This looks, in order, at the configuration files named
     on the command line, at the working directory, and at the bundle that comes along with this package, and takes the
@@ -34,28 +29,10 @@ def find_bundle() -> str:
         If none of them is a bundle.
     """
     named = (Path(path.strip()).resolve().parent.parent for arg in sys.argv[1:] for path in _CONFIG_PATH.findall(arg))
-    return _first_bundle((*named, Path.cwd(), *_OWN))
-
-
-def own_bundle() -> str:
-    """Folder of the bundle that comes along with this package, as an absolute path.
-
-    The working directory is not looked at: a configuration is code, and a command that names no bundle must not run
-    one that lies about.
-
-    Raises
-    ------
-    PETError
-        If the installation is incomplete.
-    """
-    return _first_bundle(_OWN)
-
-
-def _first_bundle(folders: Iterable[Path]) -> str:
-    for folder in folders:
+    for folder in (*named, Path.cwd()):
         if (folder / "configs" / "metadata.json").is_file():
             return str(folder)
-    raise PETError("no bundle found (a folder with configs/metadata.json); name one with --bundle or --bundle_root")
+    return str(own_bundle())
 
 
 def sha256_of(path: str | Path) -> str:

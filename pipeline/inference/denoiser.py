@@ -12,10 +12,11 @@ from monai.data import MetaTensor
 from torch import Tensor, nn
 
 from pipeline.errors import PETError, causes_of
-from pipeline.inference.bundle import own_bundle, sha256_of
+from pipeline.inference.bundle import sha256_of
 from pipeline.inference.progress import Progress
 from pipeline.inference.resampling import ResamplingInferer
 from pipeline.pet import PETSeries
+from pipeline.shipped import own_bundle
 from pipeline.transforms import pet_to_tensor, scale_suv, tensor_to_pet
 
 __all__ = ["Denoiser", "method_names"]
@@ -83,7 +84,7 @@ class Denoiser:
             If the bundle, the method or the weights are missing, the weights do not fit the network, or the
             configuration does not say the voxel size of the training that is asked for.
         """
-        bundle = Path(own_bundle() if bundle is None else bundle)
+        bundle = own_bundle() if bundle is None else Path(bundle)
         if not (bundle / "configs" / "inference.yaml").is_file():
             raise PETError(f"{bundle}: not a bundle, configs/inference.yaml is missing")
         names = method_names(bundle)

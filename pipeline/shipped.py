@@ -1,0 +1,58 @@
+"""What comes along with the package: the bundle and the manifests of data sets."""
+
+from pathlib import Path
+
+from pipeline.errors import PETError
+
+__all__ = ["own_bundle", "own_manifest", "work_folder"]
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _shipped(installed: str, in_checkout: str) -> Path:
+    """Return the folder inside the installed package, or the one of the checkout that the package is run from."""
+    folder = _PACKAGE / installed
+    return folder if folder.is_dir() else _PACKAGE.parent / in_checkout
+
+
+def own_bundle() -> Path:
+    """Return the folder of the bundle that comes along with this package.
+
+    The working directory is not searched: a configuration is code, and a command that names no bundle must not run
+    one that happens to lie there.
+
+    Raises
+    ------
+    PETError
+        If the installation is incomplete.
+    """
+    folder = _shipped("bundle", "bundles/unipet_3d")
+    if not (folder / "configs" / "metadata.json").is_file():
+        raise PETError(f"{folder}: has no configs/metadata.json, the installation of unipet_3d is incomplete")
+    return folder
+
+
+def own_manifest(name: str) -> str:
+    """Return the path of a manifest that comes along with this package, such as "simulated_v1".
+
+    Raises
+    ------
+    PETError
+        If no manifest has that name.
+    """
+    folder = _shipped("data_manifests", "data_manifests")
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(path.stem for path in folder.glob("*.yaml"))
+        raise PETError(f"no manifest is called {name!r}, expected one of {', '.join(known)}")
+    return str(path)
+
+
+def work_folder(bundle: str | Path) -> str:
+    """Return the folder in which runs of a bundle keep their data and results by default.
+
+    That is the bundle's own folder, as MONAI has it. If the bundle is part of an installation, where nothing must be
+    written, it is the working directory.
+    """
+    folder = Path(bundle).resolve()
+    return str(Path.cwd() if folder == _PACKAGE / "bundle" else folder)

@@ -1,0 +1,5 @@
+"""`python -m unipet` is the command `unipet`."""
+
+from unipet import main
+
+main()
