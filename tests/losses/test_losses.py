@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pipeline import evaluation
 from pipeline.losses import (
     ReconstructionLoss,
     channel_statistics,
@@ -138,6 +139,12 @@ def test_local_variance_of_a_checkerboard_and_of_a_constant():
     board = ((i[:, None, None] + i[None, :, None] + i[None, None]) % 2).float()[None, None]
     # Inside, 13 or 14 of the 27 voxels are one: p (1 - p).
     torch.testing.assert_close(local_variance(board)[0, 0, 2, 2, 2], torch.tensor(13 / 27 * 14 / 27))
+
+
+def test_the_loss_has_the_local_variance_of_the_measure_up_to_the_border():
+    volume = torch.rand(1, 1, 5, 4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    measured = evaluation.local_variance(volume[0, 0].numpy())
+    torch.testing.assert_close(local_variance(volume)[0, 0], torch.from_numpy(measured), rtol=1e-12, atol=1e-14)
 
 
 def test_stylized_region_is_a_ramp_only_where_it_is_steep():

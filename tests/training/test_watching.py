@@ -89,9 +89,9 @@ def test_durations_read_as_people_write_them(seconds, expected):
     assert duration(seconds) == expected
 
 
-def test_projections_are_dark_where_the_uptake_is_and_the_head_is_up():
+def test_projections_are_dark_where_the_uptake_is_the_head_is_up_and_right_is_left():
     volume = np.zeros((6, 5, 4))
-    volume[1, 2, 3] = 2.0  # x = 1, near the head
+    volume[4, 2, 3] = 2.0  # near the patient's right, at the head
     pixels = coronal_projections([volume, volume * 4], black=4.0)
     assert pixels.shape == (4, 12)
     expected = np.ones((4, 12), dtype=np.float32)
