@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.evaluation.image_quality import noise_sd, psnr
+from pipeline.images.body import body_mask
 from pipeline.images.gaussian import gaussian_filter_mm
-from pipeline.images.regions import body_mask
 
 __all__ = ["best_nonlocal_means_strength", "nonlocal_means_filter"]
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from pipeline.errors import PETError, naming
+from pipeline.images import label_touching
 from pipeline.pet import PETSeries
 from pipeline.pet.dicom.geometry import to_canonical
 from pipeline.pet.nifti import read_voxels
@@ -15,7 +15,6 @@ __all__ = ["numbered_lesions", "read_labels_on", "read_on", "same_grid"]
 
 _AGREEMENT = 0.1
 """Corners of two volumes on the same grid lie at most this far apart [voxels]."""
-_TOUCHING = np.ones((3, 3, 3), dtype=bool)  # 26-connectivity: faces, edges and corners
 
 
 def same_grid(
@@ -73,5 +72,5 @@ def numbered_lesions(labels: NDArray[np.unsignedinteger]) -> NDArray[np.unsigned
     """Lesions with numbers of their own: a mask of 0 and 1 is split into its connected (26) components."""
     if labels.max() > 1:
         return labels
-    components, n_lesions = ndimage.label(labels, _TOUCHING)
+    components, n_lesions = label_touching(labels)
     return components.astype(np.min_scalar_type(n_lesions))

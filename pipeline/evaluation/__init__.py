@@ -18,12 +18,11 @@ from pipeline.evaluation.quantification import (
 )
 from pipeline.evaluation.seams import seam_ratio
 from pipeline.evaluation.tables import write_table
-from pipeline.evaluation.texture import STYLIZED_VARIANCE, local_variance, local_variance_ratio
+from pipeline.evaluation.texture import local_variance, local_variance_ratio
 
 __all__ = [
     "LESION_TABLE_COLUMNS",
     "PEAK_SUV",
-    "STYLIZED_VARIANCE",
     "bias",
     "bias_by_diameter",
     "false_hot_spots",

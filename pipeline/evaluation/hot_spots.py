@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from pipeline.evaluation.quantification import each_region, measure_region
-from pipeline.images import ball_offsets
+from pipeline.images import ball_offsets, label_touching
 
 __all__ = ["bias_by_diameter", "false_hot_spots", "lesion_bias"]
 
@@ -60,7 +60,7 @@ def false_hot_spots(
         spots &= mask
     spots &= image == ndimage.maximum_filter(image, size=3, mode="nearest")
     # Equal neighbours on a plateau are one spot: keep the first voxel of each connected group.
-    labels, _ = ndimage.label(spots, np.ones((3, 3, 3)))
+    labels, _ = label_touching(spots)
     _, first = np.unique(labels[spots], return_index=True)
     found = np.argwhere(spots)[np.sort(first)]
     background = np.full(len(found), -np.inf)

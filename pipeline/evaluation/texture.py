@@ -4,10 +4,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-__all__ = ["STYLIZED_VARIANCE", "local_variance", "local_variance_ratio"]
+from pipeline.constants import STYLIZED_VARIANCE
 
-STYLIZED_VARIANCE = 0.001
-"""Local variance at and above which a voxel belongs to the stylized region of UniPET (arXiv 2606.11131) [g^2/mL^2]."""
+__all__ = ["local_variance", "local_variance_ratio"]
 
 
 def local_variance(suv: ArrayLike) -> NDArray[np.float64]:

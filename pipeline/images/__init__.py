@@ -3,7 +3,8 @@
 Everything takes plain arrays of SUVbw [g/mL] of shape (X, Y, Z) and the voxel size [mm].
 """
 
-from pipeline.images.gaussian import FWHM_PER_SIGMA, gaussian_filter_mm
+from pipeline.images.body import body_mask
+from pipeline.images.gaussian import gaussian_filter_mm
 from pipeline.images.liver import LiverNoise, find_liver, measured_liver_cov
 from pipeline.images.noise import (
     PUBLISHED_HIGH_PASS_ENERGY,
@@ -11,10 +12,16 @@ from pipeline.images.noise import (
     high_pass_energy_table,
     noise_meter,
 )
-from pipeline.images.regions import Regions, ball_offsets, body_mask, connected_regions, regions_in_either, voxel_volume
+from pipeline.images.regions import (
+    Regions,
+    ball_offsets,
+    connected_regions,
+    label_touching,
+    regions_in_either,
+    voxel_volume,
+)
 
 __all__ = [
-    "FWHM_PER_SIGMA",
     "PUBLISHED_HIGH_PASS_ENERGY",
     "LiverNoise",
     "Regions",
@@ -25,6 +32,7 @@ __all__ = [
     "gaussian_filter_mm",
     "high_pass_energy",
     "high_pass_energy_table",
+    "label_touching",
     "measured_liver_cov",
     "noise_meter",
     "regions_in_either",

@@ -1,21 +1,21 @@
 """Gaussian filters with a width in millimetres."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-__all__ = ["FWHM_PER_SIGMA", "gaussian_filter_mm"]
+from pipeline.constants import FWHM_PER_SIGMA
 
-FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
-"""Full width at half maximum of a Gaussian of standard deviation 1."""
+__all__ = ["gaussian_filter_mm"]
 
 
-def gaussian_filter_mm(suv: ArrayLike, *, fwhm: float, voxel_size: Sequence[float]) -> NDArray[np.floating]:
-    """Isotropic Gaussian filter of a width in millimetres.
-
-    The image is mirrored at its borders, so that the total activity is kept.
+def gaussian_filter_mm(
+    suv: ArrayLike, *, fwhm: float, voxel_size: Sequence[float], border: Literal["reflect", "nearest"] = "reflect"
+) -> NDArray[np.floating]:
+    """Return an image smoothed by an isotropic Gaussian filter of a width in millimetres.
 
     Parameters
     ----------
@@ -25,6 +25,8 @@ def gaussian_filter_mm(suv: ArrayLike, *, fwhm: float, voxel_size: Sequence[floa
         Full width at half maximum [mm]; 0 returns a copy.
     voxel_size
         Spacing along X, Y, Z [mm].
+    border
+        "reflect" mirrors the image at its borders, which keeps the total activity; "nearest" repeats its last voxel.
 
     Raises
     ------
@@ -37,4 +39,4 @@ def gaussian_filter_mm(suv: ArrayLike, *, fwhm: float, voxel_size: Sequence[floa
     if not np.issubdtype(volume.dtype, np.floating):
         volume = volume.astype(np.float64)
     sigma = fwhm / FWHM_PER_SIGMA / np.asarray(voxel_size, dtype=np.float64)
-    return ndimage.gaussian_filter(volume, sigma, mode="reflect")
+    return ndimage.gaussian_filter(volume, sigma, mode=border)

@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from pipeline.images.regions import body_mask
+from pipeline.constants import OSEM_NOISE_POWER
+from pipeline.images.body import body_mask
 
 __all__ = ["PUBLISHED_HIGH_PASS_ENERGY", "high_pass_energy", "high_pass_energy_table", "noise_meter"]
 
@@ -29,7 +30,6 @@ _SAME_SIZE = 0.02  # voxels this much larger or smaller are taken as they are
 _REACH = int(4 * _SIGMA + 0.5)  # voxels, where the Gaussian ends
 _PLANES = 64  # resampled planes at once: bounds the memory
 
-_POWER = 0.6  # of the mean that the SD of OSEM noise goes with
 _OFFSET = 0.1  # [g/mL], keeps air from dividing by zero
 _MEAN_WIDTH = 7  # voxels of the local mean
 _PERCENTILE = 20.0  # of the body: quiet tissue, where texture and edges add least
@@ -123,7 +123,7 @@ def noise_meter(suv: ArrayLike, *, voxel_size: Sequence[float], body: NDArray[np
         raise ValueError(f"noise_meter: {int(inside.sum())} voxels of body, expected at least {_FEWEST_VOXELS}")
     difference = np.abs(x[:-1, :-1] - x[1:, :-1] - x[:-1, 1:] + x[1:, 1:]) / 2
     mean = ndimage.uniform_filter(x, _MEAN_WIDTH, mode="nearest")[:-1, :-1]
-    difference /= (np.clip(mean, 0, None) + _OFFSET) ** _POWER
+    difference /= (np.clip(mean, 0, None) + _OFFSET) ** OSEM_NOISE_POWER
     return float(np.percentile(ndimage.uniform_filter(difference, _MEAN_WIDTH, mode="nearest")[inside], _PERCENTILE))
 
 

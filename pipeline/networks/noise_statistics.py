@@ -7,6 +7,7 @@ learnt, by the same function in training and in use, and standardised across sca
 import torch
 from torch import Tensor, nn
 
+from pipeline.constants import OSEM_NOISE_POWER
 from pipeline.networks.body import BODY_MASK_RADIUS, body_mask
 
 __all__ = ["NOISE_STATISTICS", "StatisticsStyle", "noise_statistics", "scaled_statistics"]
@@ -17,7 +18,6 @@ NOISE_STATISTICS = ("quiet", "median", "uneven", "coarse", "axial")
 BODY_THRESHOLD = 0.05
 """5x5x5 mean from which a voxel belongs to the body, in network units: SUV 0.1 at a scale of 2."""
 
-_POWER = 0.6  # of the mean that the SD of OSEM noise goes with
 _OFFSET = 0.05  # network units; keeps the uptake of lung and air from dividing by nearly nothing
 _WIDTH = 7  # voxels of the window of a local mean
 _REACH = _WIDTH + 2 * BODY_MASK_RADIUS  # voxels to a side that decide about a window
@@ -69,7 +69,7 @@ def scaled_statistics(statistics: Tensor, factors: Tensor) -> Tensor:
 
     Noise over uptake^0.6 goes with factor^0.4; the ratios stay. Exact but for the offset.
     """
-    shift = (1 - _POWER) * factors.to(statistics).log()
+    shift = (1 - OSEM_NOISE_POWER) * factors.to(statistics).log()
     return torch.cat([statistics[:, :1] + shift[:, None], statistics[:, 1:]], dim=1)
 
 
@@ -154,7 +154,7 @@ def _noise_in_the_body(x: Tensor, start: int, stop: int, body_threshold: float) 
     # The mask reaches beyond the skin by its radius: so much farther must a window keep away from its edge.
     inside = _window_mean(mask.to(x.dtype), (_REACH,) * 3) > 1 - 0.5 / _REACH**3
     x = x[:, :, start + margin : stop - margin, margin:-margin, margin:-margin]
-    scale = (_window_mean(x, (_WIDTH,) * 3)[inside].clamp_min(0) + _OFFSET) ** _POWER
+    scale = (_window_mean(x, (_WIDTH,) * 3)[inside].clamp_min(0) + _OFFSET) ** OSEM_NOISE_POWER
     return [_local_noise(x, kind)[inside] / scale for kind in (_IN_PLANE, _COARSE, _AXIAL)]
 
 

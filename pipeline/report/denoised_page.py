@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import PETError
 from pipeline.evaluation import bias, noise_level, suv_mean
-from pipeline.images import body_mask
+from pipeline.images.body import BODY_FWHM, BODY_THRESHOLD, body_mask
 from pipeline.images.projections import body_box, center_of_activity
-from pipeline.images.regions import BODY_FWHM, BODY_THRESHOLD
 from pipeline.pet import PETSeries
 from pipeline.report.figures import (
     SUV_WINDOW,

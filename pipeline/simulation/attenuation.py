@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from pipeline.errors import PETError
-from pipeline.simulation.scanner.blur import FWHM_PER_SIGMA
+from pipeline.images.body import BODY_THRESHOLD, body_mask
 
 __all__ = ["WATER", "attenuation_from_body", "attenuation_from_ct", "resampled"]
 
@@ -25,8 +25,6 @@ _ABOVE_WATER = {
 }
 """By tube voltage [kV]: slope [1/mm per HU] and intercept [1/mm] of the line for bone, Carney 2006, table I."""
 
-_SKIN_FWHM = 15.0  # [mm] smoothing that finds the skin
-_SKIN_SUV = 0.12  # [g/mL] of the smoothed image at the skin: a little under half that of fat
 _AIR = -1000.0  # [HU]
 
 
@@ -63,10 +61,9 @@ def attenuation_from_ct(hu: np.ndarray, *, tube_voltage: int = 120) -> np.ndarra
 
 
 def attenuation_from_body(suv: np.ndarray, *, voxel_size: Sequence[float]) -> np.ndarray:
-    """Water wherever the PET image shows the body: what is known without a CT.
+    """Return the attenuation of water wherever the PET image shows the body (`body_mask`): what is known without a CT.
 
-    The outline is that of the smoothed image, its largest part and every other of a tenth of it, filled. Lungs are
-    taken for water, too: the image cannot tell them from fat.
+    Lungs are taken for water, too: the image cannot tell them from fat.
 
     Parameters
     ----------
@@ -85,16 +82,9 @@ def attenuation_from_body(suv: np.ndarray, *, voxel_size: Sequence[float]) -> np
     PETError
         If nothing in the image reaches the uptake of a body's surface.
     """
-    sigma = [_SKIN_FWHM / FWHM_PER_SIGMA / side for side in voxel_size]
-    body = ndimage.gaussian_filter(np.asarray(suv, dtype=np.float32), sigma, mode="nearest") >= _SKIN_SUV
-    labels, n_labels = ndimage.label(body)
-    if n_labels == 0:
-        raise PETError(f"no voxel of the smoothed image reaches SUV {_SKIN_SUV}, expected to see the body")
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    body = (sizes >= 0.1 * sizes.max())[labels]
-    for z in range(body.shape[2]):
-        body[..., z] = ndimage.binary_fill_holes(body[..., z])
+    body = body_mask(np.asarray(suv, dtype=np.float32), voxel_size=voxel_size, border="nearest")
+    if not body.any():
+        raise PETError(f"no voxel of the smoothed image reaches SUV {BODY_THRESHOLD:g}, expected to see the body")
     return np.where(body, np.float32(WATER), np.float32(0))
 
 

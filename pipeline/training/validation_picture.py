@@ -6,15 +6,18 @@ import numpy as np
 from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 
+from pipeline.images.projections import maximum_projection
+
 __all__ = ["ValidationPicture", "coronal_projections"]
 
 
 def coronal_projections(volumes: list[NDArray[np.floating]], *, black: float) -> NDArray[np.float32]:
-    """Maximum projections along Y of volumes (X, Y, Z) beside each other: a picture (Z, n X), head up.
+    """Return coronal maximum projections of volumes (X, Y, Z) beside each other: a picture (Z, n X).
 
+    The head is up and the patient's right on the left, as in the report.
     Values are 1 (white) at 0 and 0 (black) at ``black`` and above, as PET is read.
     """
-    projections = [volume.max(axis=1).T[::-1] for volume in volumes]
+    projections = [maximum_projection(volume, "coronal") for volume in volumes]
     grey = 1 - np.clip(np.concatenate(projections, axis=1) / black, 0, 1)
     return grey.astype(np.float32)
 

@@ -11,10 +11,9 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 from torch import Tensor
 
-__all__ = ["RandInsertLesiond", "insert_lesion", "lesion_profile"]
+from pipeline.constants import FWHM_PER_SIGMA, OSEM_NOISE_POWER
 
-_POWER = 0.6  # of the uptake that the SD of OSEM noise goes with, as in the noise statistics
-_FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
+__all__ = ["RandInsertLesiond", "insert_lesion", "lesion_profile"]
 
 
 def lesion_profile(
@@ -39,7 +38,7 @@ def lesion_profile(
     axes = [(torch.arange(n, dtype=torch.float64) - c) / r for n, c, r in zip(shape, center, radii, strict=True)]
     distance = axes[0][:, None, None].square() + axes[1][None, :, None].square() + axes[2][None, None, :].square()
     # In units of sqrt(2) sigma; not quite 0, where the form is 0 / 0.
-    unit = math.sqrt(2) * fwhm / _FWHM_PER_SIGMA
+    unit = math.sqrt(2) * fwhm / FWHM_PER_SIGMA
     radius = float(np.prod(radii)) ** (1 / 3) / unit
     r = (distance.sqrt() * radius).clamp_min(1e-4)
     edges = (torch.erf(r + radius) - torch.erf(r - radius)) / 2
@@ -57,7 +56,7 @@ def insert_lesion(
     """
     mean = F.avg_pool3d(label[None], 5, stride=1, padding=2, count_include_pad=False)[0].clamp_min(threshold)
     added = uptake * profile
-    gain = ((mean + added) / mean) ** _POWER
+    gain = ((mean + added) / mean) ** OSEM_NOISE_POWER
     full = label + added + (gain - 1) * (label - mean)
     return full + gain * (image - label), full
 

@@ -14,8 +14,8 @@ from pipeline.data.checking.finding import Problem
 from pipeline.data.grids import read_labels_on
 from pipeline.data.layouts.session import reason_for
 from pipeline.data.manifest import Image, Manifest, Subject, read_image
+from pipeline.images.body import body_mask
 from pipeline.images.noise import noise_meter
-from pipeline.images.regions import body_mask
 
 __all__ = ["MEAN_AGREEMENT", "MEAN_SUV", "check_images", "shared_identities"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from pipeline.simulation.scanner.blur import FWHM_PER_SIGMA
+from pipeline.constants import FWHM_PER_SIGMA
 from pipeline.simulation.scanner.scanner import Scanner
 
 __all__ = ["Acquisition", "expected_randoms", "expected_scatter"]

@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.constants import FWHM_PER_SIGMA
 from pipeline.simulation.scanner.backend import NUMPY, Backend
 
-__all__ = ["FWHM_PER_SIGMA", "SeparableBlur"]
-
-FWHM_PER_SIGMA = 2.3548200450309493
-"""Full width at half maximum of a Gaussian over its standard deviation, 2 sqrt(2 ln 2)."""
+__all__ = ["SeparableBlur"]
 
 
 def _gaussian_matrix(n: int, fwhm: float, *, normalise: bool) -> np.ndarray:

@@ -6,9 +6,10 @@ import numpy as np
 from scipy import sparse
 from scipy.special import erf
 
+from pipeline.constants import FWHM_PER_SIGMA
+
 __all__ = ["strip_matrix"]
 
-_FWHM_PER_SIGMA = 2.3548200450309493
 _NEGLIGIBLE = 1e-6  # of a pixel's area, smaller overlaps are dropped
 _NEGLIGIBLE_TOF = 1e-3  # of a line's probability
 
@@ -28,7 +29,7 @@ def _footprint_cdf(u: np.ndarray, *, inner: float, outer: float) -> np.ndarray:
 def _tof_weights(position: np.ndarray, *, fwhm: float, bin_size: float, n_bins: int) -> np.ndarray:
     """Probability of each time-of-flight bin for points along a line [mm]. Shape (n_points, n_bins), rows sum to 1."""
     edges = (np.arange(n_bins + 1) - n_bins / 2) * bin_size
-    cdf = 0.5 * erf((edges - position[:, None]) / (fwhm / _FWHM_PER_SIGMA * np.sqrt(2)))
+    cdf = 0.5 * erf((edges - position[:, None]) / (fwhm / FWHM_PER_SIGMA * np.sqrt(2)))
     # The outer bins take the tails, so that the bins together are the projection without time of flight.
     cdf[:, 0], cdf[:, -1] = -0.5, 0.5
     weights = np.diff(cdf, axis=1)

@@ -8,10 +8,11 @@ import numpy as np
 from scipy import ndimage, sparse
 from threadpoolctl import threadpool_limits
 
+from pipeline.constants import FWHM_PER_SIGMA
 from pipeline.errors import PETError
 from pipeline.simulation.scanner.acquisition import Acquisition, expected_randoms, expected_scatter
 from pipeline.simulation.scanner.backend import NUMPY, Backend, backend_on
-from pipeline.simulation.scanner.blur import FWHM_PER_SIGMA, SeparableBlur
+from pipeline.simulation.scanner.blur import SeparableBlur
 from pipeline.simulation.scanner.projector import strip_matrix
 from pipeline.simulation.scanner.scanner import Scanner, axial_sensitivity
 
