@@ -21,6 +21,7 @@ from pipeline.evaluation import (
     ssim,
 )
 from pipeline.pet import PETSeries, read_pet
+from pipeline.pet.grid import check_same_grid
 
 __all__ = ["Measurements", "Method", "evaluate_methods", "evaluate_scan"]
 
@@ -145,11 +146,8 @@ def _measured(
 
 def _check_grid(low: PETSeries, reference: Reference, factor: float) -> None:
     for name, image in reference.images.items():
-        if low.suv.shape != image.suv.shape or not np.allclose(low.affine, image.affine, atol=0.1):
-            raise PETError(
-                f"{reference.subject}: the scan of DRF {factor:g} has shape {low.suv.shape} and another place than the "
-                f"{name.replace('_', '-')} image of {image.suv.shape}, expected one grid"
-            )
+        named = f"{reference.subject}: the scan of DRF {factor:g}"
+        check_same_grid({f"the {name.replace('_', '-')} image": image.grid, named: low.grid})
 
 
 def _measure(pred: PETSeries, reference: Reference) -> dict[str, float]:

@@ -1,18 +1,16 @@
 """What a denoised scan is measured against: the truth of a simulated subject, or the full-dose image of a real one."""
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.errors import PETError
 from pipeline.images import body_mask, connected_regions, gaussian_filter_mm, measured_liver_cov
 from pipeline.pet import PETSeries, read_pet
+from pipeline.pet.nifti import read_labels_on
 from pipeline.simulation import ORGAN_LABELS
 
 __all__ = ["HOT_REGIONS", "Reference", "full_dose_reference", "simulated_reference"]
@@ -57,8 +55,7 @@ def simulated_reference(item: Mapping[str, str]) -> Reference:
     """
     images = {name: read_pet(item[key]) for name, key in _IMAGES.items()}
     full = images["full"]
-    lesions = _read_labels(item["lesions"], shape=full.suv.shape)
-    organs = _read_labels(item["organs"], shape=full.suv.shape)
+    lesions, organs = (read_labels_on(item[key], full.grid) for key in ("lesions", "organs"))
     tissue = (organs == ORGAN_LABELS["liver"]) & (lesions == 0)
     liver = ndimage.distance_transform_edt(tissue, sampling=full.voxel_size) > _DEEP
     return Reference(
@@ -92,13 +89,3 @@ def full_dose_reference(full: PETSeries, *, subject: str) -> Reference:
         liver=liver,
         body=body_mask(full.suv, voxel_size=full.voxel_size),
     )
-
-
-def _read_labels(path: str, *, shape: tuple[int, ...]) -> NDArray[np.integer]:
-    try:
-        labels = np.asarray(nib.Nifti1Image.from_filename(path).dataobj)
-    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise PETError(f"{path}: not a readable NIfTI file, damaged or cut short") from error
-    if labels.shape != shape:
-        raise PETError(f"{path}: has shape {labels.shape}, expected {shape} as the images have")
-    return labels

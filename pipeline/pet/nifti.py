@@ -2,13 +2,13 @@
 
 import gzip
 import json
+import math
 import os
 import zlib
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from io import IOBase
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,18 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, ImageDataError
 from numpy.typing import NDArray
 
-from pipeline.errors import PETError, naming
+from pipeline.errors import PETError, naming, reason_of
 from pipeline.files import replaced_file
-from pipeline.pet.dicom.geometry import to_canonical
+from pipeline.pet.grid import (
+    SAME_GRID,
+    Grid,
+    canonical_grid,
+    check_geometry,
+    check_same_grid,
+    corner_distance,
+    same_grid,
+    to_canonical,
+)
 from pipeline.pet.header import PETHeader
 from pipeline.pet.series import PETSeries
 from pipeline.pet.sidecar import header_from_sidecar, number_in, sidecar_of
@@ -29,7 +38,10 @@ from pipeline.pet.suv.factor import suvbw_factor_of
 __all__ = [
     "NiftiSurvey",
     "is_nifti_name",
+    "read_grid",
+    "read_labels_on",
     "read_nifti",
+    "read_on",
     "read_voxels",
     "sidecar_path_of",
     "survey_nifti",
@@ -40,9 +52,6 @@ SUFFIXES = (".nii.gz", ".nii")
 
 MAX_GZIP_RATIO = 1032
 """Deflate cannot expand data by more; a header that promises more does not belong to its file."""
-
-AFFINE_AGREEMENT = 0.1
-"""qform and sform may place a corner of the volume this far apart [mm]."""
 
 FACTOR_AGREEMENT = 1e-4
 """Relative difference allowed between SUVbwFactor and the factor from dose, weight and times."""
@@ -86,14 +95,30 @@ def _open(path: Path) -> IOBase:
     return path.open("rb")
 
 
-def _check_header(image: nib.Nifti1Image, path: Path) -> None:
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """Turn whatever a damaged file makes the libraries raise into one sentence."""
+    try:
+        yield
+    except (PETError, FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except _DAMAGE as error:
+        raise PETError(f"not a readable NIfTI file, damaged or cut short ({reason_of(error)})") from error
+
+
+def _checked_image(path: Path, stream: IOBase) -> nib.Nifti1Image:
+    """Return the image at the start of a stream, its header checked and no voxel read yet."""
+    kind = type(nib.load(path))
+    if not issubclass(kind, nib.Nifti1Image):
+        raise PETError("not a single-file NIfTI image")
+    image = kind.from_stream(stream)
     shape, header = image.shape, image.header
     if len(shape) < 3 or any(n != 1 for n in shape[3:]) or min(shape) < 1:
         raise PETError(f"image has shape {shape}, expected one static volume (X, Y, Z)")
     kind = header.get_data_dtype()
     if kind.kind not in "iuf":
         raise PETError(f"image holds {kind} values, expected real numbers")
-    n_bytes = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+    n_bytes = math.prod(shape) * kind.itemsize
     limit = path.stat().st_size * (MAX_GZIP_RATIO if path.name.lower().endswith(".gz") else 1)
     if n_bytes > limit:
         raise PETError(f"header promises {n_bytes} bytes, file has {path.stat().st_size}; it is cut short")
@@ -102,11 +127,28 @@ def _check_header(image: nib.Nifti1Image, path: Path) -> None:
     qform, sform = header.get_qform(coded=True)[0], header.get_sform(coded=True)[0]
     if qform is None and sform is None:
         raise PETError("neither qform nor sform is set, position and orientation are unknown")
+    check_geometry(_grid_of(image))
     if qform is not None and sform is not None:
-        corners = np.array(list(product(*((0, n) for n in shape[:3]), (1,))))
-        apart = float(np.abs(corners @ (qform - sform).T).max())
-        if apart > AFFINE_AGREEMENT:
+        apart = corner_distance(Grid(shape[:3], qform), Grid(shape[:3], sform))
+        if not apart <= SAME_GRID:
             raise PETError(f"qform and sform disagree by {apart:.2f} mm, expected the same geometry")
+    return image
+
+
+def _grid_of(image: nib.Nifti1Image) -> Grid:
+    return Grid(image.shape[:3], np.asarray(image.affine, dtype=np.float64))
+
+
+def read_grid(path: Path) -> Grid:
+    """Return the grid of a NIfTI volume with its axes in RAS+ order; no voxel is read and no sidecar is asked for.
+
+    Raises
+    ------
+    PETError
+        If the file is not one static volume in mm at a stated place.
+    """
+    with _decoding(), closing(_open(path)) as stream:
+        return canonical_grid(_grid_of(_checked_image(path, stream)))
 
 
 def read_voxels(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -117,28 +159,52 @@ def read_voxels(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     PETError
         If the file is damaged or cut short, is not one static volume in mm, or holds what is not finite.
     """
-    try:
-        kind = type(nib.load(path))
-        if not issubclass(kind, nib.Nifti1Image):
-            raise PETError("not a single-file NIfTI image")
-        with closing(_open(path)) as stream:
-            image = kind.from_stream(stream)
-            _check_header(image, path)
-            voxels = image.get_fdata(dtype=np.float32, caching="unchanged").reshape(image.shape[:3])
-            # Only at the end of the stream does gzip compare its checksum.
-            while stream.read(1 << 20):
-                pass
-    except PETError:
-        raise
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
-        raise
-    except _DAMAGE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise PETError(f"not a readable NIfTI file, damaged or cut short ({reason})") from error
+    with _decoding(), closing(_open(path)) as stream:
+        image = _checked_image(path, stream)
+        voxels = image.get_fdata(dtype=np.float32, caching="unchanged").reshape(image.shape[:3])
+        # Only at the end of the stream does gzip compare its checksum.
+        while stream.read(1 << 20):
+            pass
     n_bad = voxels.size - int(np.isfinite(voxels).sum())
     if n_bad:
         raise PETError(f"{n_bad} voxels are not finite, expected numbers")
-    return voxels, np.asarray(image.affine, dtype=np.float64)
+    return voxels, _grid_of(image).affine
+
+
+def read_on(path: str | Path, grid: Grid) -> NDArray[np.float32]:
+    """Read a NIfTI volume that lies on the grid of a PET image, such as labels or attenuation.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (X, Y, Z), axes in RAS+ order as those of a `PETSeries`.
+
+    Raises
+    ------
+    PETError
+        If it cannot be read, or lies on another grid.
+    """
+    path = Path(path)
+    with naming(path):
+        check_same_grid({"its PET image": grid, str(path): read_grid(path)})
+        values, _ = to_canonical(*read_voxels(path))
+    return np.ascontiguousarray(values)
+
+
+def read_labels_on(path: str | Path, grid: Grid) -> NDArray[np.unsignedinteger]:
+    """Read whole numbers from 0 up on the grid of a PET image, in the smallest type that holds them.
+
+    Raises
+    ------
+    PETError
+        If they cannot be read, lie on another grid, or are no whole numbers from 0 up.
+    """
+    values = read_on(path, grid)
+    # Above 2^24 float32 has no odd numbers left.
+    if values.min() < 0 or values.max() > 2**24 or (values != np.rint(values)).any():
+        found = f"values from {values.min():g} to {values.max():g}"
+        raise PETError(f"{path}: holds {found}, expected whole numbers from 0 up")
+    return values.astype(np.min_scalar_type(int(values.max())))
 
 
 def _read_sidecar(path: Path) -> dict[str, Any]:
@@ -190,7 +256,7 @@ def read_nifti(path: str | Path, *, sidecar: Mapping[str, Any] | None = None) ->
 
 @dataclass(frozen=True)
 class NiftiSurvey:
-    """What the sidecar of a NIfTI volume says, before any voxel is read."""
+    """What the header and the sidecar of a NIfTI volume say, before any voxel is read."""
 
     header: PETHeader
     """What SUV depends on."""
@@ -201,18 +267,22 @@ class NiftiSurvey:
     provenance: tuple[str, ...]
     """How the factor came about, after the history in the sidecar, one sentence each."""
 
+    grid: Grid
+    """Number and place of the voxels, axes in RAS+ order."""
+
 
 def survey_nifti(path: Path, *, sidecar: Mapping[str, Any] | None = None) -> NiftiSurvey:
-    """Read the sidecar of a NIfTI volume, or take the one given, and work out the factor.
+    """Read the header of a NIfTI volume and its sidecar, or take the one given, and work out the factor.
 
     Raises
     ------
     PETError
-        If the file or its sidecar is missing, or lacks what SUV needs.
+        If the file or its sidecar is missing, or lacks what SUV needs, or its header is not that of one volume.
     """
     sidecar_path = sidecar_path_of(path)
     if not path.is_file():
         raise PETError("no such file")
+    grid = read_grid(path)
     source = sidecar_path.name if sidecar is None else "sidecar"
     sidecar = _read_sidecar(sidecar_path) if sidecar is None else sidecar
     with naming(source):
@@ -231,7 +301,7 @@ def survey_nifti(path: Path, *, sidecar: Mapping[str, Any] | None = None) -> Nif
                 raise PETError(f"SUVbwFactor is {stated:.6e}, dose and weight give {factor:.6e}")
     history = sidecar.get("Provenance")
     earlier = [str(sentence) for sentence in history] if isinstance(history, list) else []
-    return NiftiSurvey(header, factor, (*earlier, f"Read from NIfTI in {origin}.", *found.notes))
+    return NiftiSurvey(header, factor, (*earlier, f"Read from NIfTI in {origin}.", *found.notes), grid)
 
 
 def _image_of(series: PETSeries) -> nib.Nifti1Image:
@@ -297,6 +367,6 @@ def write_nifti(series: PETSeries, path: str | Path, *, extra: Mapping[str, Any]
             temporary_sidecar.write_text(text + "\n", encoding="utf-8")
             _write_image(image, temporary, compressed=path.name.lower().endswith(".gz"))
             voxels, affine = read_voxels(temporary)
-            if not np.array_equal(voxels, series.suv) or not np.allclose(affine, series.affine, atol=1e-3):
+            if not (np.array_equal(voxels, series.suv) and same_grid(Grid(voxels.shape, affine), series.grid)):
                 raise PETError("file reads back differently from what was written")
     return path

@@ -8,6 +8,7 @@ from nibabel.orientations import aff2axcodes
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import PETError
+from pipeline.pet.grid import Grid, check_geometry
 from pipeline.pet.header import PETHeader
 
 __all__ = ["PETSeries"]
@@ -58,8 +59,9 @@ class PETSeries:
             suv = _contiguous(np.asarray(self.suv))
         affine = np.array(self.affine, dtype=np.float64)
         _check_volume(suv)
-        if affine.shape != (4, 4) or not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
+        if affine.shape != (4, 4):
             raise PETError(f"affine has shape {affine.shape}, expected an invertible 4x4 matrix")
+        check_geometry(Grid(suv.shape, affine))
         axes = "".join(str(axis) for axis in aff2axcodes(affine))
         if axes != "RAS":
             raise PETError(f"axes of the volume point to {axes}, expected RAS")
@@ -69,6 +71,11 @@ class PETSeries:
         object.__setattr__(self, "warnings", tuple(self.warnings))
         object.__setattr__(self, "provenance", tuple(self.provenance))
         object.__setattr__(self, "source_files", tuple(self.source_files))
+
+    @property
+    def grid(self) -> Grid:
+        """Number and place of the voxels."""
+        return Grid(self.suv.shape, self.affine)
 
     @property
     def voxel_size(self) -> tuple[float, float, float]:

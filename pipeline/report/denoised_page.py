@@ -13,6 +13,7 @@ from pipeline.evaluation import bias, noise_level, suv_mean
 from pipeline.images.body import BODY_FWHM, BODY_THRESHOLD, body_mask
 from pipeline.images.projections import body_box, center_of_activity
 from pipeline.pet import PETSeries
+from pipeline.pet.grid import check_same_grid
 from pipeline.report.figures import (
     SUV_WINDOW,
     agreement_figure,
@@ -68,11 +69,7 @@ def write_report(
     OSError
         The file cannot be written; nothing is left behind.
     """
-    if before.suv.shape != after.suv.shape or not np.allclose(before.affine, after.affine, atol=1e-3):
-        raise PETError(
-            f"{path}: the series before and after lie on different grids, of {before.suv.shape} and "
-            f"{after.suv.shape} voxels; expected one grid"
-        )
+    check_same_grid({"the series before": before.grid, f"{path}: the series after": after.grid})
     voxel_size = before.voxel_size
     body = body_mask(before.suv, voxel_size=voxel_size)
     if not body.any():

@@ -16,6 +16,7 @@ from pipeline.images import body_mask
 from pipeline.images.liver import measured_liver_cov
 from pipeline.images.projections import body_box
 from pipeline.pet import PETSeries
+from pipeline.pet.grid import check_same_grid
 from pipeline.report.montage import montage_figure, montage_row
 from pipeline.report.page import series_facts, write_page
 
@@ -123,8 +124,7 @@ def write_noise_page(
         The series or the region lie on different grids, or no body is found.
     """
     for factor, series in low.items():
-        if series.suv.shape != full.suv.shape:
-            raise PETError(f"{path}: series of factor {factor:g} has {series.suv.shape} voxels, not {full.suv.shape}")
+        check_same_grid({"the full dose": full.grid, f"{path}: the series of factor {factor:g}": series.grid})
     voxel_size = full.voxel_size
     body = body_mask(full.suv, voxel_size=voxel_size)
     if not body.any():

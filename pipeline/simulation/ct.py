@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 
 from pipeline.errors import PETError, naming
 from pipeline.pet import PETSeries
-from pipeline.pet.dicom.geometry import stack_slices, to_canonical
+from pipeline.pet.dicom.geometry import stack_slices
 from pipeline.pet.dicom.reading.files import SliceFile, read_slice_files
 from pipeline.pet.dicom.reading.pixels import rescaled_slice
 from pipeline.pet.dicom.values import number_of
-from pipeline.pet.nifti import is_nifti_name
+from pipeline.pet.grid import to_canonical
+from pipeline.pet.nifti import is_nifti_name, read_voxels
 from pipeline.simulation.attenuation import attenuation_from_ct, resampled
 
 __all__ = ["attenuation_of_series"]
@@ -49,7 +48,10 @@ def attenuation_of_series(path: str | Path, series: PETSeries) -> np.ndarray:
     with naming(path):
         if not path.exists():
             raise PETError("no such file or folder")
-        hu, affine, tube_voltage = _read_nifti(path) if is_nifti_name(path) else _read_dicom(path)
+        if is_nifti_name(path):
+            (hu, affine), tube_voltage = to_canonical(*read_voxels(path)), _USUAL_VOLTAGE
+        else:
+            hu, affine, tube_voltage = _read_dicom(path)
         if not (np.isfinite(hu).all() and hu.min() < -500 and hu.max() > -200):
             raise PETError(f"values are {hu.min():g} to {hu.max():g}, expected HU with air and tissue")
         covered = _covered_slices(hu.shape, affine, series)
@@ -66,22 +68,6 @@ def _covered_slices(shape: tuple[int, ...], affine: np.ndarray, series: PETSerie
     inside = np.linalg.solve(affine, series.affine @ middles)[:3]
     limits = np.array(shape)[:, None]
     return float(((inside >= -0.5) & (inside <= limits - 0.5)).all(axis=0).mean())
-
-
-def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
-    try:
-        image = nib.load(path)
-        if not isinstance(image, nib.Nifti1Image):
-            raise PETError("not a single-file NIfTI image")
-        volume = np.asarray(image.dataobj, dtype=np.float32)
-    except PETError:
-        raise
-    except (ImageFileError, OSError, EOFError, ValueError) as error:
-        raise PETError(f"not a readable NIfTI file ({' '.join(str(error).split())})") from error
-    if volume.ndim != 3:
-        raise PETError(f"CT has shape {volume.shape}, expected one volume (X, Y, Z)")
-    hu, affine = to_canonical(volume, np.asarray(image.affine, dtype=np.float64))
-    return hu, affine, _USUAL_VOLTAGE
 
 
 def _read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray, int]:

@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pipeline import __version__
@@ -20,14 +19,11 @@ from pipeline.files import new_folder
 from pipeline.images import regions_in_either
 from pipeline.inference import Denoiser
 from pipeline.pet import DicomOptions, PETSeries, read_pet
+from pipeline.pet.grid import check_same_grid
 from pipeline.report import write_report
 from pipeline.transforms import scan_name, write_denoised
 
 __all__ = ["ScanResult", "denoise_scan"]
-
-
-GRID_AGREEMENT = 1e-2
-"""The affine of a reference may differ from that of the scan by this much [mm]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +96,7 @@ def denoise_scan(
             if min(before.suv.shape) < 2:
                 raise PETError(f"{source}: volume has shape {before.suv.shape}, expected at least 2 voxels each way")
             if reference is not None:
-                _check_grid(source, before, reference)
+                check_same_grid({"the reference": reference.grid, str(source): before.grid})
         with steps("denoising"):
             after = denoiser(before)
         name = scan_name(before)
@@ -133,14 +129,6 @@ def denoise_scan(
             json.dumps(run, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
         )
     return ScanResult(name=name, before=before, after=after, lesions=lesions, run=run)
-
-
-def _check_grid(source: str | Path, before: PETSeries, reference: PETSeries) -> None:
-    if reference.suv.shape != before.suv.shape:
-        raise PETError(f"{source}: has shape {before.suv.shape}, the reference {reference.suv.shape}")
-    apart = float(np.abs(before.affine - reference.affine).max())
-    if apart > GRID_AGREEMENT:
-        raise PETError(f"{source}: affine is up to {apart:.3g} mm off the reference's, expected one grid")
 
 
 class _Steps:

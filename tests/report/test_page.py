@@ -130,7 +130,7 @@ def test_a_refused_report_leaves_no_file(before, after, tmp_path):
     moved[0, 3] = 8.0
     elsewhere = PETSeries(suv=after.suv, affine=moved, header=after.header)
     dark = before.with_suv(np.zeros(before.suv.shape))
-    for first, second, message in [(before, elsewhere, "different grids"), (dark, dark, "no body found")]:
+    for first, second, message in [(before, elsewhere, "another grid"), (dark, dark, "no body found")]:
         with pytest.raises(PETError, match=message):
             write(tmp_path / "report.html", first, second, table(before, after))
     assert list(tmp_path.iterdir()) == []

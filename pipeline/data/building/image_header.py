@@ -7,23 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.orientations import io_orientation
 from pydicom.dataset import Dataset
 
-from pipeline.errors import PETError, naming, one_line, reason_of
+from pipeline.errors import PETError, naming, one_line
+from pipeline.pet import nifti
 from pipeline.pet.dicom.reading.files import APPLE_DOUBLE, DICOM_SUFFIXES, read_dataset
 from pipeline.pet.dicom.reading.survey import survey_series
 from pipeline.pet.dicom.values import number_of, text_of, value_of
+from pipeline.pet.grid import SAME_GRID, Grid, canonical_grid, corner_distance
 from pipeline.pet.nifti import is_nifti_name, survey_nifti
 from pipeline.pet.suv.nuclides import nuclide_from_code, nuclide_from_name
 
 __all__ = ["ImageHeader", "identities_of", "is_dicom_name", "read_grid", "read_image_header", "read_whole_header"]
-
-_SAME_POSITION = 0.1
-"""Affines may differ by this much at any corner of the volume [mm], as scanners round positions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,20 +50,14 @@ class ImageHeader:
         if not np.allclose(other.voxel_size, self.voxel_size, rtol=1e-3):
             return f"voxels are {_times(other.voxel_size)} mm, expected {_times(self.voxel_size)}"
         if self.affine is not None and other.affine is not None:
-            apart = _apart(self.affine, other.affine, self.shape)
-            if apart > _SAME_POSITION:
+            apart = corner_distance(Grid(self.shape, self.affine), Grid(self.shape, other.affine))
+            if apart > SAME_GRID:
                 return f"lies up to {apart:.1f} mm elsewhere, expected the position of the full-dose image"
         return None
 
 
 def _times(values: tuple[float, ...]) -> str:
     return " x ".join(f"{value:g}" if isinstance(value, int) else f"{value:.4g}" for value in values)
-
-
-def _apart(first: np.ndarray, second: np.ndarray, shape: tuple[int, int, int]) -> float:
-    """Largest distance of a corner of the volume under two RAS+ affines [mm]."""
-    corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])])
-    return float(np.linalg.norm((corners @ (first - second).T)[:, :3], axis=1).max())
 
 
 def is_dicom_name(path: Path) -> bool:
@@ -125,7 +115,7 @@ def read_whole_header(path: Path, *, sidecar: Mapping[str, Any] | None = None) -
         survey = survey_series(path, with_pixels=False)
         header = survey.header
         return replace(
-            _on_grid(survey.stack.affine, survey.stack.shape),
+            _on_grid(canonical_grid(Grid(survey.stack.shape, survey.stack.affine))),
             tracer=one_line(header.radiopharmaceutical),
             nuclide=header.radionuclide,
             half_life=header.radionuclide_half_life,
@@ -145,47 +135,24 @@ def read_grid(path: Path) -> ImageHeader:
     with naming(path):
         if not path.is_file():
             raise PETError("no such file")
-        try:
-            image = nib.load(path)
-            affine = np.asarray(image.affine, dtype=np.float64)  # type: ignore[attr-defined]
-            stored = tuple(int(n) for n in image.shape)  # type: ignore[attr-defined]
-            kind = image.get_data_dtype().kind  # type: ignore[attr-defined]
-        except (ImageFileError, OSError, EOFError, ValueError, AttributeError) as error:
-            raise PETError(f"not a readable NIfTI file ({reason_of(error)})") from error
-        if len(stored) < 3 or any(n != 1 for n in stored[3:]) or min(stored) < 1:
-            raise PETError(f"image has shape {_times(stored)}, expected one static volume (X, Y, Z)")
-        if kind not in "iuf":
-            raise PETError("image holds no real numbers, expected one value per voxel")
-        if not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
-            raise PETError("affine is not invertible, position and orientation are unknown")
-        return _on_grid(affine, stored[:3])
+        return _on_grid(nifti.read_grid(path))
 
 
-def _on_grid(affine: np.ndarray, stored: tuple[int, ...]) -> ImageHeader:
-    """Return the grid with its axes in RAS+ order, as reading the image will."""
-    orientation = io_orientation(affine)
-    order = np.argsort(orientation[:, 0]).astype(int)
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    canonical = affine.copy()
-    for axis in range(3):
-        if orientation[axis, 1] < 0:
-            canonical[:3, 3] += canonical[:3, axis] * (stored[axis] - 1)
-            canonical[:3, axis] *= -1
-    canonical[:, :3] = canonical[:, order]
-    x, y, z = order
+def _on_grid(grid: Grid) -> ImageHeader:
+    x, y, z = np.linalg.norm(grid.affine[:3, :3], axis=0)
     return ImageHeader(
-        shape=(stored[x], stored[y], stored[z]),
+        shape=(grid.shape[0], grid.shape[1], grid.shape[2]),
         # Rounded as far as files round them: 1.65 mm is stored as 1.64999998.
-        voxel_size=(round(float(sizes[x]), 4), round(float(sizes[y]), 4), round(float(sizes[z]), 4)),
-        affine=canonical,
+        voxel_size=(round(float(x), 4), round(float(y), 4), round(float(z), 4)),
+        affine=grid.affine,
     )
 
 
 def _of_nifti(path: Path, sidecar: Mapping[str, Any] | None) -> ImageHeader:
-    grid = read_grid(path)
-    header = survey_nifti(path, sidecar=sidecar).header
+    survey = survey_nifti(path, sidecar=sidecar)
+    header = survey.header
     return replace(
-        grid,
+        _on_grid(survey.grid),
         tracer=one_line(header.radiopharmaceutical),
         nuclide=header.radionuclide,
         half_life=header.radionuclide_half_life,
@@ -237,9 +204,9 @@ def _of_slice(dataset: Dataset, n_slices: int) -> ImageHeader:
     affine[:3, 2] = np.cross(np.asarray(orientation[:3], float), np.asarray(orientation[3:], float)) * abs(distance)
     tracer, nuclide, half_life = _tracer_of(items[0])
     scanner = f"{text_of(dataset, 'Manufacturer')} {text_of(dataset, 'ManufacturerModelName')}"
-    grid = _on_grid(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, (int(columns), int(rows), n_slices))
+    grid = Grid((int(columns), int(rows), n_slices), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
     return replace(
-        grid,
+        _on_grid(canonical_grid(grid)),
         affine=None,
         tracer=one_line(tracer),
         nuclide=nuclide,

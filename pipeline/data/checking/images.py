@@ -11,11 +11,11 @@ import numpy as np
 from pipeline.data.building.image_header import ImageHeader, read_grid, read_whole_header
 from pipeline.data.building.tracer_names import tracer_conflict
 from pipeline.data.checking.finding import Problem
-from pipeline.data.grids import read_labels_on
 from pipeline.data.layouts.session import reason_for
 from pipeline.data.manifest import Image, Manifest, Subject, read_image
 from pipeline.images.body import body_mask
 from pipeline.images.noise import noise_meter
+from pipeline.pet.nifti import read_labels_on
 
 __all__ = ["MEAN_AGREEMENT", "MEAN_SUV", "check_images", "shared_identities"]
 
@@ -120,7 +120,7 @@ def _label_values(subject: Subject, root: Path, without: Collection[str]) -> Ite
         if file is None or file.path in without:
             continue
         try:
-            labelled = read_labels_on(root / file.path, like=series) > 0
+            labelled = read_labels_on(root / file.path, series.grid) > 0
         except Exception as error:  # as above
             yield Problem("values", subject.id, file.path, reason_for(error, root))
             continue

@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipeline.images import body_mask
+from pipeline.images import body_mask, label_touching
 from pipeline.pet import PETSeries
 
-__all__ = ["body_blocks", "lesion_voxels", "random_body_voxel", "random_lesion_voxel"]
+__all__ = ["body_blocks", "lesion_voxels", "numbered_lesions", "random_body_voxel", "random_lesion_voxel"]
 
 BODY_BLOCK = 8
 """Edge of the blocks in which voxels of the body are counted [voxels]."""
@@ -50,6 +50,14 @@ def random_body_voxel(
     block = np.searchsorted(cumulative, rng.integers(cumulative[-1]), side="right")
     low = np.array(np.unravel_index(block, blocks.shape)) * BODY_BLOCK
     return rng.integers(low, np.minimum(low + BODY_BLOCK, shape))
+
+
+def numbered_lesions(labels: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+    """Return lesions with numbers of their own: a mask of 0 and 1 is split into its connected (26) components."""
+    if labels.max() > 1:
+        return labels
+    components, n_lesions = label_touching(labels)
+    return components.astype(np.min_scalar_type(n_lesions))
 
 
 def lesion_voxels(lesions: NDArray[np.unsignedinteger]) -> NDArray[np.uint16]:

@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 
 from pipeline.data.building.exclusions import without_excluded
 from pipeline.data.doses import dose_key
-from pipeline.data.grids import numbered_lesions, read_labels_on, read_on, same_grid
 from pipeline.data.manifest import Image, Manifest, Role, Subject, read_image
 from pipeline.data.store.fingerprints import image_name, inputs_of
 from pipeline.data.store.inserted_doses import NoiseInsertion
-from pipeline.data.store.patch_centres import body_blocks, lesion_voxels
+from pipeline.data.store.patch_centres import body_blocks, lesion_voxels, numbered_lesions
 from pipeline.data.store.store import (
     FORMAT_VERSION,
     MARKER,
@@ -44,6 +43,8 @@ from pipeline.data.store.volume_file import VolumeFile, write_volume
 from pipeline.errors import PETError, naming, reason_of
 from pipeline.files import new_folder, replaced_file
 from pipeline.pet import PETSeries
+from pipeline.pet.grid import check_same_grid
+from pipeline.pet.nifti import read_labels_on, read_on
 from pipeline.processes import run_in_processes
 from pipeline.simulation.ct import attenuation_of_series
 
@@ -330,25 +331,24 @@ class _Task:
                 yield dose_key(factor), stored.model_copy(update={"noise_inserted": True})
         yield "body_blocks", _write("body_blocks", body_blocks(full), folder)
         if subject.lesions is not None:
-            lesions = numbered_lesions(read_labels_on(self.root / subject.lesions.path, like=full))
+            lesions = numbered_lesions(read_labels_on(self.root / subject.lesions.path, full.grid))
             yield "lesions", _write("lesions", lesions, folder)
             if lesions.any():
                 yield "lesion_voxels", _write("lesion_voxels", lesion_voxels(lesions), folder)
         if subject.organs is not None:
-            yield "organs", _write("organs", read_labels_on(self.root / subject.organs.path, like=full), folder)
+            yield "organs", _write("organs", read_labels_on(self.root / subject.organs.path, full.grid), folder)
 
     def _attenuation(self, full: PETSeries) -> NDArray[np.float32] | None:
         """Attenuation [1/mm] on the grid of the full dose, from a map or else from the CT."""
         if self.subject.attenuation is not None:
-            return read_on(self.root / self.subject.attenuation.path, like=full)
+            return read_on(self.root / self.subject.attenuation.path, full.grid)
         if self.subject.ct is not None:
             return attenuation_of_series(self.root / self.subject.ct.path, full).astype(np.float32)
         return None
 
     def _read_like(self, full: PETSeries, image: Image) -> PETSeries:
         series = read_image(image, self.root)
-        if not same_grid(series.suv.shape, series.affine, like=full):
-            raise PETError(f"{self.root / image.path}: lies on another grid than {self.subject.full_dose.path}")
+        check_same_grid({self.subject.full_dose.path: full.grid, str(self.root / image.path): series.grid})
         return series
 
 

@@ -6,16 +6,8 @@ InstanceNumber, SliceLocation or file names.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
-from nibabel.orientations import (
-    apply_orientation,
-    axcodes2ornt,
-    inv_ornt_aff,
-    io_orientation,
-    ornt_transform,
-)
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
@@ -23,7 +15,7 @@ from pydicom.tag import BaseTag, Tag
 from pipeline.errors import PETError, naming
 from pipeline.pet.dicom.values import value_of
 
-__all__ = ["SliceStack", "stack_slices", "to_canonical", "to_native"]
+__all__ = ["SliceStack", "stack_slices"]
 
 POSITION_TOLERANCE = 0.02
 """Positions [mm] closer than this are the same: two numbers, each rounded to a hundredth."""
@@ -40,8 +32,6 @@ ORIENTATION_TOLERANCE = 1e-3
 
 SPACING_TOLERANCE = 1e-4
 """Pixel spacings [mm] may differ by this much between slices."""
-
-Scalar = TypeVar("Scalar", bound=np.generic)
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -186,21 +176,3 @@ def stack_slices(slices: Sequence[Dataset], names: Sequence[str]) -> SliceStack:
         shape=(int(matrix[0]), int(matrix[1]), len(slices)),
         unevenness=unevenness,
     )
-
-
-def to_canonical(volume: NDArray[Scalar], affine: NDArray[np.float64]) -> tuple[NDArray[Scalar], NDArray[np.float64]]:
-    """Flip and permute the axes of a volume so that they come closest to RAS+; nothing is resampled.
-
-    Returns
-    -------
-    volume, affine
-        A view of the volume, and its affine.
-    """
-    orientation = io_orientation(affine)
-    return apply_orientation(volume, orientation), affine @ inv_ornt_aff(orientation, volume.shape)
-
-
-def to_native(volume: NDArray[Scalar], native_affine: NDArray[np.float64]) -> NDArray[Scalar]:
-    """Undo `to_canonical`: return a view of a canonical volume with the axes of `native_affine`."""
-    back = ornt_transform(axcodes2ornt("RAS"), io_orientation(native_affine))
-    return apply_orientation(volume, back)

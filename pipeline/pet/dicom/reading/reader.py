@@ -6,10 +6,10 @@ import numpy as np
 from nibabel.orientations import io_orientation
 
 from pipeline.errors import naming
-from pipeline.pet.dicom.geometry import to_canonical
 from pipeline.pet.dicom.reading.collector import collector_paused
 from pipeline.pet.dicom.reading.pixels import rescaled_slice
 from pipeline.pet.dicom.reading.survey import Survey, survey_series
+from pipeline.pet.grid import to_canonical
 from pipeline.pet.series import PETSeries
 
 __all__ = ["read_dicom_series"]

@@ -23,17 +23,15 @@ from pydicom.uid import (
 
 from pipeline.errors import PETError
 from pipeline.pet.dicom.codes import code_item
-from pipeline.pet.dicom.geometry import stack_slices, to_canonical
+from pipeline.pet.dicom.geometry import stack_slices
 from pipeline.pet.dicom.reading.enhanced import read_frames
 from pipeline.pet.dicom.reading.files import ENHANCED, SliceFile, read_dataset
 from pipeline.pet.dicom.values import number_of, text_of, value_of
 from pipeline.pet.dicom.writing.deidentify import keep_listed
+from pipeline.pet.grid import Grid, canonical_grid, grid_difference
 from pipeline.pet.series import PETSeries
 
 __all__ = ["derived_headers"]
-
-AFFINE_AGREEMENT = 1e-3
-"""The volume's affine may differ from that of its source by this much [mm]."""
 
 # They describe the source's stored values, picture it, or vouch for its bytes.
 _DROPPED = (
@@ -145,9 +143,9 @@ def derived_headers(
     """
     files = _read_sources(series.source_files)
     stack = stack_slices([file.dataset for file in files], [file.name for file in files])
-    _, affine = to_canonical(np.empty(stack.shape, dtype=np.bool_), stack.affine)
-    if np.abs(affine - series.affine).max() > AFFINE_AGREEMENT:
-        raise PETError("the grid is not that of the source files, cannot write a series derived from them")
+    difference = grid_difference(series.grid, canonical_grid(Grid(stack.shape, stack.affine)))
+    if difference is not None:
+        raise PETError(f"the grid is not that of the source files: {difference}")
     files = [files[k] for k in stack.order]
     headers = [_slice_of_frame(file) if file.image is not None else file.dataset for file in files]
     series_uid, now = generate_uid(), datetime.now()

@@ -15,7 +15,6 @@ from pydicom.valuerep import format_number_as_ds
 
 from pipeline.errors import PETError, naming
 from pipeline.files import new_folder
-from pipeline.pet.dicom.geometry import to_native
 from pipeline.pet.dicom.private import remove_all_private
 from pipeline.pet.dicom.reading.reader import read_dicom_series
 from pipeline.pet.dicom.writing.deidentify import deidentify
@@ -23,6 +22,7 @@ from pipeline.pet.dicom.writing.derived import derived_headers
 from pipeline.pet.dicom.writing.options import DicomOptions
 from pipeline.pet.dicom.writing.original import original_headers
 from pipeline.pet.dicom.writing.reference import state_quantities, state_reference, state_units
+from pipeline.pet.grid import to_native
 from pipeline.pet.header import PETHeader
 from pipeline.pet.nifti import is_nifti_name
 from pipeline.pet.series import PETSeries
