@@ -26,7 +26,7 @@ import torch
 
 from pipeline.data import Manifest, prepare_store
 from pipeline.data.simulated import simulated_manifest
-from pipeline.files import replaced_file
+from pipeline.files import write_text
 from pipeline.pet import PETError
 from pipeline.shipped import own_bundle, own_manifest
 from pipeline.simulation import scanner_preset, simulate_cohort, tracer_named
@@ -76,8 +76,7 @@ class Piece:
     def write(self, path: Path) -> None:
         """Append the record to those of earlier calls."""
         records = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-        with replaced_file(path) as temporary:
-            temporary.write_text(json.dumps([*records, self.record], indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps([*records, self.record], indent=2) + "\n")
 
 
 def simulate(described: Manifest, data: Path, piece: Piece, *, device: str, jobs: int) -> Manifest:

@@ -1,34 +1,45 @@
-"""Write files and folders so that a target is either complete or not there.
+"""Write, lock and read files: a target is either complete or not there.
 
 The content goes to a temporary name beside the target, reaches the disk, and is renamed last. A folder that
 cannot be renamed onto (a mount point, the working directory) gets its entries renamed one by one.
 """
 
+import gzip
+import hashlib
+import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from io import BufferedIOBase
 from pathlib import Path
+from secrets import token_hex
+from typing import Any
 
 from pipeline.errors import PETError
 
-__all__ = ["new_folder", "replaced_file"]
+__all__ = [
+    "UNFINISHED",
+    "image_stream",
+    "locked_folder",
+    "new_folder",
+    "read_yaml",
+    "remove_unfinished",
+    "replaced_file",
+    "sha256_of",
+    "write_json",
+    "write_text",
+]
 
+UNFINISHED = ".writing-"
+"""Begins the name of every file and folder that is not complete yet; a killed process leaves some behind."""
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+FOLDERS_CAN_BE_SYNCED = os.name != "nt"
+"""Windows opens no folder, and its file systems write the entries of a folder themselves."""
 
-
-def _parent(target: Path) -> Path:
-    parent = target.absolute().parent
-    if not parent.is_dir():
-        raise PETError(f"{target}: folder {parent} does not exist")
-    return parent
+_DEEPEST = 100  # levels of YAML; libyaml ends the process when its stack overflows
+_BLOCK = 1 << 20  # bytes read at once
 
 
 @contextmanager
@@ -43,24 +54,20 @@ def replaced_file(target: Path) -> Iterator[Path]:
     Raises
     ------
     PETError
-        If the parent folder does not exist.
+        If the parent folder does not exist or the file cannot be written. The message names the target.
     """
     parent = _parent(target)
     if target.is_dir():
         raise PETError(f"{target}: is a folder, expected the name of a file")
-    # The suffix is kept at the end, so that readers recognise the format while the file is being checked.
-    descriptor, name = tempfile.mkstemp(prefix=".writing-", suffix="-" + target.name, dir=parent)
-    os.close(descriptor)
-    temporary = Path(name)
+    # The suffix stays at the end, so that readers recognise the format while the file is being checked.
+    temporary = parent / f"{UNFINISHED}{token_hex(4)}-{target.name}"
     try:
-        yield temporary
-        # mkstemp creates private files; the result gets the permissions any new file would have.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        _sync(temporary)
-        temporary.replace(target)
-        _sync(parent)
+        with _naming(target, temporary):
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            yield temporary
+            _sync(temporary)
+            temporary.replace(target)
+            _sync(parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -77,35 +84,197 @@ def new_folder(target: Path) -> Iterator[Path]:
     Raises
     ------
     PETError
-        If the target holds something already, or the parent folder does not exist. An error raised inside that
-        names the temporary folder is raised anew with the target's name.
+        If the target holds something already, the parent folder does not exist, or something cannot be written. The
+        message names the target.
     """
     parent = _parent(target)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise PETError(f"{target}: exists and is not an empty folder, expected a new one")
-    # A link is not a folder to rename onto; what it points to is.
+    with _naming(target, None):
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise PETError(f"{target}: exists and is not an empty folder, expected a new one")
+    # A link is not a folder to rename onto; what it points to is. Windows renames onto no folder at all.
     place = target.resolve()
-    cannot_move = place.is_dir() and (place.is_mount() or place == Path.cwd())
+    cannot_move = place.is_dir() and (os.name == "nt" or place.is_mount() or place == Path.cwd())
     parent = place if cannot_move else _parent(place)
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=parent))
+    temporary = parent / f"{UNFINISHED}{token_hex(4)}"
     try:
-        try:
+        with _naming(target, temporary):
+            temporary.mkdir()
             yield temporary
-        except PETError as error:
-            # By the time it is read, the temporary name is gone.
-            raise PETError(str(error).replace(str(temporary), str(target))) from error
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
-        for file in temporary.iterdir():
-            _sync(file)
-        _sync(temporary)
-        if cannot_move:
-            for entry in sorted(temporary.iterdir()):
-                entry.rename(place / entry.name)
-        else:
-            # Atomic on POSIX, also onto an empty folder.
-            temporary.replace(place)
-        _sync(parent)
+            for path in (*temporary.rglob("*"), temporary):
+                _sync(path)
+            if cannot_move:
+                for entry in sorted(temporary.iterdir()):
+                    entry.rename(place / entry.name)
+            else:
+                # Atomic on POSIX, also onto an empty folder.
+                temporary.replace(place)
+            _sync(parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_unfinished(folder: Path, name: str = "*") -> None:
+    """Delete what killed processes left in a folder of files with that name (a pattern), and of folders."""
+    for leftover in folder.glob(f"{UNFINISHED}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        elif leftover.match(f"*-{name}"):
+            leftover.unlink(missing_ok=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a text as UTF-8 with the line ends that it has, complete or not at all.
+
+    Raises
+    ------
+    PETError
+        If the file cannot be written, or UTF-8 cannot hold the text. The message names the target.
+    """
+    try:
+        content = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise PETError(f"{target}: holds text that UTF-8 cannot hold ({error.reason})") from error
+    with replaced_file(target) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(target: Path, content: Mapping[str, Any] | list[Any]) -> None:
+    """Write JSON (no NaN, no infinity) complete or not at all; raises what `write_text` raises."""
+    write_text(target, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def image_stream(path: Path) -> Iterator[BufferedIOBase]:
+    """Open a file for writing; one whose name ends in .gz is compressed.
+
+    The gzip header holds no name and no time: a name can identify a patient, a time makes equal images differ.
+    """
+    with path.open("wb") as file:
+        if path.name.lower().endswith(".gz"):
+            with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0) as stream:
+                yield stream
+        else:
+            yield file
+
+
+def locked_folder(folder: Path, doing: str, *, reentrant: bool = False) -> AbstractContextManager[object]:
+    """Lock a folder against other runs.
+
+    The lock ends with its `with` block, when nothing refers to it, or with this process, however that ends. The
+    processes that this one forks do not inherit it: those that read ahead may outlive a killed parent.
+
+    Parameters
+    ----------
+    folder
+        Where the file ``.lock`` is made; the folder itself is made if need be.
+    doing
+        What the message says of the other run: "another run is ..., expected one at a time".
+    reentrant
+        Whether this process itself may lock the folder again.
+
+    Raises
+    ------
+    PETError
+        If another run has the lock, or the folder cannot be written.
+    """
+    # Imported here, for it takes 0.1 s and few commands lock.
+    from filelock import FileLock, Timeout
+
+    with _naming(folder, None):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.resolve() / ".lock", is_singleton=reentrant, thread_local=False)
+        try:
+            return lock.acquire(blocking=False)
+        except Timeout:
+            raise PETError(f"{folder}: another run is {doing}, expected one at a time") from None
+
+
+def sha256_of(path: str | Path, *, progress: Callable[[int], object] | None = None) -> str:
+    """Return the SHA-256 of a file, in hexadecimal; `progress` is called with the bytes of each block that was read."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            if progress is not None:
+                progress(len(block))
+    return digest.hexdigest()
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file, or a JSON file, which is YAML too.
+
+    Raises
+    ------
+    PETError
+        If the file is missing, not YAML, nested deeper than 100 levels, or holds a key twice in one record.
+    """
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        depth = 0
+        for event in yaml.parse(text, Loader=_yaml_loader()):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise yaml.YAMLError(f"line {event.start_mark.line + 1} is nested deeper than {_DEEPEST} levels")
+        return yaml.load(text, Loader=_yaml_loader())
+    except OSError as error:
+        raise PETError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError of its own
+        raise PETError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+
+
+@cache
+def _yaml_loader() -> Any:
+    import yaml
+
+    class OneOfEachKey(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        """Loader that refuses a key that stands twice, of which YAML would silently take the last."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            twice = next((key for key in keys if keys.count(key) > 1), None)
+            if twice is not None:
+                raise yaml.YAMLError(f"line {node.start_mark.line + 1}: key {twice!r} stands twice in one record")
+            return super().construct_mapping(node, deep)
+
+    return OneOfEachKey
+
+
+def _parent(target: Path) -> Path:
+    parent = target.absolute().parent
+    if not parent.is_dir():
+        raise PETError(f"{target}: folder {parent} does not exist")
+    return parent
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir() and not FOLDERS_CAN_BE_SYNCED:
+        return
+    # Windows syncs only what is open for writing.
+    descriptor = os.open(path, os.O_RDONLY if FOLDERS_CAN_BE_SYNCED else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _naming(target: Path, temporary: Path | None) -> Iterator[None]:
+    """Turn errors of the system into a PETError that names the target, and never the temporary name.
+
+    By the time that somebody reads the message, the temporary name is gone.
+    """
+
+    def named(text: str) -> str:
+        return text if temporary is None else text.replace(str(temporary), str(target))
+
+    try:
+        yield
+    except PETError as error:
+        if named(str(error)) == str(error):
+            raise
+        raise PETError(named(str(error))) from error
+    except OSError as error:
+        where = target if error.filename is None else named(os.fspath(error.filename))
+        raise PETError(f"{where}: {error.strerror or str(error).partition(chr(10))[0]}") from error

@@ -195,14 +195,13 @@ def _write(
 ) -> None:
     from pipeline.comparison import as_markdown
     from pipeline.evaluation import write_table
-    from pipeline.files import replaced_file
+    from pipeline.files import write_text
 
     if output is not None:
         write_table(measurements.scans, output)
         write_table(measurements.lesions, output.with_name(f"{output.stem}_lesions{output.suffix}"))
     if markdown is not None:
-        with replaced_file(markdown) as temporary:
-            temporary.write_text(as_markdown(tables, preface=f"{preface}."), encoding="utf-8")
+        write_text(markdown, as_markdown(tables, preface=f"{preface}."))
 
 
 def _as_rich(result: "ResultTable") -> Table:

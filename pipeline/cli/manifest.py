@@ -127,8 +127,8 @@ def datalist(
 
 def _check_output(path: Path, *, suffixes: tuple[str, ...], holds: str) -> None:
     """Refuse to write over anything but an earlier result, which has the key `holds`."""
-    from pipeline.data.manifest import read_yaml
     from pipeline.errors import PETError
+    from pipeline.files import read_yaml
 
     if path.suffix.lower() not in suffixes:
         raise PETError(f"{path}: expected a name ending in {' or '.join(suffixes)}")

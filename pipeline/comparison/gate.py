@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.comparison.measure import Measurements
 from pipeline.comparison.summary import lesions_in_class, summarise
 from pipeline.errors import PETError
+from pipeline.files import read_yaml
 
 __all__ = ["GateLine", "ReleaseGate", "check_gate", "read_gate"]
 
@@ -106,10 +106,9 @@ def read_gate(path: str | Path) -> ReleaseGate:
         If the file is not YAML, or not a gate.
     """
     path = Path(path)
+    content = read_yaml(path)
     try:
-        return ReleaseGate.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PETError(f"{path}: is not YAML, expected the demands of a release gate") from error
+        return ReleaseGate.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"

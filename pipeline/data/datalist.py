@@ -1,13 +1,12 @@
 """A manifest as the data list of the Medical Segmentation Decathlon, which MONAI and its examples read."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipeline.data.manifest import Image, Manifest, Subject
 from pipeline.errors import PETError, naming
-from pipeline.files import replaced_file
+from pipeline.files import write_json
 from pipeline.pet.dicom.reading.survey import survey_series
 from pipeline.pet.nifti import is_nifti_name, survey_nifti
 
@@ -66,8 +65,7 @@ def write_datalist(manifest: Manifest, root: str | Path, path: str | Path) -> Pa
     """
     path = Path(path)
     content = decathlon_datalist(manifest, root)
-    with replaced_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(path, content)
     return path
 
 

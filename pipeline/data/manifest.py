@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.errors import PETError
-from pipeline.files import replaced_file
+from pipeline.files import read_yaml, write_text
 from pipeline.pet import PETSeries, read_pet
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "Subject",
     "first_mistake",
     "read_image",
-    "read_yaml",
 ]
 
 # libyaml reads the thousand subjects of a large data set in a second, the pure Python loader in a minute.
@@ -251,8 +250,7 @@ class Manifest(_Record):
         if lists:
             # A line per image and exclusion, however long its path.
             text += _as_yaml(lists, default_flow_style=None, width=10**6)
-        with replaced_file(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(path, text)
         return path
 
 
@@ -276,33 +274,6 @@ def _as_yaml(content: Mapping[str, Any], *, default_flow_style: bool | None, wid
         width=width,
         default_flow_style=default_flow_style,
     )
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML in which a key stands once: of two, YAML would silently take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: key {twice!r} stands twice in one record")
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file.
-
-    Raises
-    ------
-    PETError
-        If the file is missing or not YAML, in one line.
-    """
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except OSError as error:
-        raise PETError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError of its own
-        raise PETError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
 
 
 def first_mistake(error: ValidationError) -> str:

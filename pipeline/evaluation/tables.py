@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.files import replaced_file
+from pipeline.files import write_text
 
 __all__ = ["write_table"]
 
@@ -28,17 +28,14 @@ def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     PETError
-        The folder does not exist.
-    OSError
-        The file cannot be written; nothing is left behind.
+        The folder does not exist, or the file cannot be written; nothing is left behind.
     """
     quoted = table.apply(lambda column: column.map(_quote_formula))
     text = quoted.rename(columns=_quote_formula).to_csv(
         sep="\t", index=False, na_rep="n/a", float_format="%.6g", lineterminator="\n"
     )
     target = Path(path)
-    with replaced_file(target) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
+    write_text(target, text)
     return target
 
 

@@ -1,7 +1,8 @@
 """Inference: from a network to a denoised scan."""
 
+from pipeline.files import sha256_of
 from pipeline.inference.autocast import AutocastInferer, fast_dtype
-from pipeline.inference.bundle import find_bundle, load_weights, sha256_of
+from pipeline.inference.bundle import find_bundle, load_weights
 from pipeline.inference.denoiser import Denoiser, method_names
 from pipeline.inference.folder import PendingScans
 from pipeline.inference.progress import Progress, print_progress

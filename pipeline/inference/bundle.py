@@ -1,6 +1,5 @@
 """The bundle on disk: where it lies, what its weights are, and the network that its configuration describes."""
 
-import hashlib
 import re
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from torch import nn
 from pipeline.errors import PETError
 from pipeline.shipped import own_bundle
 
-__all__ = ["find_bundle", "load_weights", "sha256_of"]
+__all__ = ["find_bundle", "load_weights"]
 
 _CONFIG_PATH = re.compile(r"[^,'\"\[\]=]+\.(?:ya?ml|json)")
 
@@ -33,12 +32,6 @@ def find_bundle() -> str:
         if (folder / "configs" / "metadata.json").is_file():
             return str(folder)
     return str(own_bundle())
-
-
-def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_weights(network: nn.Module, path: str | Path) -> nn.Module:

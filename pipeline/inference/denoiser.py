@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from torch import Tensor, nn
 
 from pipeline.errors import PETError, causes_of
-from pipeline.inference.bundle import sha256_of
+from pipeline.files import sha256_of
 from pipeline.inference.progress import Progress
 from pipeline.inference.resampling import ResamplingInferer
 from pipeline.pet import PETSeries

@@ -3,7 +3,6 @@
 import gzip
 import json
 import math
-import os
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -19,7 +18,7 @@ from nibabel.spatialimages import HeaderDataError, ImageDataError
 from numpy.typing import NDArray
 
 from pipeline.errors import PETError, naming, reason_of
-from pipeline.files import replaced_file
+from pipeline.files import image_stream, replaced_file
 from pipeline.pet.grid import (
     SAME_GRID,
     Grid,
@@ -313,18 +312,6 @@ def _image_of(series: PETSeries) -> nib.Nifti1Image:
     return image
 
 
-def _write_image(image: nib.Nifti1Image, path: Path, *, compressed: bool) -> None:
-    with path.open("wb") as file:
-        if compressed:
-            # No name and no time in the gzip header: a name can identify, a time makes equal images differ.
-            with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0) as stream:
-                image.to_stream(stream)
-        else:
-            image.to_stream(file)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def write_nifti(series: PETSeries, path: str | Path, *, extra: Mapping[str, Any] | None = None) -> Path:
     """Write a series as float32 SUVbw, with a JSON sidecar of the same stem.
 
@@ -365,7 +352,8 @@ def write_nifti(series: PETSeries, path: str | Path, *, extra: Mapping[str, Any]
         image = _image_of(series)
         with replaced_file(path) as temporary, replaced_file(sidecar_path) as temporary_sidecar:
             temporary_sidecar.write_text(text + "\n", encoding="utf-8")
-            _write_image(image, temporary, compressed=path.name.lower().endswith(".gz"))
+            with image_stream(temporary) as stream:
+                image.to_stream(stream)
             voxels, affine = read_voxels(temporary)
             if not (np.array_equal(voxels, series.suv) and same_grid(Grid(voxels.shape, affine), series.grid)):
                 raise PETError("file reads back differently from what was written")

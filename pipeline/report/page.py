@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from pipeline.files import replaced_file
+from pipeline.files import write_text
 from pipeline.pet import PETSeries
 
 __all__ = ["series_facts", "write_page"]
@@ -38,8 +38,7 @@ def write_page(
     encoded = {name: base64.b64encode(png).decode("ascii") for name, png in figures.items()}
     stated = {name: str(value) for name, value in run.items()}
     page = _environment().get_template(template).render(figures=encoded, run=stated, **content)
-    with replaced_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 

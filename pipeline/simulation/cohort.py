@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.errors import PETError
+from pipeline.files import locked_folder, remove_unfinished
 from pipeline.processes import run_in_processes
 from pipeline.simulation.low_dose import DoseMode, check_dose_mode, check_dose_reduction_factors
 from pipeline.simulation.patient.tracers import FDG
@@ -26,8 +23,6 @@ from pipeline.simulation.subject_folder import is_complete, subject_request, wri
 __all__ = ["simulate_cohort", "subject_seed"]
 
 logger = logging.getLogger(__name__)
-
-_UNFINISHED = ".writing-*"  # folders that `pipeline.files` has not given their names yet
 
 
 def subject_seed(seed: int, index: int) -> int:
@@ -72,25 +67,6 @@ class _Task:
             device=self.device,
         )
         write_subject(subject, self.folder, dicom=self.dicom)
-
-
-@contextmanager
-def _only_writer(folder: Path) -> Iterator[None]:
-    """Let one run at a time write, and remove what a killed run left half written.
-
-    The system gives the lock on the folder back when a run is killed.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise PETError(f"{folder}: another run is simulating into it, expected one at a time") from error
-        for unfinished in folder.glob(_UNFINISHED):
-            shutil.rmtree(unfinished, ignore_errors=True)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def simulate_cohort(
@@ -171,7 +147,8 @@ def simulate_cohort(
         for index in range(n_subjects)
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    with _only_writer(folder):
+    with locked_folder(folder, "simulating into it"):
+        remove_unfinished(folder)
         missing = [task for task in tasks if not task.is_done()]
         n_done = n_subjects - len(missing)
         for kept in range(n_done):

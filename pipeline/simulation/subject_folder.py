@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ import numpy as np
 
 from pipeline import __version__
 from pipeline.errors import PETError
-from pipeline.files import new_folder
+from pipeline.files import image_stream, new_folder, replaced_file, write_json, write_text
 from pipeline.pet import DicomOptions, PETHeader, PETSeries, write_dicom_series, write_nifti
 from pipeline.pet.suv.nuclides import HALF_LIFE
 from pipeline.simulation.low_dose import DoseMode, dose_entity
@@ -82,11 +81,11 @@ def _header(subject: SimulatedSubject, dose_reduction_factor: float) -> PETHeade
 
 
 def _write_volume(volume: np.ndarray, affine: np.ndarray, path: Path) -> None:
-    """Write labels or attenuation; no name and no time in the gzip header, so that equal volumes are equal files."""
+    """Write labels or attenuation."""
     image = nib.Nifti1Image(volume, affine)
     image.header.set_xyzt_units("mm", "sec")
-    with path.open("wb") as file, gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0) as out:
-        image.to_stream(out)
+    with replaced_file(path) as temporary, image_stream(temporary) as stream:
+        image.to_stream(stream)
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,8 @@ def write_subject(subject: SimulatedSubject, folder: str | Path, *, dicom: bool 
         _write_volume(subject.lesion_labels, subject.affine, Path(f"{stem}_desc-lesions_mask.nii.gz"))
         _write_volume(subject.labels, subject.affine, Path(f"{stem}_desc-organs_dseg.nii.gz"))
         _write_volume(subject.attenuation, subject.affine, Path(f"{stem}_desc-attenuation_map.nii.gz"))
-        subject.lesions.to_csv(f"{stem}_lesions.tsv", sep="\t", index=False, float_format="%.4f")
+        lesions = subject.lesions.to_csv(sep="\t", index=False, float_format="%.4f", lineterminator="\n")
+        write_text(Path(f"{stem}_lesions.tsv"), lesions)
         record = {
             _REQUEST: request,
             "version": __version__,
@@ -190,7 +190,7 @@ def write_subject(subject: SimulatedSubject, folder: str | Path, *, dicom: bool 
             **subject.parameters,
             _FILES: {path.name: path.stat().st_size for path in sorted(pet.iterdir())},
         }
-        Path(f"{stem}_simulation.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_json(Path(f"{stem}_simulation.json"), record)
     return folder
 
 

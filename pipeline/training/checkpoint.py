@@ -4,18 +4,17 @@ import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import torch
 from ignite.engine import Engine, Events
 from torch import distributed
 
 from pipeline.errors import PETError
+from pipeline.files import locked_folder, remove_unfinished
 from pipeline.training.checkpoint_files import (
-    locked_folder,
     newest_intact,
     prune,
-    remove_unfinished,
     save_atomically,
     write_checkpoint,
 )
@@ -89,7 +88,7 @@ class Checkpoint:
         self.export = dict(export or {})
         self.best_metric = -math.inf
         self.best_iteration = -1
-        self._lock: IO[str] | None = None
+        self._lock: object = None
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.resume)
@@ -170,8 +169,8 @@ class Checkpoint:
         """The main process decides, and sets damaged files aside; all processes take the same."""
         found: list[Any] = [None]
         if is_main_process():
-            self._lock = locked_folder(self.folder)
-            remove_unfinished(self.folder)
+            self._lock = locked_folder(self.folder, "training there", reentrant=True)
+            remove_unfinished(self.folder, "*.pt")
             for path in map(Path, self.export.values()):
                 remove_unfinished(path.parent, path.name)
             file = newest_intact(self.folder)

@@ -1,26 +1,23 @@
 """A folder of checkpoints in which there is always a complete one, and damage is noticed."""
 
-import fcntl
 import hashlib
 import io
 import logging
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from pipeline.errors import PETError, naming
-from pipeline.files import replaced_file
+from pipeline.files import replaced_file, sha256_of
 
 __all__ = [
     "CheckpointFile",
     "checkpoint_files",
-    "locked_folder",
     "newest_intact",
     "prune",
-    "remove_unfinished",
     "save_atomically",
     "write_checkpoint",
 ]
@@ -40,8 +37,7 @@ class CheckpointFile(NamedTuple):
 
     def is_intact(self) -> bool:
         """Whether the content is what was written."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest().startswith(self.digest)
+        return sha256_of(self.path).startswith(self.digest)
 
 
 def save_atomically(state: Mapping[str, Any], path: str | Path) -> None:
@@ -85,31 +81,6 @@ def newest_intact(folder: Path) -> CheckpointFile | None:
     return None
 
 
-def remove_unfinished(folder: Path, name: str = "*.pt") -> None:
-    """Delete what killed processes left of files of that name (a pattern) in a folder."""
-    for leftover in folder.glob(f".writing-*-{name}"):
-        leftover.unlink()
-
-
-def locked_folder(folder: Path) -> IO[str]:
-    """Lock of a folder: until it is closed or this process ends, however it does, no other process gets one.
-
-    Raises
-    ------
-    PETError
-        If another process has it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / ".lock").open("w")
-    try:
-        # Not flock, whose locks are inherited by processes that read ahead and may outlive a killed training.
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        lock.close()
-        raise PETError(f"{folder}: another run is training there, expected one at a time") from error
-    return lock
-
-
 def prune(newest: Path, *, keep: int, also: Iterable[int] = ()) -> None:
     """Delete all checkpoints beside the newest but the ``keep - 1`` before it and those of the iterations in ``also``.
 
@@ -132,7 +103,7 @@ def _serialised(state: Mapping[str, Any]) -> memoryview:
 
 
 def _write(content: memoryview, path: Path) -> None:
-    # On a full disk torch would raise a RuntimeError, and the system an error without the file.
+    # Not by torch, which would raise a RuntimeError on a full disk.
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replaced_file(path) as temporary:

@@ -13,8 +13,8 @@ from typing import Any, cast
 
 import yaml
 
-from pipeline.data.manifest import read_yaml
 from pipeline.errors import PETError
+from pipeline.files import read_yaml
 from pipeline.training.config_values import (
     declared_kinds,
     expected_kinds,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 
 from ignite.engine import Engine, Events
 
-from pipeline.files import replaced_file
+from pipeline.files import write_text
 from pipeline.training.distributed import is_main_process
 
 __all__ = ["EpochLog", "ProgressRow", "duration", "progress_rows"]
@@ -118,5 +118,4 @@ class EpochLog:
         if not self.path.is_file():
             return
         kept = [row for row in progress_rows(self.path) if row.stage != self.stage or row.epoch < epoch]
-        with replaced_file(self.path) as temporary:
-            temporary.write_text("".join("\t".join(map(str, row)) + "\n" for row in kept), encoding="utf-8")
+        write_text(self.path, "".join("\t".join(map(str, row)) + "\n" for row in kept))

@@ -82,7 +82,7 @@ def test_the_shipped_gate_demands_every_dose(repository):
         ("liver_bias_percent: -1", "liver_bias_percent"),
         ("false_hot_spots: {0.5: 0}", "false_hot_spots"),
         ("{}", "the gate demands nothing"),
-        ("[1, 2", "is not YAML"),
+        ("[1, 2", "not YAML"),
         (
             "lesions: [{diameter_from_mm: 15, diameter_below_mm: 10, quantities: [suv_max], bias_percent: {4: 1}}]",
             "must be larger",

@@ -5,6 +5,7 @@ import os
 import pandas as pd
 import pytest
 
+from pipeline.errors import PETError
 from pipeline.evaluation import write_table
 
 
@@ -32,7 +33,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(PETError, match=r"regions\.tsv: No space left on device$"):
         write_table(pd.DataFrame({"a": [1]}), path)
     assert [p.name for p in tmp_path.iterdir()] == ["regions.tsv"]
     assert path.read_text() == "old"

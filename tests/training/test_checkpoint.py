@@ -322,8 +322,8 @@ def test_the_best_of_longer_epochs_stays_exported(tmp_path):
 
 def test_another_process_is_kept_out_until_this_one_ends(tmp_path):
     program = (
-        "import sys; from pathlib import Path; from pipeline.training.checkpoint_files import locked_folder;"
-        "lock = locked_folder(Path(sys.argv[1])); print('locked', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from pipeline.files import locked_folder;"
+        "lock = locked_folder(Path(sys.argv[1]), 'training there'); print('locked', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "checkpoints")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:

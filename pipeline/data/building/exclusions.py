@@ -6,8 +6,9 @@ from pathlib import Path, PurePosixPath
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.data.layouts.found_session import Candidate
-from pipeline.data.manifest import Exclusion, File, Image, Manifest, Subject, first_mistake, read_yaml
+from pipeline.data.manifest import Exclusion, File, Image, Manifest, Subject, first_mistake
 from pipeline.errors import PETError
+from pipeline.files import read_yaml
 
 __all__ = ["concerns", "names_of", "read_exclusions", "without_excluded"]
 

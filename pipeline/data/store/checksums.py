@@ -5,10 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.errors import PETError, naming
+from pipeline.files import sha256_of
 
 __all__ = ["content_sha256"]
-
-_BLOCK = 1 << 20  # bytes read at once
 
 
 def content_sha256(path: str | Path, *, progress: Callable[[int], object] | None = None) -> str:
@@ -35,7 +34,7 @@ def content_sha256(path: str | Path, *, progress: Callable[[int], object] | None
     path = Path(path)
     with naming(path):
         if path.is_file():
-            return _of_file(path, progress)
+            return sha256_of(path, progress=progress)
         if not path.is_dir():
             raise PETError("no such file or folder")
         files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
@@ -43,15 +42,5 @@ def content_sha256(path: str | Path, *, progress: Callable[[int], object] | None
             raise PETError("the folder is empty, expected files to take a checksum of")
         lines = hashlib.sha256()
         for name in sorted(files, key=lambda name: name.encode("utf-8", "surrogateescape")):
-            lines.update(f"{_of_file(files[name], progress)}  {name}\n".encode("utf-8", "surrogateescape"))
+            lines.update(f"{sha256_of(files[name], progress=progress)}  {name}\n".encode("utf-8", "surrogateescape"))
         return lines.hexdigest()
-
-
-def _of_file(path: Path, progress: Callable[[int], object] | None) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-            if progress is not None:
-                progress(len(block))
-    return digest.hexdigest()

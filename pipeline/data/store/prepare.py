@@ -5,13 +5,11 @@ that of a run that was not. A subject is made anew when the content of one of it
 the store changed, or when one of its files is damaged or missing; the others are left alone.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -41,7 +39,7 @@ from pipeline.data.store.store import (
 )
 from pipeline.data.store.volume_file import VolumeFile, write_volume
 from pipeline.errors import PETError, naming, reason_of
-from pipeline.files import new_folder, replaced_file
+from pipeline.files import UNFINISHED, locked_folder, new_folder, write_text
 from pipeline.pet import PETSeries
 from pipeline.pet.grid import check_same_grid
 from pipeline.pet.nifti import read_labels_on, read_on
@@ -54,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 Status = Literal["kept", "new", "changed", "repaired", "failed"]
 
-_UNFINISHED = (".writing-", ".staged-", ".replaced-")
+_UNFINISHED = (UNFINISHED, ".staged-", ".replaced-")
 """How the names of what a killed run may leave begin."""
 
 
@@ -157,7 +155,7 @@ def prepare_store(
     if not root.is_dir():
         raise PETError(f"{root}: no such folder, expected the root of the manifest's paths")
     _make_store(store)
-    with _locked(store):
+    with locked_folder(store, "preparing it"):
         _remove_unfinished(store)
         tasks = [_Task(subject, root=root, store=store, insertion=insertion, rehash=rehash) for subject in subjects]
         outcomes: dict[int, Outcome] = {}
@@ -187,21 +185,9 @@ def _make_store(store: Path) -> None:
         if not (store / MARKER).exists():
             if any(not entry.name.startswith(_UNFINISHED) for entry in store.iterdir()):
                 raise PETError(f"holds something and no {MARKER}, expected a store or a new folder")
-            with replaced_file(store / MARKER) as temporary:
-                temporary.write_text(json.dumps({"format_version": FORMAT_VERSION}) + "\n", encoding="utf-8")
+            write_text(store / MARKER, json.dumps({"format_version": FORMAT_VERSION}) + "\n")
         check_marker(store)
         (store / "subjects").mkdir(exist_ok=True)
-
-
-@contextmanager
-def _locked(store: Path) -> Iterator[None]:
-    """Let one run at a time write; the system gives the lock back when a run is killed."""
-    with naming(store), (store / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise PETError("another run is preparing it, expected one at a time") from error
-        yield
 
 
 def _remove_unfinished(store: Path) -> None:
@@ -289,8 +275,7 @@ class _Task:
             }
         )
         if new != old:
-            with replaced_file(folder / RECORD) as temporary:
-                write_record(new, temporary)
+            write_record(new, folder / RECORD)
 
     def _build(self, folder: Path, *, inputs: tuple[Input, ...], key: str) -> None:
         # Made under a hidden name first: an old subject is there until the new one is complete.

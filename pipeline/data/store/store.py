@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline.data.manifest import Role, Split
 from pipeline.data.store.volume_file import VolumeFile
 from pipeline.errors import PETError, naming
+from pipeline.files import write_text
 from pipeline.pet import PETHeader, PETSeries
 
 __all__ = ["FORMAT_VERSION", "Input", "Kind", "Store", "StoredSubject", "StoredVolume"]
@@ -257,8 +258,7 @@ def read_record(folder: Path) -> StoredSubject:
 def write_record(subject: StoredSubject, path: Path) -> None:
     """Write a subject's record with its checksum."""
     content = subject.model_dump(mode="json")
-    text = json.dumps({**content, "sha256": _sha256(content)}, indent=1)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_text(path, json.dumps({**content, "sha256": _sha256(content)}, indent=1) + "\n")
 
 
 def _sha256(content: dict[str, Any]) -> str:
