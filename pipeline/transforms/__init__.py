@@ -5,12 +5,7 @@ from pipeline.transforms.insert_noise import RandInsertNoised, slab_margin
 from pipeline.transforms.load import LoadPETd, pet_to_tensor
 from pipeline.transforms.save import (
     SavePETd,
-    denoised_name,
-    denoising_fields,
-    scan_name,
     tensor_to_pet,
-    write_denoised,
-    write_derived,
 )
 from pipeline.transforms.scale import RandScaleUptaked, ScaleSUVd, scale_suv, unscale_suv
 
@@ -21,14 +16,9 @@ __all__ = [
     "RandScaleUptaked",
     "SavePETd",
     "ScaleSUVd",
-    "denoised_name",
-    "denoising_fields",
     "pet_to_tensor",
     "scale_suv",
-    "scan_name",
     "slab_margin",
     "tensor_to_pet",
     "unscale_suv",
-    "write_denoised",
-    "write_derived",
 ]

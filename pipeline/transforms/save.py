@@ -1,8 +1,6 @@
 """From a network's output back to a SUV-calibrated series, and to disk."""
 
-import hashlib
 import logging
-import re
 import shutil
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -13,25 +11,17 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from torch import Tensor
 
-from pipeline import __version__
 from pipeline.errors import PETError
-from pipeline.pet import DicomOptions, PETSeries, read_pet, write_dicom_series, write_nifti
-from pipeline.pet.suv.factor import stored_header, suvbw_factor_of
+from pipeline.pet import PETSeries, read_pet
+from pipeline.pet.derived_files import denoised_name, scan_name, write_denoised
 from pipeline.transforms.scale import unscale_suv
 
 __all__ = [
     "SavePETd",
-    "denoised_name",
-    "denoising_fields",
-    "scan_name",
     "tensor_to_pet",
-    "write_denoised",
-    "write_derived",
 ]
 
 logger = logging.getLogger(__name__)
-
-_BIDS_NAME = re.compile(r"(sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9]+)*)_pet\.nii(?:\.gz)?$")
 
 
 def tensor_to_pet(pred: Tensor, source: PETSeries, *, suv_scale: float, note: str) -> PETSeries:
@@ -42,78 +32,6 @@ def tensor_to_pet(pred: Tensor, source: PETSeries, *, suv_scale: float, note: st
     """
     suv = unscale_suv(pred.detach().cpu().float(), suv_scale=suv_scale)[0].numpy()
     return source.with_suv(np.maximum(suv, np.minimum(source.suv, 0)), note=note)
-
-
-def scan_name(series: PETSeries) -> str:
-    """Name for files made from a series that tells nothing of the patient.
-
-    The entities of a BIDS name are pseudonyms and are kept; any other source is named by a digest of its voxels.
-    """
-    if len(series.source_files) == 1 and (match := _BIDS_NAME.match(series.source_files[0].name)):
-        return match[1]
-    return "pet-" + hashlib.sha256(series.suv.tobytes()).hexdigest()[:8]
-
-
-def denoised_name(name: str) -> str:
-    """File name of the denoised volume of a scan, see `scan_name`."""
-    return f"{name}_desc-denoised_pet.nii.gz"
-
-
-def denoising_fields(method: str, weights_sha256: str | None) -> dict[str, str]:
-    """What the sidecar of a denoised volume says of how it was made."""
-    weights = {} if weights_sha256 is None else {"DenoisingWeightsSHA256": weights_sha256}
-    return {"DenoisingMethod": method, **weights}
-
-
-def write_derived(
-    series: PETSeries,
-    image: str | Path,
-    dicom_folder: str | Path,
-    *,
-    description: str,
-    derivation: str,
-    extra: Mapping[str, Any] | None = None,
-    options: DicomOptions | None = None,
-) -> str | None:
-    """Write a derived series as NIfTI with sidecar, and as a DICOM series where that can be trusted.
-
-    DICOM in Bq/mL needs dose, weight, half-life, times and corrections, so that every viewer computes the same SUV
-    from it; a series of SUVbw without them is written as NIfTI alone, unless ``options`` ask for SUVbw in DICOM. The
-    result then says why no DICOM was written; it is None if it was.
-    """
-    options = options or DicomOptions()
-    why_not = None
-    try:
-        suvbw_factor_of(stored_header(series.header, units=options.units))
-    except PETError as error:
-        why_not = f"no reader could compute SUV from it: {error}"
-    if why_not is None:
-        write_dicom_series(series, dicom_folder, description=description, derivation=derivation, options=options)
-    # Last: where it is, everything is.
-    write_nifti(series, image, extra=extra)
-    return why_not
-
-
-def write_denoised(
-    series: PETSeries,
-    folder: str | Path,
-    *,
-    name: str,
-    method: str,
-    weights_sha256: str | None = None,
-    dicom_folder: str = "dicom",
-    options: DicomOptions | None = None,
-) -> str | None:
-    """Write a denoised series as ``NAME_desc-denoised_pet.nii.gz`` and DICOM into a folder; see `write_derived`."""
-    return write_derived(
-        series,
-        Path(folder) / denoised_name(name),
-        Path(folder) / dicom_folder,
-        description=f"Denoised PET ({method})",
-        derivation=f"Denoised by unipet_3d {__version__}, method {method}",
-        extra=denoising_fields(method, weights_sha256),
-        options=options,
-    )
 
 
 class SavePETd(MapTransform):

@@ -19,9 +19,9 @@ from pipeline.files import new_folder
 from pipeline.images import regions_in_either
 from pipeline.inference import Denoiser
 from pipeline.pet import DicomOptions, PETSeries, read_pet
+from pipeline.pet.derived_files import scan_name, write_denoised
 from pipeline.pet.grid import check_same_grid
 from pipeline.report import write_report
-from pipeline.transforms import scan_name, write_denoised
 
 __all__ = ["ScanResult", "denoise_scan"]
 

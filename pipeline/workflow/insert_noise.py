@@ -15,11 +15,11 @@ from pipeline.evaluation import write_table
 from pipeline.files import new_folder
 from pipeline.images.liver import measured_liver_cov
 from pipeline.pet import DicomOptions, PETSeries, read_pet
+from pipeline.pet.derived_files import scan_name, write_derived
 from pipeline.report import liver_noise_table, write_noise_page
 from pipeline.simulation import GENERIC, Scanner, check_dose_reduction_factors
 from pipeline.simulation.ct import attenuation_of_series
 from pipeline.simulation.noise_insertion import low_dose_of
-from pipeline.transforms import scan_name, write_derived
 
 __all__ = ["NoisyScan", "insert_noise_into_scan"]
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pipeline.inference import PendingScans
-from pipeline.transforms import denoised_name, denoising_fields
+from pipeline.pet.derived_files import denoised_name, denoising_fields
 
 
 def test_only_what_can_be_read_and_is_not_there_yet_is_pending(tiny_cohort, tmp_path):
