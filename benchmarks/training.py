@@ -26,7 +26,7 @@ from pipeline.losses import (
     stylized_region,
 )
 from pipeline.networks import PatchCritic, UniPET
-from pipeline.training import UniPETTrainer
+from pipeline.training import DenoisingTrainer
 
 SUV_SCALE = 2.0
 
@@ -67,7 +67,7 @@ def trainer_step(
 ) -> Callable[[], None]:
     """One iteration of this package's trainer."""
     network, critic = UniPET().to(device), PatchCritic().to(device)
-    trainer = UniPETTrainer(
+    trainer = DenoisingTrainer(
         device,
         1,
         [batch],

@@ -26,7 +26,8 @@ from pipeline.data import cohort_items, dose_keys
 from pipeline.data.doses import mix_doses
 from pipeline.evaluation import PEAK_SUV
 from pipeline.losses import ReconstructionLoss
-from pipeline.networks import BaseDenoisingNetwork, StatisticsByDose, UniPET, noise_statistics, scaled_statistics
+from pipeline.networks import BaseDenoisingNetwork, UniPET, noise_statistics, scaled_statistics
+from pipeline.training import StatisticsByDose
 
 SUV_SCALE = 2.0
 DOSES = (2, 4, 10, 20, 50, 100)

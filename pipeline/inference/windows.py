@@ -9,7 +9,7 @@ from monai.inferers import Inferer, sliding_window_inference
 from torch import Tensor
 
 from pipeline.inference.scan_check import check_body_threshold, check_finite, check_shape, name_of_scan
-from pipeline.networks import body_mask
+from pipeline.networks import tissue_mask
 
 __all__ = ["WindowInferer"]
 
@@ -78,7 +78,7 @@ class WindowInferer(Inferer):
 
         x = x.float()
         # The mask of the whole scan goes along: in a window, what lies beyond its rim would count as air.
-        mask = torch.ones_like(x) if self.body_threshold is None else body_mask(x, self.body_threshold).to(x.dtype)
+        mask = torch.ones_like(x) if self.body_threshold is None else tissue_mask(x, self.body_threshold).to(x.dtype)
         return sliding_window_inference(  # type: ignore[return-value]
             torch.cat([x, mask], dim=1), self.roi_size, self.batch_size, predict, overlap=self.overlap, mode="gaussian"
         )

@@ -1,14 +1,13 @@
 """Networks: pure functions of tensors (B, C, X, Y, Z)."""
 
-from pipeline.networks.base_denoising import BaseDenoisingNetwork, ResidualBlock
-from pipeline.networks.body import body_mask
+from pipeline.networks.base_denoising import BaseDenoisingNetwork, Downsample, ResidualBlock, Upsample
 from pipeline.networks.critic import PatchCritic
 from pipeline.networks.modulated_conv import ModulatedConv3d
 from pipeline.networks.noise_statistics import NOISE_STATISTICS, StatisticsStyle, noise_statistics, scaled_statistics
-from pipeline.networks.resampling import Downsample, Upsample
-from pipeline.networks.statistics_by_dose import StatisticsByDose
+from pipeline.networks.protocols import Streamable, Styled
 from pipeline.networks.steady_conv import conv3d
 from pipeline.networks.style_alignment import StyleAlignmentNetwork
+from pipeline.networks.tissue_mask import tissue_mask
 from pipeline.networks.unipet import UniPET
 
 __all__ = [
@@ -18,13 +17,14 @@ __all__ = [
     "ModulatedConv3d",
     "PatchCritic",
     "ResidualBlock",
-    "StatisticsByDose",
     "StatisticsStyle",
+    "Streamable",
     "StyleAlignmentNetwork",
+    "Styled",
     "UniPET",
     "Upsample",
-    "body_mask",
     "conv3d",
     "noise_statistics",
     "scaled_statistics",
+    "tissue_mask",
 ]

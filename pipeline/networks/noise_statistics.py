@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.constants import OSEM_NOISE_POWER
-from pipeline.networks.body import BODY_MASK_RADIUS, body_mask
+from pipeline.networks.tissue_mask import TISSUE_MASK_RADIUS, tissue_mask
 
 __all__ = ["NOISE_STATISTICS", "StatisticsStyle", "noise_statistics", "scaled_statistics"]
 
@@ -20,7 +20,7 @@ BODY_THRESHOLD = 0.05
 
 _OFFSET = 0.05  # network units; keeps the uptake of lung and air from dividing by nearly nothing
 _WIDTH = 7  # voxels of the window of a local mean
-_REACH = _WIDTH + 2 * BODY_MASK_RADIUS  # voxels to a side that decide about a window
+_REACH = _WIDTH + 2 * TISSUE_MASK_RADIUS  # voxels to a side that decide about a window
 _FEWEST_WINDOWS = 50
 _PLANES = 32  # windows along X at once: bounds the memory
 _TINY = 1e-6  # noise of an image without any, so that its logarithm exists
@@ -59,7 +59,7 @@ def noise_statistics(x: Tensor, *, body_threshold: float = BODY_THRESHOLD) -> Te
 
 def statistics_bytes(shape: tuple[int, ...]) -> int:
     """Most memory that :func:`noise_statistics` takes above that of a float32 scan of a shape (X, Y, Z)."""
-    n_planes = min(shape[0], _PLANES + _REACH - 1 + 2 * BODY_MASK_RADIUS)
+    n_planes = min(shape[0], _PLANES + _REACH - 1 + 2 * TISSUE_MASK_RADIUS)
     # About eleven volumes of a slab at once, and three values of every window of the scan, sorted.
     return 4 * (12 * n_planes + 5 * shape[0]) * shape[1] * shape[2]
 
@@ -147,10 +147,10 @@ def _of_scan(x: Tensor, body_threshold: float) -> Tensor:
 
 def _noise_in_the_body(x: Tensor, start: int, stop: int, body_threshold: float) -> list[Tensor]:
     """Local noise of the three kinds in the windows start to stop along X that lie in the body, (number of them,)."""
-    margin = BODY_MASK_RADIUS
+    margin = TISSUE_MASK_RADIUS
     stop += _REACH - 1  # planes that these windows need
     low, high = max(start - margin, 0), min(stop + margin, x.shape[2])
-    mask = body_mask(x[:, :, low:high], body_threshold)[:, :, start - low : stop - low]
+    mask = tissue_mask(x[:, :, low:high], body_threshold)[:, :, start - low : stop - low]
     # The mask reaches beyond the skin by its radius: so much farther must a window keep away from its edge.
     inside = _window_mean(mask.to(x.dtype), (_REACH,) * 3) > 1 - 0.5 / _REACH**3
     x = x[:, :, start + margin : stop - margin, margin:-margin, margin:-margin]

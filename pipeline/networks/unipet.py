@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.networks.base_denoising import BaseDenoisingNetwork
-from pipeline.networks.body import body_mask
 from pipeline.networks.modulated_conv import ModulatedConv3d
 from pipeline.networks.noise_statistics import BODY_THRESHOLD, StatisticsStyle, noise_statistics
 from pipeline.networks.released_weights import convert_released_state_dict, released_architecture
 from pipeline.networks.style_alignment import StyleAlignmentNetwork, halved
+from pipeline.networks.tissue_mask import tissue_mask
 
 __all__ = ["UniPET"]
 
@@ -187,7 +187,7 @@ class UniPET(nn.Module):
     def _pooled_latents(self, shallow: Tensor, x: Tensor) -> Tensor:
         if self.body_threshold is None:
             return self.san(shallow)
-        body = body_mask(x, self.body_threshold).to(x.dtype)
+        body = tissue_mask(x, self.body_threshold).to(x.dtype)
         if self.base.resolution_factor > 1:
             body = halved(body)
         # What the features were padded by is no part of the body.

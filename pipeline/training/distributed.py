@@ -1,13 +1,24 @@
 """One training in several processes: who this process is, and its device."""
 
 import os
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import distributed
 
+from pipeline.data import Store, prepared_store
 from pipeline.errors import PETError
 
-__all__ = ["is_main_process", "leave_processes", "process_device", "process_rank", "process_slice", "world_size"]
+__all__ = [
+    "is_main_process",
+    "leave_processes",
+    "process_device",
+    "process_rank",
+    "process_slice",
+    "shared_store",
+    "world_size",
+]
 
 
 def process_rank() -> int:
@@ -58,3 +69,23 @@ def leave_processes() -> None:
     """Leave the process group, if there is one."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+def shared_store(manifest: str | Path, store: str | Path, *, root: str | Path, jobs: int = 1) -> Store:
+    """Let the first process bring a store up to date as :func:`~pipeline.data.prepared_store` does; open it in all.
+
+    Every process must call this. The others wait as long as their process group lets them, so simulate before.
+
+    Raises
+    ------
+    PETError
+        In the first process: if the store cannot be prepared.
+    """
+    if world_size() == 1:
+        return prepared_store(manifest, store, root=root, jobs=jobs)
+    subjects: list[Any] = [None]
+    if is_main_process():
+        prepared = prepared_store(manifest, store, root=root, jobs=jobs)
+        subjects = [list(prepared.subjects)]
+    distributed.broadcast_object_list(subjects)
+    return prepared if is_main_process() else Store(store, subjects=subjects[0])

@@ -1,4 +1,4 @@
-"""Trainer of UniPET: reconstruction, style alignment and region-aware adversarial learning, each of which can rest."""
+"""Trainer of a denoiser: reconstruction, style alignment and region-aware adversarial loss, any of which can be off."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,10 +16,10 @@ from torch.optim import Optimizer
 
 from pipeline.errors import PETError
 from pipeline.losses import critic_loss, generator_loss, gradient_penalty, style_alignment_loss, stylized_region
+from pipeline.networks import Styled
 from pipeline.training.distributed import process_rank, world_size
-from pipeline.training.generator_pass import GeneratorPass
 
-__all__ = ["UniPETTrainer"]
+__all__ = ["DenoisingTrainer"]
 
 
 class TrainingBatch(NamedTuple):
@@ -37,7 +37,33 @@ class TrainingBatch(NamedTuple):
         return [TrainingBatch(*parts) for parts in zip(*split, strict=True)]
 
 
-class UniPETTrainer(Trainer):
+class GeneratorPass(nn.Module):
+    """Denoised volume and block features of one forward pass.
+
+    A module of its own because gradients are gathered over processes for what a module's ``forward`` returns, and a
+    network's ``forward`` returns the denoised volume alone.
+
+    Parameters
+    ----------
+    network
+        Of one that is not :class:`~pipeline.networks.Styled` the features are empty, and statistics are not for it.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, statistics: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Denoised volume (B, 1, X, Y, Z) of an image, and the features of every block, (B, C, X', Y', Z') each.
+
+        ``statistics`` (B, n) describe the whole scan of each patch, for networks whose style is read from them.
+        """
+        if not isinstance(self.network, Styled):
+            return self.network(image), []
+        return self.network.denoise_with_features(image, statistics)
+
+
+class DenoisingTrainer(Trainer):
     """MONAI trainer of a denoiser: of UniPET with all its losses, or of a plain network with some of them.
 
     One generator forward serves the critic's step and the generator's own: the critic sees the detached prediction,
@@ -127,7 +153,7 @@ class UniPETTrainer(Trainer):
         if (share := getattr(train_data_loader, "share", accumulation)) % accumulation:
             raise ValueError(f"batch of {share} patches, expected a multiple of accumulation {accumulation}")
         self._generator_pass = GeneratorPass(network)
-        if style_weight and not self._generator_pass.gives_features:
+        if style_weight and not isinstance(network, Styled):
             kind = type(network).__name__
             raise ValueError(f"style_weight is {style_weight}, expected 0: a {kind} has no features to align")
         if channels_last:
@@ -157,7 +183,7 @@ class UniPETTrainer(Trainer):
         if hasattr(self.data_loader, "set_position"):
             self.data_loader.set_position(self.state.epoch, self.state.iteration % self.state.epoch_length)
 
-    def _iteration(self, engine: "UniPETTrainer", batchdata: dict[str, Any]) -> dict[str, Any]:
+    def _iteration(self, engine: "DenoisingTrainer", batchdata: dict[str, Any]) -> dict[str, Any]:
         batch = self._on_device(batchdata)
         parts = batch.split(self.accumulation)
         self.network.train()

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.networks import NOISE_STATISTICS, StatisticsByDose, noise_statistics, scaled_statistics
+from pipeline.networks import noise_statistics, scaled_statistics
 
 QUIET, MEDIAN, UNEVEN, COARSE, AXIAL = range(5)
 
@@ -125,38 +125,3 @@ def test_statistics_follow_the_dose_on_simulated_scans(tiny_cohort):
         # The noise goes with the root of the dose reduction factor.
         assert level[1] - level[0] == pytest.approx(0.5 * math.log(4), rel=0.3)
         assert level[2] - level[1] == pytest.approx(0.5 * math.log(5), rel=0.3)
-
-
-@pytest.fixture
-def by_dose() -> StatisticsByDose:
-    row = torch.arange(len(NOISE_STATISTICS)).float()
-    return StatisticsByDose({"a": {4.0: row, 100.0: row + 2}, "b": {10.0: -row}})
-
-
-def test_measured_doses_are_returned(by_dose):
-    row = torch.arange(5.0)
-    found = by_dose(["a", "b", "a"], torch.tensor([4.0, 50.0, 100.0]))
-    torch.testing.assert_close(found, torch.stack([row, -row, row + 2]))
-
-
-def test_between_doses_it_is_linear_in_the_logarithm(by_dose):
-    torch.testing.assert_close(by_dose(["a"], torch.tensor([20.0]))[0], torch.arange(5.0) + 1)
-
-
-def test_beyond_the_measured_doses_it_stays(by_dose):
-    found = by_dose(["a", "a"], torch.tensor([1.0, 1000.0]))
-    torch.testing.assert_close(found, torch.stack([torch.arange(5.0), torch.arange(5.0) + 2]))
-
-
-def test_all_rows_are_there(by_dose):
-    assert by_dose.all().shape == (3, 5)
-
-
-def test_an_unknown_scan_is_refused_by_name(by_dose):
-    with pytest.raises(KeyError, match="nobody"):
-        by_dose(["nobody"], torch.tensor([4.0]))
-
-
-def test_factors_below_one_are_refused():
-    with pytest.raises(ValueError, match=r"a: has factors \[0\.5\]"):
-        StatisticsByDose({"a": {0.5: torch.zeros(5)}})

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.networks import body_mask, conv3d
+from pipeline.networks import conv3d, tissue_mask
 
 SHAPES = st.tuples(st.integers(1, 14), st.integers(1, 40), st.integers(1, 40))
 
@@ -63,8 +63,8 @@ def test_autocast_is_obeyed():
 
 
 @pytest.mark.parametrize("shape", [(9, 8, 7), (1, 1, 1), (2, 12, 3)])
-def test_body_mask_is_the_threshold_of_the_mean_of_five(shape):
+def test_tissue_mask_is_the_threshold_of_the_mean_of_five(shape):
     x = torch.rand(2, 1, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     mean = F.avg_pool3d(F.pad(x, (2,) * 6), 5, stride=1)
     threshold = float(mean.median()) + 1e-9
-    assert torch.equal(body_mask(x, threshold), mean > threshold)
+    assert torch.equal(tissue_mask(x, threshold), mean > threshold)

@@ -12,7 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 from tiny_training import tiny_training
 
-SAVING = ("checkpoint.py", "checkpoint_files.py", "atomic.py")
+SAVING = ("checkpoint.py", "checkpoint_files.py", "files.py")
 
 
 class Points:

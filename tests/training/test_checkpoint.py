@@ -15,8 +15,8 @@ from tiny_training import tiny_loader, tiny_parts, tiny_trainer, tiny_training
 
 from pipeline.pet import PETError
 from pipeline.training import Checkpoint, save_atomically
+from pipeline.training.checkpoint import random_state, restore_random_state
 from pipeline.training.checkpoint_files import checkpoint_files, newest_intact, prune, write_checkpoint
-from pipeline.training.random_state import random_state, restore_random_state
 
 
 class StopAt:

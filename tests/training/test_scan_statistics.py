@@ -8,7 +8,7 @@ import torch
 from monai.transforms import Compose
 
 from pipeline.networks import noise_statistics
-from pipeline.training import ScanStatisticsd, measure_statistics, scan_statistics
+from pipeline.training import ScanStatisticsd, StatisticsByDose, measure_statistics, scan_statistics
 from pipeline.transforms import RandScaleUptaked
 
 SETTINGS = {"suv_scale": 2.0, "body_threshold": 0.05}
@@ -86,3 +86,38 @@ def test_no_threshold_is_that_of_the_network(tmp_path):
         for threshold in (0.05, None)
     )
     assert torch.equal(stated.all(), none.all())
+
+
+@pytest.fixture
+def by_dose() -> StatisticsByDose:
+    row = torch.arange(5).float()
+    return StatisticsByDose({"a": {4.0: row, 100.0: row + 2}, "b": {10.0: -row}})
+
+
+def test_measured_doses_are_returned(by_dose):
+    row = torch.arange(5.0)
+    found = by_dose(["a", "b", "a"], torch.tensor([4.0, 50.0, 100.0]))
+    torch.testing.assert_close(found, torch.stack([row, -row, row + 2]))
+
+
+def test_between_doses_it_is_linear_in_the_logarithm(by_dose):
+    torch.testing.assert_close(by_dose(["a"], torch.tensor([20.0]))[0], torch.arange(5.0) + 1)
+
+
+def test_beyond_the_measured_doses_it_stays(by_dose):
+    found = by_dose(["a", "a"], torch.tensor([1.0, 1000.0]))
+    torch.testing.assert_close(found, torch.stack([torch.arange(5.0), torch.arange(5.0) + 2]))
+
+
+def test_all_rows_are_there(by_dose):
+    assert by_dose.all().shape == (3, 5)
+
+
+def test_an_unknown_scan_is_refused_by_name(by_dose):
+    with pytest.raises(KeyError, match="nobody"):
+        by_dose(["nobody"], torch.tensor([4.0]))
+
+
+def test_factors_below_one_are_refused():
+    with pytest.raises(ValueError, match=r"a: has factors \[0\.5\]"):
+        StatisticsByDose({"a": {0.5: torch.zeros(5)}})

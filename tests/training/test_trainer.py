@@ -18,7 +18,7 @@ from pipeline.losses import (
 )
 from pipeline.networks import BaseDenoisingNetwork, UniPET
 from pipeline.pet import PETError
-from pipeline.training import UniPETTrainer
+from pipeline.training import DenoisingTrainer
 
 OPTIONS = {
     "style_weight": 0.3,
@@ -41,7 +41,7 @@ def with_sgd(parts: dict[str, Any]) -> dict[str, Any]:
     return parts
 
 
-def one_step(parts: dict[str, Any], **options: Any) -> UniPETTrainer:
+def one_step(parts: dict[str, Any], **options: Any) -> DenoisingTrainer:
     data = batch(dtype=next(parts["network"].parameters()).dtype)
     trainer = tiny_trainer(parts, 1, loader=[data], **{**OPTIONS, **options})
     trainer.run()

@@ -11,10 +11,10 @@ from pipeline.losses import ReconstructionLoss
 from pipeline.networks import PatchCritic, UniPET
 from pipeline.training import (
     Checkpoint,
+    DenoisingTrainer,
     EpochLog,
     ResumableLoader,
     SeededDataset,
-    UniPETTrainer,
     WarmupCosine,
     WeightAverage,
 )
@@ -57,8 +57,8 @@ def tiny_loader(*, n_items: int = 8, batch_size: int = 2, num_workers: int = 0) 
     return ResumableLoader(dataset, batch_size, seed=3, num_workers=num_workers)
 
 
-def tiny_trainer(parts: dict[str, Any], max_epochs: int = 1, *, loader: Any = None, **options: Any) -> UniPETTrainer:
-    return UniPETTrainer(
+def tiny_trainer(parts: dict[str, Any], max_epochs: int = 1, *, loader: Any = None, **options: Any) -> DenoisingTrainer:
+    return DenoisingTrainer(
         torch.device("cpu"),
         max_epochs,
         tiny_loader() if loader is None else loader,
@@ -72,7 +72,7 @@ def tiny_trainer(parts: dict[str, Any], max_epochs: int = 1, *, loader: Any = No
     )
 
 
-def tiny_training(folder: Path, max_epochs: int = 3, *, seed: int = 0, extra_handlers: tuple = ()) -> UniPETTrainer:
+def tiny_training(folder: Path, max_epochs: int = 3, *, seed: int = 0, extra_handlers: tuple = ()) -> DenoisingTrainer:
     """Trainer with everything that has a state, saving in ``folder`` every third iteration of four, and every epoch."""
     parts = tiny_parts(seed)
     average = WeightAverage(parts["network"], 0.9)

@@ -20,7 +20,7 @@ from pipeline.inference.streaming.planes import stream
 from pipeline.inference.streaming.slabs import occupied_cells, plane_boxes
 from pipeline.inference.streaming.style import stream_style
 from pipeline.networks import BaseDenoisingNetwork, UniPET
-from pipeline.networks.body import BODY_MASK_RADIUS
+from pipeline.networks.tissue_mask import TISSUE_MASK_RADIUS
 
 __all__ = ["StreamingInferer"]
 
@@ -106,7 +106,7 @@ class StreamingInferer(Inferer):
         factor = int(getattr(base, "resolution_factor", 1))
         cells = None
         # Of a volume thinner than the body mask's window most would be air.
-        if self.body_threshold is not None and min(x.shape[2:]) > 2 * BODY_MASK_RADIUS:
+        if self.body_threshold is not None and min(x.shape[2:]) > 2 * TISSUE_MASK_RADIUS:
             cells = occupied_cells(x, threshold=self.body_threshold, cell=factor)
         thickness = None if self.slab is None else -(-self.slab // factor)
         plan: Plan | None = make_plan(network, x, thickness=thickness, cells=cells, dtype=self.dtype)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.inference.streaming.layers import Stage, chain, stages_alignment, total_lag
-from pipeline.networks.body import BODY_MASK_RADIUS, body_mask
+from pipeline.networks.tissue_mask import TISSUE_MASK_RADIUS, tissue_mask
 
 __all__ = ["Box", "Slab", "body_slabs", "computed_fraction", "every_slab", "occupied_cells", "plane_boxes"]
 
@@ -181,15 +181,15 @@ def occupied_cells(x: Tensor, *, threshold: float, cell: int, n_planes: int = 32
     the bits of the whole.
     """
     size = -(-n_planes // cell) * cell
-    return torch.cat([_any_of(mask, cell) for mask in body_mask_pieces(x, threshold=threshold, n_planes=size)])
+    return torch.cat([_any_of(mask, cell) for mask in tissue_mask_pieces(x, threshold=threshold, n_planes=size)])
 
 
-def body_mask_pieces(x: Tensor, *, threshold: float, n_planes: int) -> Iterator[Tensor]:
-    """:func:`~pipeline.networks.body_mask` of x (1, 1, X, Y, Z) in pieces (1, 1, n_planes, Y, Z)."""
+def tissue_mask_pieces(x: Tensor, *, threshold: float, n_planes: int) -> Iterator[Tensor]:
+    """:func:`~pipeline.networks.tissue_mask` of x (1, 1, X, Y, Z) in pieces (1, 1, n_planes, Y, Z)."""
     for start in range(0, x.shape[2], n_planes):
         stop = min(start + n_planes, x.shape[2])
-        low = max(start - BODY_MASK_RADIUS, 0)
-        piece = body_mask(x[:, :, low : stop + BODY_MASK_RADIUS], threshold)
+        low = max(start - TISSUE_MASK_RADIUS, 0)
+        piece = tissue_mask(x[:, :, low : stop + TISSUE_MASK_RADIUS], threshold)
         yield piece[:, :, start - low : stop - low]
 
 

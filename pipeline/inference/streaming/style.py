@@ -8,7 +8,7 @@ from monai.networks.utils import pixelunshuffle
 from torch import Tensor
 
 from pipeline.inference.streaming.planes import activated
-from pipeline.inference.streaming.slabs import body_mask_pieces
+from pipeline.inference.streaming.slabs import tissue_mask_pieces
 from pipeline.networks import BaseDenoisingNetwork, UniPET, conv3d
 from pipeline.networks.style_alignment import EncoderStage, halved
 
@@ -147,7 +147,7 @@ def _spans(n: int, n_planes: int) -> Iterator[tuple[int, int]]:
 
 def _feature_mask(x: Tensor, threshold: float, *, r: int, n_planes: int) -> Tensor:
     """Body mask at the resolution of the features, (1, 1, ceil(X/r), ceil(Y/r), ceil(Z/r))."""
-    pieces = (piece.to(x.dtype) for piece in body_mask_pieces(x, threshold=threshold, n_planes=r * n_planes))
+    pieces = (piece.to(x.dtype) for piece in tissue_mask_pieces(x, threshold=threshold, n_planes=r * n_planes))
     return torch.cat([halved(piece) if r > 1 else piece for piece in pieces], dim=2)
 
 

@@ -1,0 +1,38 @@
+"""What a network must offer to be streamed or styled. Every network maps (B, 1, X, Y, Z) to the same, in scaled SUV."""
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+__all__ = ["Streamable", "Styled"]
+
+
+@runtime_checkable
+class Streamable(Protocol):
+    """A network of bounded reach, which :class:`~pipeline.inference.StreamingInferer` runs in slabs without seams.
+
+    An output voxel depends on nothing farther away than `receptive_radius` voxels, and a slab that begins at a multiple
+    of `resolution_factor` gives the result of the whole volume.
+    """
+
+    @property
+    def receptive_radius(self) -> int:
+        """Voxels of the input, to each side, on which an output voxel can depend."""
+
+    @property
+    def resolution_factor(self) -> int:
+        """Voxels of the image per voxel at the network's working resolution, along each axis."""
+
+
+@runtime_checkable
+class Styled(Protocol):
+    """A network that reads one style from a whole scan and denoises every part of the scan under it."""
+
+    def encode_style(self, x: Tensor, statistics: Tensor | None = None) -> Tensor:
+        """Return the latents (B, n, latent_size) of scans x, or of the scans' given noise statistics (B, 5)."""
+
+    def fold(self, latents: Tensor) -> nn.Module:
+        """Return the plain, streamable network that denoises as this one does under one style (1, n, latent_size)."""
+
+    def denoise_with_features(self, x: Tensor, statistics: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Return the denoised volume, and the features (B, C, X', Y', Z') that the style alignment loss compares."""
