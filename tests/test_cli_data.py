@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,23 +15,17 @@ from pipeline.simulation.subject_folder import is_complete
 from pipeline.workflow import describe_cohort
 
 
-def unipet(*arguments):
-    """Run the command as a user would."""
-    return subprocess.run(
-        [sys.executable, "-c", "from pipeline.cli import main; main()", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture
+def refused(unipet):
+    """Return standard error of a command that must fail in one line."""
 
+    def run(*arguments):
+        done = unipet(*arguments)
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+        return done.stderr
 
-def refused(*arguments):
-    """Standard error of a command that must fail in one line."""
-    done = unipet(*arguments)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +44,7 @@ def test_a_cohort_is_described_and_shown(cohort):
     assert (cohort / "montage.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_of_eight_simulated_subjects_one_is_for_validation_and_one_for_testing(cohort, tmp_path):
+def test_of_eight_simulated_subjects_one_is_for_validation_and_one_for_testing(unipet, cohort, tmp_path):
     for number in range(1, 10):
         (tmp_path / f"sub-{number:04d}" / "pet").mkdir(parents=True)
         for path in (cohort / "sub-0001" / "pet").iterdir():
@@ -67,7 +59,7 @@ def test_of_eight_simulated_subjects_one_is_for_validation_and_one_for_testing(c
     assert splits == [*["train"] * 6, "validation", "test", "train"]
 
 
-def test_build_check_and_export(cohort, tmp_path):
+def test_build_check_and_export(unipet, cohort, tmp_path):
     manifest = tmp_path / "m.yaml"
     done = unipet("manifest", "build", "simulated", cohort, manifest, "--checksums")
     assert done.returncode == 0, done.stderr
@@ -80,7 +72,7 @@ def test_build_check_and_export(cohort, tmp_path):
     assert {item["dose_reduction_factor"] for item in items} == {4, 20}
 
 
-def test_a_leak_ends_in_exit_code_1(cohort, tmp_path):
+def test_a_leak_ends_in_exit_code_1(refused, cohort, tmp_path):
     manifest = Manifest.from_file(cohort / "manifest.yaml")
     first, second = manifest.subjects
     moved = second.model_copy(update={"patient": first.patient, "split": "test"})
@@ -88,7 +80,7 @@ def test_a_leak_ends_in_exit_code_1(cohort, tmp_path):
     assert "problems: 1, the first: sub-0001 one patient in 2 splits" in refused("manifest", "check", path, cohort)
 
 
-def test_prepare_makes_a_store_and_keeps_it(cohort, tmp_path):
+def test_prepare_makes_a_store_and_keeps_it(unipet, cohort, tmp_path):
     done = unipet("prepare", cohort / "manifest.yaml", tmp_path / "store")
     assert "2 new" in done.stdout, done.stderr
     assert "2 kept" in unipet("prepare", cohort / "manifest.yaml", tmp_path / "store").stdout
@@ -97,7 +89,7 @@ def test_prepare_makes_a_store_and_keeps_it(cohort, tmp_path):
     np.testing.assert_array_equal(stored.suv, source.suv)
 
 
-def test_a_subject_that_fails_is_named_and_the_others_are_made(cohort, tmp_path):
+def test_a_subject_that_fails_is_named_and_the_others_are_made(unipet, cohort, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(cohort, root)
     (root / "sub-0001" / "pet" / "sub-0001_rec-drf004_pet.nii.gz").write_bytes(b"damaged")
@@ -127,7 +119,7 @@ def test_a_subject_that_fails_is_named_and_the_others_are_made(cohort, tmp_path)
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
 )
-def test_a_mistake_ends_in_one_line(arguments, said, cohort, tmp_path, repository):
+def test_a_mistake_ends_in_one_line(refused, arguments, said, cohort, tmp_path, repository):
     scan = cohort / "sub-0001" / "pet" / "sub-0001_rec-full_pet.nii.gz"
     recipe = repository / "data_manifests" / "simulated_v1.yaml"
     filled = [a.format(data=cohort, out=tmp_path, scan=scan, recipe=recipe) for a in arguments]
@@ -135,7 +127,7 @@ def test_a_mistake_ends_in_one_line(arguments, said, cohort, tmp_path, repositor
     assert not list(tmp_path.iterdir())
 
 
-def stored_after(exclusion, cohort, tmp_path):
+def stored_after(unipet, exclusion, cohort, tmp_path):
     """What a store holds of sub-0001 and its images when this is excluded."""
     manifest = Manifest.from_file(cohort / "manifest.yaml")
     subjects = tuple(subject.model_copy(update={"split": "train"}) for subject in manifest.subjects)
@@ -146,34 +138,34 @@ def stored_after(exclusion, cohort, tmp_path):
     return done.stdout, subjects["sub-0001"].volumes if "sub-0001" in subjects else None
 
 
-def test_an_excluded_file_costs_that_file_only(cohort, tmp_path):
+def test_an_excluded_file_costs_that_file_only(unipet, cohort, tmp_path):
     path = "sub-0001/pet/sub-0001_rec-drf020_pet.nii.gz"
-    _, volumes = stored_after(Exclusion(subject="sub-0001", path=path, reason="bad dose"), cohort, tmp_path)
+    _, volumes = stored_after(unipet, Exclusion(subject="sub-0001", path=path, reason="bad dose"), cohort, tmp_path)
     assert "drf004" in volumes
     assert "drf020" not in volumes
 
 
-def test_an_excluded_mask_leaves_the_images(cohort, tmp_path):
+def test_an_excluded_mask_leaves_the_images(unipet, cohort, tmp_path):
     path = "sub-0001/pet/sub-0001_desc-lesions_mask.nii.gz"
-    _, volumes = stored_after(Exclusion(subject="sub-0001", path=path, reason="bad mask"), cohort, tmp_path)
+    _, volumes = stored_after(unipet, Exclusion(subject="sub-0001", path=path, reason="bad mask"), cohort, tmp_path)
     assert "lesions" not in volumes
     assert {"full", "drf004", "drf020", "noise_free"} <= set(volumes)
 
 
-def test_an_excluded_subject_is_left_out_and_named(cohort, tmp_path):
-    said, volumes = stored_after(Exclusion(subject="sub-0001", reason="bad one"), cohort, tmp_path)
+def test_an_excluded_subject_is_left_out_and_named(unipet, cohort, tmp_path):
+    said, volumes = stored_after(unipet, Exclusion(subject="sub-0001", reason="bad one"), cohort, tmp_path)
     assert volumes is None
     assert "left out, as the manifest excludes them: sub-0001" in said
 
 
-def test_an_excluded_dose_is_not_its_references(cohort, tmp_path):
+def test_an_excluded_dose_is_not_its_references(unipet, cohort, tmp_path):
     exclusion = Exclusion(subject="sub-0001", dose_reduction_factor=4, reason="bad dose")
-    _, volumes = stored_after(exclusion, cohort, tmp_path)
+    _, volumes = stored_after(unipet, exclusion, cohort, tmp_path)
     assert "drf004" not in volumes
     assert {"full", "full_repeat", "noise_free", "drf020"} <= set(volumes)
 
 
-def test_results_never_replace_what_they_were_made_from(cohort, tmp_path):
+def test_results_never_replace_what_they_were_made_from(refused, cohort, tmp_path):
     manifest = tmp_path / "m.json"
     shutil.copy(cohort / "manifest.yaml", manifest)
     assert "no earlier result" in refused("manifest", "datalist", manifest, cohort, manifest)
@@ -191,13 +183,13 @@ def test_results_never_replace_what_they_were_made_from(cohort, tmp_path):
         ("sub-0001/pet/sub-0001_rec-full_pet", "../sub-0001_rec-full_pet", "leaves the root"),
     ],
 )
-def test_a_broken_manifest_ends_in_one_line(old, new, said, cohort, tmp_path):
+def test_a_broken_manifest_ends_in_one_line(refused, old, new, said, cohort, tmp_path):
     path = tmp_path / "m.yaml"
     path.write_text((cohort / "manifest.yaml").read_text().replace(old, new, 1))
     assert said in refused("manifest", "check", path, cohort)
 
 
-def test_a_copy_in_another_split_is_a_leak_by_its_content(cohort, tmp_path):
+def test_a_copy_in_another_split_is_a_leak_by_its_content(refused, cohort, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(cohort, root)
     for suffix in (".nii.gz", ".json"):

@@ -25,18 +25,29 @@ def cohorts(tiny_cohort, tmp_path_factory) -> tuple[Path, Path, Path]:
     return folder / "one", folder / "two", folder / "tuning"
 
 
-def test_several_cohorts_tables_and_files(cohorts, tmp_path):
+DEMAND = "psnr_gain: {measures: [psnr_full], competitors: [input], gain_db: {4: %s, 20: 0}}"
+
+
+def test_several_cohorts_tables_files_and_a_gate_that_is_met(cohorts, tmp_path):
     one, two, tuning = cohorts
+    (tmp_path / "gate.yaml").write_text(DEMAND % 0)
     done = evaluate(
         *(one, two, "--tuning", tuning, *METHOD),
         *("--output", tmp_path / "rows.tsv", "--markdown", tmp_path / "tables.md"),
+        *("--gate", tmp_path / "gate.yaml"),
     )
     assert done.exit_code == 0, done.stderr
+    assert "met     DRF 4, PSNR against full dose" in done.stdout
+    assert "+0.00 dB over input" in done.stdout
     rows = pd.read_csv(tmp_path / "rows.tsv", sep="\t")
     assert set(rows["subject"].str.split("/").str[0]) == {"one", "two"}
     assert set(rows["method"]) == {"input", "gaussian", "nonlocal_means", "identity"}
     lesions = pd.read_csv(tmp_path / "rows_lesions.tsv", sep="\t")
     assert len(lesions) == 8 * len(lesions[["subject", "region"]].drop_duplicates())
+    mean = rows.groupby(["method", "dose_reduction_factor"])["psnr_full"].mean()
+    assert mean["identity", 4] == mean["input", 4]
+    assert mean["input", 20] < mean["input", 4]
+    assert mean["gaussian", 20] >= mean["input", 20]
     text = (tmp_path / "tables.md").read_text()
     assert text.startswith("2 subjects (one, two); Gaussian width")
     # What stands in the document is the mean of what stands in the rows.
@@ -49,13 +60,7 @@ def test_several_cohorts_tables_and_files(cohorts, tmp_path):
 
 def test_a_gate_that_is_missed_exits_1(cohorts, tmp_path):
     gate = tmp_path / "gate.yaml"
-    demand = "psnr_gain: {measures: [psnr_full], competitors: [input], gain_db: {4: %s, 20: 0}}"
-    gate.write_text(demand % 0)
-    passed = evaluate(cohorts[0], "--tuning", cohorts[2], *METHOD, "--gate", gate)
-    assert passed.exit_code == 0, passed.stderr
-    assert "met     DRF 4, PSNR against full dose" in passed.stdout
-    assert "+0.00 dB over input" in passed.stdout
-    gate.write_text(demand % 1)
+    gate.write_text(DEMAND % 1)
     failed = evaluate(cohorts[0], "--tuning", cohorts[2], *METHOD, "--gate", gate)
     assert failed.exit_code == 1
     assert "MISSED  DRF 4" in failed.stdout
@@ -93,6 +98,23 @@ def test_a_real_scan_gives_the_same_tables(cohorts, tmp_path):
 def test_mistakes_end_in_one_line(cohorts, arguments, said):
     names = {"one": cohorts[0], "tuning": cohorts[2]}
     done = evaluate(*(a.format(**names) for a in arguments), "--tuning", cohorts[2], *METHOD)
+    assert done.exit_code == 1
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda test, tuning: next(tuning.rglob("*drf020_pet.nii.gz")).unlink(), "tuning: has no drf020"),
+        (lambda test, tuning: next(test.rglob("*_mask.nii.gz")).write_bytes(b"x"), "mask.nii.gz: not a readable"),
+        (lambda test, tuning: shutil.rmtree(test / "sub-0001"), "one: no simulated subjects"),
+    ],
+)
+def test_a_damaged_cohort_ends_in_one_line(cohorts, tmp_path, damage, said):
+    one, _, tuning = (shutil.copytree(folder, tmp_path / folder.name) for folder in cohorts)
+    damage(one, tuning)
+    done = evaluate(one, "--tuning", tuning, *METHOD)
     assert done.exit_code == 1
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
