@@ -1,5 +1,7 @@
 """From a manifest to a store that training reads: simulate what is missing, convert what is new."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pipeline.data.manifest import Manifest
@@ -11,7 +13,15 @@ from pipeline.errors import PETError
 __all__ = ["prepared_store"]
 
 
-def prepared_store(manifest: str | Path, store: str | Path, *, root: str | Path, jobs: int = 1) -> Store:
+def prepared_store(
+    manifest: str | Path,
+    store: str | Path,
+    *,
+    root: str | Path,
+    jobs: int = 1,
+    device: str | None = None,
+    progress: Callable[[str, int, int], object] | None = None,
+) -> Store:
     """Bring a store up to date with a manifest, and open what the manifest has of it.
 
     Subjects that an earlier manifest left there, or that this one excludes, stay on the disk and are not opened.
@@ -26,6 +36,10 @@ def prepared_store(manifest: str | Path, store: str | Path, *, root: str | Path,
         Folder of the data that the manifest describes.
     jobs
         Subjects simulated, and converted, at once.
+    device
+        torch's name of the device that simulates, such as ``cuda``; None is numpy on the CPU.
+    progress
+        Called with what is done, ``simulating`` or ``preparing``, and the number of finished subjects and of all.
 
     Raises
     ------
@@ -35,8 +49,10 @@ def prepared_store(manifest: str | Path, store: str | Path, *, root: str | Path,
     """
     described = Manifest.from_file(manifest)
     if described.recipe is not None:
-        described = simulated_manifest(described, root, jobs=jobs)
-    done = prepare_store(described, store, root=root, jobs=jobs)
+        simulating = None if progress is None else partial(progress, "simulating")
+        described = simulated_manifest(described, root, jobs=jobs, device=device, progress=simulating)
+    preparing = None if progress is None else partial(progress, "preparing")
+    done = prepare_store(described, store, root=root, jobs=jobs, progress=preparing)
     if failed := done.of_status("failed"):
         raise PETError(f"{store}: {failed[0].subject} cannot be prepared ({failed[0].reason}), {len(failed)} in all")
     return Store(store, subjects=[outcome.subject for outcome in done.outcomes])

@@ -40,6 +40,7 @@ def simulated_manifest(
     *,
     jobs: int = 1,
     checksums: bool = False,
+    device: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Manifest:
     """Simulate what is missing of a recipe's cohorts, and describe all of them.
@@ -54,6 +55,8 @@ def simulated_manifest(
         Subjects simulated at once.
     checksums
         Also record the SHA-256 of every file.
+    device
+        torch's name of the device that projects, such as ``cuda``; None is numpy on the CPU.
     progress
         Called with the number of finished subjects and of all, also for those that are there already.
 
@@ -90,6 +93,7 @@ def simulated_manifest(
             dose_mode=recipe.recipe.dose_mode,
             n_lesions=cohort.n_lesions,
             jobs=jobs,
+            device=device,
             progress=advance,
         )
         splits.update({f"{cohort.folder}_{subject.name}": cohort.split for subject in made})
