@@ -20,7 +20,7 @@ from pipeline.comparison import (
     tune_competitors,
 )
 from pipeline.inference import Denoiser
-from pipeline.pet import PETError, read_pet
+from pipeline.pet import PETError, PETHeader, PETSeries, read_pet
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,17 @@ def test_a_real_scan_is_measured_against_its_full_dose(item, competitors):
     assert rows.loc["half", "local_variance_ratio_full"] == pytest.approx(0.25)
     assert len(found.lesions)
     np.testing.assert_allclose(found.lesions.set_index("method").loc["half", "suv_mean_error_percent"], -50, atol=1e-3)
+
+
+def test_measures_that_are_not_defined_for_a_scan_are_missing_and_the_others_stand():
+    """A flat scan has no texture, and eight planes are fewer than SSIM's window has."""
+    affine = np.diag([30.0, 30.0, 30.0, 1.0])
+    scan = PETSeries(suv=np.full((12, 12, 8), 0.5), affine=affine, header=PETHeader(units="GML"))
+    found = evaluate_scan(scan, {4.0: scan}, {"same": lambda series: series}, competitors=None)
+    row = found.scans.iloc[0]
+    assert np.isnan(row["ssim_full"])
+    assert np.isnan(row["local_variance_ratio_full"])
+    assert row["psnr_full"] == np.inf
 
 
 def test_hot_regions_reach_their_threshold(item):
