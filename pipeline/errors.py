@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["PETError", "causes_of", "naming", "one_line", "reason_of"]
+__all__ = ["PETError", "UndefinedMeasureError", "causes_of", "naming", "one_line", "reason_of"]
 
 
 class PETError(ValueError):
@@ -14,6 +14,10 @@ class PETError(ValueError):
 
     The message is one line: the file or folder, what was found, what was expected.
     """
+
+
+class UndefinedMeasureError(PETError):
+    """A measure is not defined for this image: too few planes, no activity, no body. Others of it may be."""
 
 
 def reason_of(error: Exception) -> str:

@@ -1,15 +1,18 @@
 """Every method on every scan: one row per subject, dose and method, and one per lesion of each."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.comparison.baselines import Competitors
 from pipeline.comparison.reference import Reference, full_dose_reference, simulated_reference
 from pipeline.data import dose_keys
-from pipeline.errors import PETError
+from pipeline.errors import PETError, UndefinedMeasureError
 from pipeline.evaluation import (
     PEAK_SUV,
     bias,
@@ -24,6 +27,8 @@ from pipeline.pet import PETSeries, read_pet
 from pipeline.pet.grid import check_same_grid
 
 __all__ = ["Measurements", "Method", "evaluate_methods", "evaluate_scan"]
+
+logger = logging.getLogger(__name__)
 
 Method = Callable[[PETSeries], PETSeries]
 """A denoised series of a noisy one, on its grid."""
@@ -91,7 +96,7 @@ def evaluate_scan(
     low: Mapping[float, PETSeries],
     methods: Mapping[str, Method],
     *,
-    competitors: Competitors,
+    competitors: Competitors | None,
     subject: str = "scan",
     on_scan: Callable[[str], None] = lambda scan: None,
 ) -> Measurements:
@@ -154,12 +159,23 @@ def _measure(pred: PETSeries, reference: Reference) -> dict[str, float]:
     values = {}
     for name, image in reference.images.items():
         values[f"psnr_{name}"] = psnr(pred.suv, image.suv, data_range=PEAK_SUV)
-        values[f"nrmse_{name}"] = nrmse(pred.suv, image.suv)
-    values["ssim_full"] = ssim(pred.suv, reference.images["full"].suv, data_range=PEAK_SUV)
+        values[f"nrmse_{name}"] = _or_nan(nrmse, pred.suv, image.suv)
+    values["ssim_full"] = _or_nan(ssim, pred.suv, reference.images["full"].suv, data_range=PEAK_SUV)
     for name in dict.fromkeys(("full", reference.truth)):
-        values[f"local_variance_ratio_{name}"] = local_variance_ratio(pred.suv, reference.images[name].suv)
+        values[f"local_variance_ratio_{name}"] = _or_nan(local_variance_ratio, pred.suv, reference.images[name].suv)
     true = reference.images[reference.truth].suv
-    values["liver_bias_percent"] = np.nan if reference.liver is None else bias(pred.suv, true, mask=reference.liver)
+    values["liver_bias_percent"] = (
+        np.nan if reference.liver is None else _or_nan(bias, pred.suv, true, mask=reference.liver)
+    )
     spots = false_hot_spots(pred.suv, true, voxel_size=pred.voxel_size, mask=reference.body)
     values["n_false_hot_spots"] = float(len(spots))
     return values
+
+
+def _or_nan(measure: Callable[..., float], *images: NDArray[np.floating], **options: Any) -> float:
+    """Return a measure, or NaN where it is not defined for the scan; the log says why."""
+    try:
+        return measure(*images, **options)
+    except UndefinedMeasureError as error:
+        logger.warning("%s is missing: %s", measure.__name__, error)
+        return np.nan

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from pipeline.errors import UndefinedMeasureError
+
 __all__ = ["PEAK_SUV", "bias", "noise_level", "noise_sd", "nrmse", "psnr", "ssim"]
 
 PEAK_SUV = 20.0
@@ -38,7 +40,9 @@ def psnr(pred: ArrayLike, target: ArrayLike, *, data_range: float, mask: NDArray
     Raises
     ------
     ValueError
-        Shapes differ, the mask is empty, or the range is not positive.
+        Shapes differ or the range is not positive.
+    UndefinedMeasureError
+        The mask is empty.
     """
     x, y = _pair(pred, target, mask)
     _check_range(data_range)
@@ -62,13 +66,15 @@ def ssim(pred: ArrayLike, target: ArrayLike, *, data_range: float) -> float:
     Raises
     ------
     ValueError
-        Shapes differ, the image is not 3D or smaller than the window, or the range is not positive.
+        Shapes differ or the range is not positive.
+    UndefinedMeasureError
+        The image is not 3D or smaller than the window.
     """
     x, y = np.asarray(pred), np.asarray(target)
     if x.shape != y.shape:
         raise ValueError(f"ssim: shapes {x.shape} and {y.shape} differ")
     if x.ndim != 3 or min(x.shape) < SSIM_TAPS:
-        raise ValueError(f"ssim: a 3D volume of at least {SSIM_TAPS} voxels a side is needed, found {x.shape}")
+        raise UndefinedMeasureError(f"SSIM needs three sides of at least {SSIM_TAPS} voxels, found {x.shape}")
     _check_range(data_range)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     total, n_positions = 0.0, 0
@@ -96,12 +102,14 @@ def nrmse(pred: ArrayLike, target: ArrayLike, *, mask: NDArray[np.bool_] | None 
     Raises
     ------
     ValueError
-        Shapes differ, the mask is empty, or the target is zero everywhere.
+        Shapes differ.
+    UndefinedMeasureError
+        The mask is empty, or the target is zero everywhere.
     """
     x, y = _pair(pred, target, mask)
     norm = np.sqrt(np.mean(y**2))
     if norm == 0:
-        raise ValueError("nrmse: the target is zero everywhere")
+        raise UndefinedMeasureError("NRMSE needs a target that is not zero everywhere")
     return float(np.sqrt(np.mean((x - y) ** 2)) / norm)
 
 
@@ -111,12 +119,14 @@ def bias(pred: ArrayLike, target: ArrayLike, *, mask: NDArray[np.bool_] | None =
     Raises
     ------
     ValueError
-        Shapes differ, the mask is empty, or the target's mean is zero.
+        Shapes differ.
+    UndefinedMeasureError
+        The mask is empty, or the target's mean is zero.
     """
     x, y = _pair(pred, target, mask)
     mean = np.mean(y)
     if mean == 0:
-        raise ValueError("bias: the target's mean is zero")
+        raise UndefinedMeasureError("bias needs a target whose mean is not zero")
     return float(100 * (np.mean(x) - mean) / mean)
 
 
@@ -138,14 +148,16 @@ def noise_sd(image: ArrayLike, *, mask: NDArray[np.bool_]) -> float:
     Raises
     ------
     ValueError
-        Shapes differ, or the mask has no voxel with its three neighbours.
+        Shapes differ.
+    UndefinedMeasureError
+        The mask has no voxel with its three neighbours.
     """
     x = np.asarray(image)
     if x.shape != mask.shape or x.ndim != 3:
         raise ValueError(f"noise_sd: image {x.shape} and mask {mask.shape} must be 3D and equal")
     inside = mask[:-1, :-1] & mask[1:, :-1] & mask[:-1, 1:] & mask[1:, 1:]
     if not inside.any():
-        raise ValueError("noise_sd: the mask is empty")
+        raise UndefinedMeasureError("no voxel of the body has its neighbours in the plane in it")
     difference = (x[:-1, :-1] - x[1:, :-1] - x[:-1, 1:] + x[1:, 1:])[inside] / 2
     return float(1.4826 * np.median(np.abs(difference)))
 
@@ -163,12 +175,14 @@ def noise_level(suv: ArrayLike, *, mask: NDArray[np.bool_]) -> float:
     Raises
     ------
     ValueError
-        Shapes differ, or the mask has no voxel with its three neighbours or no activity.
+        Shapes differ.
+    UndefinedMeasureError
+        The mask has no voxel with its three neighbours, or no activity.
     """
     sd = noise_sd(suv, mask=mask)
     mean = np.asarray(suv)[mask].mean(dtype=np.float64)
     if mean <= 0:
-        raise ValueError("noise_level: no activity in the mask")
+        raise UndefinedMeasureError("the mean of the body is not above 0")
     return float(100 * sd / mean)
 
 
@@ -183,7 +197,7 @@ def _pair(
             raise ValueError(f"the mask has shape {mask.shape}, the images {x.shape}")
         x, y = x[mask], y[mask]
     if x.size == 0:
-        raise ValueError("no voxels to compare")
+        raise UndefinedMeasureError("there is no voxel to compare")
     return x.astype(np.float64), y.astype(np.float64)
 
 

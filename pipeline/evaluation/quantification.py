@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from pipeline.errors import UndefinedMeasureError
 from pipeline.images import Regions, ball_offsets, voxel_volume
 
 __all__ = [
@@ -242,7 +243,7 @@ def _values(suv: ArrayLike, mask: NDArray[np.bool_]) -> NDArray[np.floating]:
     if image.shape != mask.shape:
         raise ValueError(f"the image has shape {image.shape}, the mask {mask.shape}")
     if not mask.any():
-        raise ValueError("the mask is empty")
+        raise UndefinedMeasureError("the region has no voxel")
     return image[mask.astype(bool)]
 
 

@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from pipeline.constants import STYLIZED_VARIANCE
+from pipeline.errors import UndefinedMeasureError
 
 __all__ = ["local_variance", "local_variance_ratio"]
 
@@ -40,12 +41,14 @@ def local_variance_ratio(pred: ArrayLike, reference: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        Shapes differ, or the reference is too flat to have such a region.
+        Shapes differ.
+    UndefinedMeasureError
+        The reference is too flat to have such a region.
     """
     if np.shape(pred) != np.shape(reference):
         raise ValueError(f"local_variance_ratio: shapes {np.shape(pred)} and {np.shape(reference)} differ")
     true = local_variance(reference)
     region = true >= STYLIZED_VARIANCE
     if not region.any():
-        raise ValueError(f"local_variance_ratio: no local variance of the reference reaches {STYLIZED_VARIANCE}")
+        raise UndefinedMeasureError(f"no local variance of the reference reaches {STYLIZED_VARIANCE:g}")
     return float(np.median(local_variance(pred)[region] / true[region]))

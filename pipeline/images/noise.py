@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from pipeline.constants import OSEM_NOISE_POWER
+from pipeline.errors import UndefinedMeasureError
 from pipeline.images.body import body_mask
 
 __all__ = ["PUBLISHED_HIGH_PASS_ENERGY", "high_pass_energy", "high_pass_energy_table", "noise_meter"]
@@ -111,7 +112,9 @@ def noise_meter(suv: ArrayLike, *, voxel_size: Sequence[float], body: NDArray[np
     Raises
     ------
     ValueError
-        The image is not three-dimensional, or has no body of at least 100 voxels inside its borders.
+        The image is not three-dimensional.
+    UndefinedMeasureError
+        It has no body of at least 100 voxels inside its borders.
     """
     x = _volume(suv, "noise_meter")
     inside = body_mask(x, voxel_size=voxel_size) if body is None else np.asarray(body, dtype=bool)
@@ -120,7 +123,7 @@ def noise_meter(suv: ArrayLike, *, voxel_size: Sequence[float], body: NDArray[np
     # Away from the skin, whose edge is no noise.
     inside = ndimage.binary_erosion(inside, iterations=_MEAN_WIDTH // 2)[:-1, :-1]
     if inside.sum() < _FEWEST_VOXELS:
-        raise ValueError(f"noise_meter: {int(inside.sum())} voxels of body, expected at least {_FEWEST_VOXELS}")
+        raise UndefinedMeasureError(f"{int(inside.sum())} voxels of body, expected at least {_FEWEST_VOXELS}")
     difference = np.abs(x[:-1, :-1] - x[1:, :-1] - x[:-1, 1:] + x[1:, 1:]) / 2
     mean = ndimage.uniform_filter(x, _MEAN_WIDTH, mode="nearest")[:-1, :-1]
     difference /= (np.clip(mean, 0, None) + _OFFSET) ** OSEM_NOISE_POWER

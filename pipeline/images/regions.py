@@ -91,7 +91,7 @@ def regions_in_either(
     *,
     voxel_size: Sequence[float],
     threshold: float = 4.0,
-    min_volume: float = 3.0,
+    min_volume: float = 1.0,
     fwhm: float = 8.0,
 ) -> Regions:
     """Connected regions at or above a fixed SUV in the image before or in the image after denoising.

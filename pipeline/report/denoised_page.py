@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.errors import PETError
+from pipeline.errors import UndefinedMeasureError
 from pipeline.evaluation import bias, noise_level, suv_mean
 from pipeline.images.body import BODY_FWHM, BODY_THRESHOLD, body_mask
 from pipeline.images.projections import body_box, center_of_activity
@@ -65,23 +65,22 @@ def write_report(
     Raises
     ------
     PETError
-        The two series do not lie on one grid, no body is found, or the folder does not exist.
+        The two series do not lie on one grid, or the folder does not exist.
     OSError
         The file cannot be written; nothing is left behind.
     """
     check_same_grid({"the series before": before.grid, f"{path}: the series after": after.grid})
     voxel_size = before.voxel_size
     body = body_mask(before.suv, voxel_size=voxel_size)
-    if not body.any():
-        raise PETError(f"{path}: no body found, expected SUV of {BODY_THRESHOLD} or more in the series before")
     box = body_box(body, voxel_size=voxel_size)
     cropped = before.suv[box], after.suv[box]
     coronal_index = center_of_activity(cropped[0])[1]
     figures = {
         "mip": mip_figure(*cropped, voxel_size=voxel_size, suv_window=suv_window),
         "difference": difference_figure(*cropped, voxel_size=voxel_size, index=coronal_index, suv_window=suv_window),
-        "profile": profile_figure(*cropped, mask=body[box], voxel_size=voxel_size),
     }
+    if body.any():
+        figures["profile"] = profile_figure(*cropped, mask=body[box], voxel_size=voxel_size)
     if not lesions.empty:
         figures["agreement"] = agreement_figure(lesions)
     return write_page(
@@ -102,16 +101,22 @@ def write_report(
     )
 
 
-def _body_facts(before: NDArray[np.floating], after: NDArray[np.floating], body: NDArray[np.bool_]) -> dict[str, float]:
-    noise_before, noise_after = (noise_level(image, mask=body) for image in (before, after))
-    return {
-        "mean_before": suv_mean(before, body),
-        "mean_after": suv_mean(after, body),
-        "mean_change": bias(after, before, mask=body),
-        "noise_before": noise_before,
-        "noise_after": noise_after,
-        "noise_change": 100 * (noise_after / noise_before - 1) if noise_before else np.nan,
-    }
+def _body_facts(
+    before: NDArray[np.floating], after: NDArray[np.floating], body: NDArray[np.bool_]
+) -> dict[str, float | str]:
+    """Return mean and noise of the body in both images; what is not defined is NaN, and ``undefined`` says why."""
+    names = [f"{measure}_{when}" for measure in ("mean", "noise") for when in ("before", "after", "change")]
+    facts: dict[str, float | str] = {**dict.fromkeys(names, np.nan), "undefined": ""}
+    if not body.any():
+        return facts | {"undefined": f"no body was found, expected SUV of {BODY_THRESHOLD:g} or more"}
+    try:
+        facts |= {"mean_before": suv_mean(before, body), "mean_after": suv_mean(after, body)}
+        facts["mean_change"] = bias(after, before, mask=body)
+        noise_before, noise_after = (noise_level(image, mask=body) for image in (before, after))
+    except UndefinedMeasureError as error:
+        return facts | {"undefined": str(error)}
+    change = 100 * (noise_after / noise_before - 1) if noise_before else np.nan
+    return facts | {"noise_before": noise_before, "noise_after": noise_after, "noise_change": change}
 
 
 def _region_facts(lesions: pd.DataFrame) -> dict[str, object]:
