@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipeline.errors import PETError
 from pipeline.pet.nifti import is_nifti_name
+from pipeline.pet.sidecar import sidecar_files
 
 __all__ = ["find_scans"]
 
@@ -26,16 +27,11 @@ def find_scans(folder: str | Path) -> list[str]:
         if path.is_dir():
             if any(_is_dicom(file) for file in path.iterdir() if file.is_file()):
                 scans.append(path)
-        elif is_nifti_name(path) and _sidecar(path).is_file():
+        elif is_nifti_name(path) and sidecar_files(path):
             scans.append(path)
     if not scans:
         raise PETError(f"{folder}: no PET scan found, expected NIfTI with JSON sidecar or folders of DICOM slices")
     return [str(path) for path in sorted(scans)]
-
-
-def _sidecar(path: Path) -> Path:
-    stem = path.with_suffix("") if path.suffix.lower() == ".gz" else path
-    return stem.with_suffix(".json")
 
 
 def _is_dicom(path: Path) -> bool:

@@ -31,7 +31,7 @@ from pipeline.pet.grid import (
 )
 from pipeline.pet.header import PETHeader
 from pipeline.pet.series import PETSeries
-from pipeline.pet.sidecar import header_from_sidecar, number_in, sidecar_of
+from pipeline.pet.sidecar import header_from_sidecar, number_in, read_sidecar, sidecar_of
 from pipeline.pet.suv.factor import suvbw_factor_of
 
 __all__ = [
@@ -75,7 +75,7 @@ def is_nifti_name(path: str | Path) -> bool:
 
 
 def sidecar_path_of(path: Path) -> Path:
-    """Where the JSON sidecar of a NIfTI file lies, whether it exists or not.
+    """Return where the JSON sidecar of a NIfTI file lies, whether it exists or not.
 
     Raises
     ------
@@ -206,18 +206,6 @@ def read_labels_on(path: str | Path, grid: Grid) -> NDArray[np.unsignedinteger]:
     return values.astype(np.min_scalar_type(int(values.max())))
 
 
-def _read_sidecar(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise PETError(f"sidecar {path.name} is missing, SUV cannot be computed")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise PETError(f"sidecar {path.name} is not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise PETError(f"sidecar {path.name} holds a {type(content).__name__}, expected an object")
-    return content
-
-
 def read_nifti(path: str | Path, *, sidecar: Mapping[str, Any] | None = None) -> PETSeries:
     """Read a static NIfTI volume in activity concentration or SUVbw, with the JSON sidecar of the same stem.
 
@@ -247,8 +235,9 @@ def read_nifti(path: str | Path, *, sidecar: Mapping[str, Any] | None = None) ->
             suv=suv,
             affine=affine,
             header=stated.header,
-            suvbw_factor=stated.factor,
+            suvbw_factor=None if stated.factor is None else stated.factor / stated.unit,
             provenance=stated.provenance,
+            warnings=stated.warnings,
             source_files=(path,),
         )
 
@@ -263,8 +252,14 @@ class NiftiSurvey:
     factor: float | None
     """SUVbw per stored unit, None if the volume is SUVbw already."""
 
+    unit: float
+    """How many Bq/mL, or g/mL, one stored unit is."""
+
     provenance: tuple[str, ...]
     """How the factor came about, after the history in the sidecar, one sentence each."""
+
+    warnings: tuple[str, ...]
+    """Those sentences that a person should see at once, because SUV may be wrong."""
 
     grid: Grid
     """Number and place of the voxels, axes in RAS+ order."""
@@ -278,12 +273,11 @@ def survey_nifti(path: Path, *, sidecar: Mapping[str, Any] | None = None) -> Nif
     PETError
         If the file or its sidecar is missing, or lacks what SUV needs, or its header is not that of one volume.
     """
-    sidecar_path = sidecar_path_of(path)
+    source = sidecar_path_of(path).name if sidecar is None else "sidecar"
     if not path.is_file():
         raise PETError("no such file")
     grid = read_grid(path)
-    source = sidecar_path.name if sidecar is None else "sidecar"
-    sidecar = _read_sidecar(sidecar_path) if sidecar is None else sidecar
+    sidecar = read_sidecar(path) if sidecar is None else sidecar
     with naming(source):
         found = header_from_sidecar(sidecar)
         header = found.header
@@ -291,16 +285,19 @@ def survey_nifti(path: Path, *, sidecar: Mapping[str, Any] | None = None) -> Nif
         factor, origin = None, "SUVbw"
         if header.units != "GML":
             if stated is not None and header.injected_dose is None and header.attenuation_corrected:
-                factor = stated
+                factor = stated * found.unit
             else:
+                found.check_complete()
                 timed = header if found.average_time is None else replace(header, reference_time=found.average_time)
                 factor = suvbw_factor_of(timed) * found.unit
             origin = f"{sidecar['Units']}, SUVbw factor {factor:.6e} g/mL per {sidecar['Units']}"
-            if stated is not None and abs(factor / stated - 1) > FACTOR_AGREEMENT:
-                raise PETError(f"SUVbwFactor is {stated:.6e}, dose and weight give {factor:.6e}")
+            if stated is not None and abs(factor / (stated * found.unit) - 1) > FACTOR_AGREEMENT:
+                computed = factor / found.unit
+                raise PETError(f"SUVbwFactor is {stated:.6e} per Bq/mL, dose and weight give {computed:.6e}")
     history = sidecar.get("Provenance")
     earlier = [str(sentence) for sentence in history] if isinstance(history, list) else []
-    return NiftiSurvey(header, factor, (*earlier, f"Read from NIfTI in {origin}.", *found.notes), grid)
+    provenance = (*earlier, f"Read from NIfTI in {origin}.", *found.notes)
+    return NiftiSurvey(header, factor, found.unit, provenance, found.warnings, grid)
 
 
 def _image_of(series: PETSeries) -> nib.Nifti1Image:

@@ -36,8 +36,8 @@ class PETSeries:
     """What SUV depends on."""
 
     suvbw_factor: float | None = None
-    """SUVbw per unit of the stored quantity, such as [g/mL] per [Bq/mL]; None if a NIfTI source was SUVbw already,
-    or where every slice has a factor of its own."""
+    """SUVbw per unit of the quantity that `header.units` names, such as [g/mL] per [Bq/mL] of a NIfTI file in kBq/mL,
+    too; None if a NIfTI source was SUVbw already, or where every slice has a factor of its own."""
 
     padding: NDArray[np.bool_] | None = None
     """True where the source stored PixelPaddingValue (0028,0120), so that nothing was measured; SUV is 0 there.

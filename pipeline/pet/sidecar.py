@@ -1,37 +1,183 @@
-"""The JSON file beside a NIfTI volume: PET-BIDS keys from and to a `PETHeader`.
+"""The JSON file beside a NIfTI volume: PET-BIDS keys from and to a `PETHeader`, and which files apply.
 
 Keys are those of the Brain Imaging Data Structure for PET (Norgaard et al. 2022) where it has one; it has none
 for what SUV needs beyond the dose, so ``BodyWeight`` [kg], ``BodyHeight`` [m], ``Sex``,
-``RadionuclideHalfLife`` [s] and ``SUVbwFactor`` [(g/mL)/(Bq/mL)] are added. Times are seconds; dates and times
-of day are neither read nor written.
+``RadionuclideHalfLife`` [s] and ``SUVbwFactor`` [(g/mL)/(Bq/mL)] are added. The names that dcm2niix gives the same
+quantities, those of DICOM, are read as well. Times are seconds; times of day are not written, and read only where
+two of them give the time from the administration to the scan.
 """
 
+import csv
+import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import time
+from pathlib import Path
 from typing import Any
 
-from pipeline.errors import PETError
+from pipeline.errors import PETError, naming
 from pipeline.pet.header import PETHeader
 from pipeline.pet.suv.factor import average_activity_time, stored_header
-from pipeline.pet.suv.nuclides import half_life_of, nuclide_from_name
+from pipeline.pet.suv.nuclides import HALF_LIFE, nuclide_from_name
+from pipeline.pet.suv.quantities import dose_in_bq, height_in_m, weight_in_kg
 
-__all__ = ["SidecarHeader", "header_from_sidecar", "number_in", "sidecar_of"]
+__all__ = [
+    "SidecarHeader",
+    "files_of_sidecar",
+    "header_from_sidecar",
+    "number_in",
+    "read_sidecar",
+    "sidecar_files",
+    "sidecar_of",
+]
 
-UNITS = {"Bq/mL": ("BQML", 1.0), "g/mL": ("GML", 1.0), "kBq/mL": ("BQML", 1e3), "MBq/mL": ("BQML", 1e6)}
+UNITS = {
+    "Bq/mL": ("BQML", 1.0),
+    "g/mL": ("GML", 1.0),
+    "kBq/mL": ("BQML", 1e3),
+    "MBq/mL": ("BQML", 1e6),
+    "BQML": ("BQML", 1.0),
+    "GML": ("GML", 1.0),
+}
 """For each Units of a sidecar: what DICOM calls the quantity, and how many of its units one is. PET-BIDS writes
-Bq/mL; any case is read, since tools write Bq/ml, too."""
+Bq/mL; any case is read, since tools write Bq/ml, too, and earlier ones the names of DICOM."""
 
-ACTIVITY_UNITS = {"Bq": 1.0, "kBq": 1e3, "MBq": 1e6, "GBq": 1e9, "mCi": 3.7e7}
-"""Becquerel per unit of InjectedRadioactivity."""
-
+ACTIVITY_UNITS = {"Bq": 1.0, "kBq": 1e3, "MBq": 1e6, "GBq": 1e9, "mCi": 3.7e7, "uCi": 3.7e4}
+"""Becquerel per unit of InjectedRadioactivity; any case is read, since nobody is given millibecquerels."""
 
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "o": "O", "other": "O"}
 """Values of Sex, as BIDS allows them, and what DICOM calls them."""
 
+DICOM_NAMES = {"BodyWeight": "PatientWeight", "BodyHeight": "PatientSize", "Sex": "PatientSex"}
+"""For each key: the name under which dcm2niix writes the same quantity."""
+
+_UNKNOWN = {"", "n/a", "na", "unknown", "not applicable", "[]"}
+_UNCORRECTED = re.compile(
+    r"(no|none|not|nac|non[- ]?corrected|without|false|0|off)\b|.*\b(uncorrected|not (attenuation )?corrected)\b"
+)
+"""How an AttenuationCorrection begins, in lower case, or what it says, where none was made."""
+
+
+def _json_object(file: Path) -> dict[str, Any]:
+    """Return the keys of a JSON file that are not null."""
+
+    def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise PETError(f"{next(name for name in names if names.count(name) > 1)} stands twice, expected it once")
+        return content
+
+    with naming(f"sidecar {file.name}"):
+        try:
+            # Given bytes, json finds the encoding itself, with or without a byte order mark.
+            content = json.loads(file.read_bytes(), object_pairs_hook=without_doubles)
+            json.dumps(content, ensure_ascii=False).encode()
+        except PETError:
+            raise
+        except UnicodeEncodeError as error:
+            raise PETError("holds half a surrogate pair, which is no text of Unicode") from error
+        except (ValueError, RecursionError) as error:
+            raise PETError(f"is not JSON ({error})") from error
+        if not isinstance(content, dict):
+            raise PETError(f"holds a {type(content).__name__}, expected an object")
+    return {key: value for key, value in content.items() if value is not None}
+
+
+def _entities(stem: str) -> set[str]:
+    return set(stem.split("_")) - {"", "pet"}
+
+
+def sidecar_files(path: Path) -> list[Path]:
+    """Return the JSON files that apply to a NIfTI volume, the nearest last; none if there is none.
+
+    Beside the file of the same stem these are, for a BIDS name, those that the inheritance principle names: files
+    ``*pet.json`` between the folder of the image and that which holds the ``sub-`` folder, whose entities the image
+    has, too.
+    """
+    stem = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+    beside = path.with_name(f"{stem}.json")
+    files = []
+    if stem.startswith("sub-") and stem.endswith("_pet"):
+        for folder in reversed(_folders_of_subject(path, stem)):
+            applying = [file for file in folder.glob("*pet.json") if _entities(file.stem) <= _entities(stem)]
+            files += sorted(applying, key=lambda file: (len(_entities(file.stem)), file.name))
+    return [file for file in files if file != beside] + ([beside] if beside.is_file() else [])
+
+
+def _folders_of_subject(path: Path, stem: str) -> list[Path]:
+    """Return the folders from that of an image to the root of its data set, or its own alone outside of BIDS."""
+    folders = [path.parent, *path.parent.parents]
+    named = [k for k, folder in enumerate(folders) if folder.name == stem.partition("_")[0]]
+    return folders[: named[0] + 2] if named else folders[:1]
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """Return what is known of a NIfTI volume: its JSON files merged, and what ``participants.tsv`` adds.
+
+    Of each key the nearest file wins; the participant's weight, height and sex are taken where no file states them.
+
+    Raises
+    ------
+    PETError
+        If there is no JSON file, or one of them cannot be read.
+    """
+    files = sidecar_files(path)
+    if not files:
+        stem = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+        raise PETError(f"sidecar {stem}.json is missing, SUV cannot be computed")
+    merged: dict[str, Any] = {}
+    for file in files:
+        merged |= _json_object(file)
+    stated = {key for key, other in DICOM_NAMES.items() if {key, other} & set(merged)}
+    return {**{key: value for key, value in _participant(path).items() if key not in stated}, **merged}
+
+
+_COLUMNS = {
+    "weight": ("BodyWeight", {"kg", "kilogram", "kilograms"}),
+    "height": ("BodyHeight", {"m", "metre", "meter"}),
+}
+
+
+def _participants_of(path: Path) -> tuple[Path, Path]:
+    folder = _folders_of_subject(path, path.name)[-1]
+    return folder / "participants.tsv", folder / "participants.json"
+
+
+def files_of_sidecar(path: Path) -> list[Path]:
+    """Return every file that `read_sidecar` may read for a NIfTI volume, so that a change of one is noticed."""
+    return [file for file in _participants_of(path) if file.is_file()] + sidecar_files(path)
+
+
+def _participant(path: Path) -> dict[str, Any]:
+    """Return weight [kg] and height [m], where ``participants.json`` states the unit, and sex of an image's subject."""
+    subject = path.name.partition("_")[0]
+    table, described = _participants_of(path)
+    if not subject.startswith("sub-") or not table.is_file():
+        return {}
+    units = _json_object(described) if described.is_file() else {}
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except (ValueError, csv.Error) as error:
+        raise PETError(f"{table}: cannot be read ({error})") from error
+    row = next((row for row in rows if (row.get("participant_id") or "").strip() == subject), {})
+    known: dict[str, Any] = {}
+    for column, (key, names) in _COLUMNS.items():
+        unit = units[column].get("Units", "") if isinstance(units.get(column), dict) else ""
+        # A weight of unknown unit is left out, never guessed.
+        value = (row.get(column) or "").strip()
+        if str(unit).lower() in names and re.fullmatch(r"\d+(\.\d*)?", value):
+            known[key] = float(value)
+    if sex := (row.get("sex") or "").strip():
+        known["Sex"] = sex
+    return known
+
 
 def number_in(sidecar: Mapping[str, Any], key: str, *, positive: bool = False) -> float | None:
-    """Return a number of a sidecar, or None if it is absent or null.
+    """Return a number of a sidecar, or None if it is absent, null or ``"n/a"``.
 
     Raises
     ------
@@ -39,7 +185,7 @@ def number_in(sidecar: Mapping[str, Any], key: str, *, positive: bool = False) -
         If the value is not a finite number, or not positive where it must be.
     """
     value = sidecar.get(key)
-    if value is None:
+    if value is None or (isinstance(value, str) and value.strip().lower() == "n/a"):
         return None
     try:
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -57,24 +203,49 @@ def _text(sidecar: Mapping[str, Any], key: str) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _injected_dose(sidecar: Mapping[str, Any]) -> float | None:
+def _quantity(sidecar: Mapping[str, Any], key: str) -> tuple[float | None, str]:
+    """Return a positive number under a key or the name that DICOM has for it, and which of the two it was."""
+    other = DICOM_NAMES[key]
+    stated, named = (number_in(sidecar, name, positive=True) for name in (key, other))
+    if stated is not None and named is not None and stated != named:
+        raise PETError(f"{key} is {stated:g} and {other} is {named:g}, expected one value")
+    return (named, other) if stated is None else (stated, key)
+
+
+def _injected_dose(sidecar: Mapping[str, Any], notes: list[str]) -> float | None:
     dose = number_in(sidecar, "InjectedRadioactivity", positive=True)
     if dose is None:
-        return None
+        name = "RadionuclideTotalDose"
+        return dose_in_bq(number_in(sidecar, name, positive=True), name, notes)
     unit = sidecar.get("InjectedRadioactivityUnits")
-    if not isinstance(unit, str) or unit not in ACTIVITY_UNITS:
+    known = {name.lower(): value for name, value in ACTIVITY_UNITS.items()}
+    if not isinstance(unit, str) or unit.lower() not in known:
         raise PETError(f"InjectedRadioactivityUnits is {unit!r}, expected one of {', '.join(ACTIVITY_UNITS)}")
-    return dose * ACTIVITY_UNITS[unit]
+    return dose * known[unit.lower()]
 
 
 def _decay_correction(sidecar: Mapping[str, Any]) -> str:
-    """Return ``"START"`` for an image corrected to ImageDecayCorrectionTime, whenever that was."""
-    corrected = sidecar.get("ImageDecayCorrected")
-    if corrected is None:
-        return ""
-    if not isinstance(corrected, bool):
+    """Return ``"START"`` for an image corrected to ImageDecayCorrectionTime, whenever that was, and DICOM's words."""
+    corrected, named = sidecar.get("ImageDecayCorrected"), _text(sidecar, "DecayCorrection").upper()
+    if corrected is not None and not isinstance(corrected, bool):
         raise PETError(f"ImageDecayCorrected is {corrected!r}, expected true or false")
-    return "START" if corrected else "NONE"
+    if named not in {"", "START", "ADMIN", "NONE"}:
+        raise PETError(f"DecayCorrection is {named}, expected START, ADMIN or NONE")
+    if corrected is None:
+        return named
+    if named and corrected == (named == "NONE"):
+        raise PETError(f"DecayCorrection is {named} and ImageDecayCorrected is {str(corrected).lower()}")
+    return named or ("START" if corrected else "NONE")
+
+
+def _attenuation_corrected(sidecar: Mapping[str, Any]) -> bool | None:
+    """Return whether the image is corrected for attenuation, or None if the sidecar does not say."""
+    for key in ("AttenuationCorrection", "AttenuationCorrectionMethod"):
+        value = sidecar.get(key)
+        words = "" if value is None else str(value).strip().lower()
+        if words not in _UNKNOWN:
+            return _UNCORRECTED.match(words) is None
+    return None
 
 
 @dataclass(frozen=True)
@@ -91,7 +262,36 @@ class SidecarHeader:
     """Without decay correction: when the activity was that of its average [s], on the clock of `header`."""
 
     notes: tuple[str, ...]
-    """A sentence for each value that was completed."""
+    """A sentence for each value that was completed or repaired."""
+
+    warnings: tuple[str, ...] = ()
+    """Those of them that a person should see at once, because SUV may be wrong."""
+
+    def check_complete(self) -> None:
+        """Refuse an activity concentration of which no SUV can be computed.
+
+        Raises
+        ------
+        PETError
+            With the keys of the sidecar that are missing.
+        """
+        header = self.header
+        needed: dict[str, object] = {
+            "BodyWeight": header.patient_weight,
+            "InjectedRadioactivity": header.injected_dose,
+            "ImageDecayCorrected": header.decay_correction or None,
+        }
+        if header.decay_correction in {"START", "NONE"}:
+            needed["RadionuclideHalfLife or TracerRadionuclide"] = header.radionuclide_half_life
+            needed["InjectionStart"] = header.administration_time
+        if header.decay_correction == "START":
+            needed["ImageDecayCorrectionTime"] = header.reference_time
+        if header.decay_correction == "NONE":
+            needed["FrameDuration"] = header.frame_duration
+        missing = [key for key, value in needed.items() if value is None]
+        if missing:
+            verb = "is" if len(missing) == 1 else "are"
+            raise PETError(f"{' and '.join(missing)} {verb} missing, SUV cannot be computed")
 
 
 def _units(sidecar: Mapping[str, Any]) -> tuple[str, float]:
@@ -111,6 +311,34 @@ def _first_number(sidecar: Mapping[str, Any], key: str, *, positive: bool = Fals
     return number_in({key: None if value == [] else value}, key, positive=positive)
 
 
+def _seconds_of_day(sidecar: Mapping[str, Any], key: str) -> float:
+    try:
+        clock = time.fromisoformat(_text(sidecar, key))
+    except ValueError as error:
+        raise PETError(f"{key} is {sidecar.get(key)!r}, expected a time of day such as 10:30:00") from error
+    return 3600.0 * clock.hour + 60 * clock.minute + clock.second + 1e-6 * clock.microsecond
+
+
+def _times(sidecar: Mapping[str, Any], decay_correction: str, notes: list[str]) -> tuple[float | None, float | None]:
+    """Return administration and reference time [s] after the start of the scan."""
+    scan_start = number_in(sidecar, "ScanStart") or 0.0
+    times = (number_in(sidecar, key) for key in ("InjectionStart", "ImageDecayCorrectionTime"))
+    injection, reference = (None if moment is None else moment - scan_start for moment in times)
+    if injection is None and {"RadiopharmaceuticalStartTime", "SeriesTime"} <= set(sidecar):
+        start, series = (_seconds_of_day(sidecar, key) for key in ("RadiopharmaceuticalStartTime", "SeriesTime"))
+        # The latest such time of day before the series.
+        injection = -((series - start) % 86400.0)
+        notes.append(f"Uptake {-injection:g} s from RadiopharmaceuticalStartTime to SeriesTime.")
+        if reference is None and decay_correction == "START":
+            reference = 0.0
+            notes.append("ImageDecayCorrectionTime is missing, SeriesTime was used, as DecayCorrection START means.")
+    if decay_correction == "ADMIN":
+        # Both are the administration; whichever is stated stands for the other.
+        injection = reference if injection is None else injection
+        reference = injection
+    return injection, None if decay_correction == "NONE" else reference
+
+
 def header_from_sidecar(sidecar: Mapping[str, Any]) -> SidecarHeader:
     """Return what SUV depends on.
 
@@ -127,41 +355,40 @@ def header_from_sidecar(sidecar: Mapping[str, Any]) -> SidecarHeader:
     nuclide = nuclide_from_name(_text(sidecar, "TracerRadionuclide"))
     half_life = number_in(sidecar, "RadionuclideHalfLife", positive=True)
     if half_life is None and nuclide:
-        half_life = half_life_of(nuclide)
+        half_life = HALF_LIFE[nuclide]
         notes.append(f"RadionuclideHalfLife is missing, {half_life:.1f} s of {nuclide} was used.")
-    attenuation = _text(sidecar, "AttenuationCorrection")
-    if not attenuation and units == "BQML":
-        notes.append("The sidecar does not say whether the image is corrected for attenuation.")
-    scan_start = number_in(sidecar, "ScanStart") or 0.0
-    times = {key: number_in(sidecar, key) for key in ("InjectionStart", "ImageDecayCorrectionTime")}
-    injection, reference = (None if time is None else time - scan_start for time in times.values())
-    duration = _first_number(sidecar, "FrameDuration", positive=True)
+    attenuation = _attenuation_corrected(sidecar)
+    warnings: list[str] = []
+    if attenuation is None and units == "BQML":
+        warnings.append("The sidecar does not say whether the image is corrected for attenuation.")
     decay_correction = _decay_correction(sidecar)
+    administration_time, reference_time = _times(sidecar, decay_correction, notes)
+    duration = _first_number(sidecar, "FrameDuration", positive=True)
     average_time = None
     if decay_correction == "NONE" and duration is not None and half_life is not None:
-        frame_start = _first_number(sidecar, "FrameTimesStart") or 0.0
-        average_time = frame_start - scan_start + average_activity_time(duration, half_life)
+        frame_start = (_first_number(sidecar, "FrameTimesStart") or 0.0) - (number_in(sidecar, "ScanStart") or 0.0)
+        average_time = frame_start + average_activity_time(duration, half_life)
         notes.append("The image is not corrected for decay; SUV is, from the middle of its frame.")
     header = PETHeader(
         units=units,
         suv_type=suv_type,
         decay_correction=decay_correction,
-        patient_weight=number_in(sidecar, "BodyWeight", positive=True),
-        patient_height=number_in(sidecar, "BodyHeight", positive=True),
-        patient_sex=SEXES.get(_text(sidecar, "Sex").lower(), ""),
+        patient_weight=weight_in_kg(*_quantity(sidecar, "BodyWeight"), notes),
+        patient_height=height_in_m(*_quantity(sidecar, "BodyHeight"), notes),
+        patient_sex=SEXES.get((_text(sidecar, "Sex") or _text(sidecar, "PatientSex")).lower(), ""),
         radionuclide=nuclide,
         radiopharmaceutical=_text(sidecar, "TracerName"),
         radionuclide_half_life=half_life,
-        injected_dose=_injected_dose(sidecar),
-        administration_time=injection,
-        reference_time=None if decay_correction == "NONE" else reference,
+        injected_dose=_injected_dose(sidecar, notes),
+        administration_time=administration_time,
+        reference_time=reference_time,
         frame_duration=duration,
-        attenuation_corrected=attenuation.lower() not in {"none", "n/a", "no"},
+        attenuation_corrected=attenuation is not False,
         manufacturer=_text(sidecar, "Manufacturer"),
         model_name=_text(sidecar, "ManufacturersModelName"),
         reconstruction_method=_text(sidecar, "ReconMethodName"),
     )
-    return SidecarHeader(header, unit, average_time, tuple(notes))
+    return SidecarHeader(header, unit, average_time, (*notes, *warnings), tuple(warnings))
 
 
 def sidecar_of(header: PETHeader, *, suvbw_factor: float | None, provenance: tuple[str, ...]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pipeline.data.store.checksums import content_sha256
 from pipeline.data.store.store import Input
 from pipeline.errors import PETError, naming
 from pipeline.pet.nifti import is_nifti_name, sidecar_path_of
+from pipeline.pet.sidecar import files_of_sidecar
 
 __all__ = ["image_name", "inputs_of"]
 
@@ -69,7 +70,9 @@ def _sources(subject: Subject, root: Path) -> Iterator[_Source]:
         yield _Source(name, path, image.sha256)
         # SUV depends on the sidecar as much as on the voxels.
         if image.sidecar is None and is_nifti_name(path):
-            yield _Source(f"sidecar of {name}", sidecar_path_of(path))
+            for stated in files_of_sidecar(path):
+                is_beside = stated == sidecar_path_of(path)
+                yield _Source(f"sidecar of {name}" if is_beside else f"{stated.name} of {name}", stated)
     others: dict[str, File | None] = {
         "lesions": subject.lesions,
         "organs": subject.organs,

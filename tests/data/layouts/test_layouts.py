@@ -10,6 +10,7 @@ from pipeline.data.building.build import build_manifest
 from pipeline.data.layouts import LAYOUTS, dose_reduction_factor_in
 from pipeline.data.manifest import Exclusion, read_image
 from pipeline.pet import PETError
+from pipeline.pet.sidecar import read_sidecar, sidecar_files
 
 
 @pytest.mark.parametrize(
@@ -306,7 +307,10 @@ def test_bids_pet_with_doses_sessions_and_inheritance(tmp_path, nifti):
     assert first.split == second.split
     assert first.scanner == "Example"
     # Beside the image wins over the root.
-    assert first.full_dose.sidecar["Units"] == "Bq/mL"
+    assert read_image(first.full_dose, tmp_path).header.patient_weight == 70
+    full = first.full_dose.path.replace(".nii.gz", ".json")
+    assert read_sidecar(tmp_path / first.full_dose.path) == {"Manufacturer": "Example", **own}
+    assert [file.name for file in sidecar_files(tmp_path / first.full_dose.path)] == ["pet.json", full.split("/")[-1]]
     reasons = _reasons(manifest)
     assert "no image of the full dose among 2" in reasons["sub-02", None, None]
     assert "dose reduction factor is stated neither" in reasons["sub-02", None, "sub-02/pet/sub-02_trc-FDG_pet.nii.gz"]

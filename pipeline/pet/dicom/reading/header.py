@@ -13,56 +13,12 @@ from pipeline.pet.dicom.values import number_of, text_of, value_of
 from pipeline.pet.header import PETHeader
 from pipeline.pet.suv.factor import check_units
 from pipeline.pet.suv.nuclides import half_life_of, nuclide_from_code, nuclide_from_name
+from pipeline.pet.suv.quantities import dose_in_bq, height_in_m, weight_in_kg
 
 __all__ = ["SeriesHeader", "read_header", "start_of_acquisition"]
 
-DOSE_IN_MBQ_BELOW = 1e5
-"""A RadionuclideTotalDose below this is not in Bq but in MBq; no patient is given so little."""
-
-LEAST_DOSE_IN_MBQ = 1.0
-"""A smaller RadionuclideTotalDose could be in GBq or mCi as well: refused."""
-
 HALF_LIFE_AGREEMENT = 0.05
 """A half-life further than this fraction from that of its nuclide is reported; evaluations differ by 2 %."""
-
-WEIGHT_IN_G_ABOVE = 1000.0
-HEIGHT_IN_CM_ABOVE = 3.0
-
-
-def _weight(first: Dataset, notes: list[str]) -> float | None:
-    weight = number_of(first, "PatientWeight")
-    if not weight:
-        return weight
-    if weight < 0:
-        raise PETError(f"PatientWeight is {weight:g} kg, expected a positive number")
-    if weight > WEIGHT_IN_G_ABOVE:
-        if weight > 1000.0 * WEIGHT_IN_G_ABOVE:
-            raise PETError(f"PatientWeight is {weight:g}, neither kg nor g")
-        notes.append(f"PatientWeight {weight:g} was taken to be in g.")
-        weight /= 1000.0
-    return weight
-
-
-def _height(first: Dataset, notes: list[str]) -> float | None:
-    height = number_of(first, "PatientSize")
-    if height is None or height <= 0:
-        return None
-    if height > HEIGHT_IN_CM_ABOVE:
-        notes.append(f"PatientSize {height:g} was taken to be in cm.")
-        height /= 100.0
-    return height
-
-
-def _dose(item: Dataset, notes: list[str]) -> float | None:
-    dose = number_of(item, "RadionuclideTotalDose")
-    if not dose:
-        return dose
-    if dose < LEAST_DOSE_IN_MBQ:
-        raise PETError(f"RadionuclideTotalDose is {dose:g}, neither Bq nor MBq")
-    if dose < DOSE_IN_MBQ_BELOW:
-        notes.append(f"RadionuclideTotalDose {dose:g} was taken to be in MBq.")
-        dose *= 1e6
-    return dose
 
 
 def _nuclide(item: Dataset) -> str:
@@ -157,13 +113,13 @@ def read_header(slices: Sequence[Dataset]) -> SeriesHeader:
         units=units,
         suv_type=text_of(first, "SUVType").upper(),
         decay_correction=decay_correction,
-        patient_weight=_weight(first, notes),
-        patient_height=_height(first, notes),
+        patient_weight=weight_in_kg(number_of(first, "PatientWeight"), "PatientWeight", notes),
+        patient_height=height_in_m(number_of(first, "PatientSize"), "PatientSize", notes),
         patient_sex=text_of(first, "PatientSex").upper(),
         radionuclide=nuclide,
         radiopharmaceutical=text_of(item, "Radiopharmaceutical"),
         radionuclide_half_life=half_life,
-        injected_dose=_dose(item, notes),
+        injected_dose=dose_in_bq(number_of(item, "RadionuclideTotalDose"), "RadionuclideTotalDose", notes),
         frame_duration=None if duration is None else duration / 1000.0,
         suv_per_count=suv_per_count,
         activity_per_count=activity_per_count,
