@@ -9,7 +9,7 @@ from monai.transforms import Compose, MapTransform, RandFlipd, Randomizable, Ran
 from scipy.stats import chisquare, kstest
 from torch.utils.data import DataLoader
 
-from pipeline.data import PatchDataset, Store, VolumeDataset
+from pipeline.data import PatchDataset, Store, VolumeDataset, dose_key, mix_doses
 from pipeline.data.manifest import Exclusion
 from pipeline.data.store.patch_centres import random_body_voxel
 from pipeline.pet import PETError
@@ -283,3 +283,23 @@ def test_noise_insertion_needs_no_low_dose(make_scans, tmp_path):
     added = item["image"] - item["label"]
     assert added.std() > 0.02
     assert torch.equal(patches[0]["image"], item["image"])
+
+
+def test_the_full_dose_is_called_so_and_the_others_by_their_factor():
+    assert [dose_key(factor) for factor in (1, 4, 20, 100, 7.5)] == ["full", "drf004", "drf020", "drf100", "drf007p5"]
+
+
+def test_mixing_ends_at_the_two_images():
+    low, full = torch.rand(1, 3, 3, 3), torch.rand(1, 3, 3, 3)
+    torch.testing.assert_close(mix_doses(low, full, low_factor=20, factor=20), low)
+    torch.testing.assert_close(mix_doses(low, full, low_factor=20, factor=1), full)
+
+
+def test_mixing_gives_the_variance_of_the_dose():
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(1000, 200_000)
+    low = torch.from_numpy(20.0 * rng.binomial(counts, 1 / 20))
+    full = torch.from_numpy(counts.astype(float))
+    for factor in (2, 5, 15):
+        mixed = mix_doses(low, full, low_factor=20, factor=factor)
+        assert mixed.var().item() == pytest.approx(factor * 1000, rel=0.02)

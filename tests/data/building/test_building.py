@@ -1,0 +1,120 @@
+"""Splits by patient, exclusions, checksums, and tracers against their nuclides."""
+
+import hashlib
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.data.building.build import build_manifest
+from pipeline.data.building.exclusions import read_exclusions
+from pipeline.data.building.splits import split_of
+from pipeline.data.building.tracer_names import tracer_conflict
+from pipeline.data.store.checksums import content_sha256
+from pipeline.pet import PETError
+
+
+@given(st.text(min_size=1), st.integers(0, 99))
+def test_a_patients_split_depends_on_nothing_else(patient, seed):
+    assert split_of(patient, seed=seed) == split_of(patient, seed=seed)
+    assert split_of(patient, seed=seed, fractions=(1, 0, 0)) == "train"
+    assert split_of(patient, seed=seed, fractions=(0, 0, 1)) == "test"
+    # A larger training fraction takes patients over and gives none back.
+    if split_of(patient, seed=seed, fractions=(0.5, 0.3, 0.2)) == "train":
+        assert split_of(patient, seed=seed, fractions=(0.6, 0.2, 0.2)) == "train"
+
+
+def test_splits_have_the_wanted_sizes_and_differ_by_seed():
+    parts = [split_of(f"patient {k}", seed=3) for k in range(4000)]
+    for part, fraction in (("train", 0.8), ("validation", 0.1), ("test", 0.1)):
+        standard_error = np.sqrt(fraction * (1 - fraction) / 4000)
+        assert abs(parts.count(part) / 4000 - fraction) < 4 * standard_error
+    others = [split_of(f"patient {k}", seed=4) for k in range(4000)]
+    # Independent draws agree with probability .8^2 + .1^2 + .1^2.
+    assert np.mean([a == b for a, b in zip(parts, others, strict=True)]) == pytest.approx(0.66, abs=0.04)
+
+
+@pytest.mark.parametrize("fractions", [(0.8, 0.1), (0.8, 0.1, 0.2), (1.1, -0.1, 0), (float("nan"), 0, 1)])
+def test_fractions_must_be_fractions(fractions):
+    with pytest.raises(PETError, match="fractions of the splits"):
+        split_of("a", seed=0, fractions=fractions)
+
+
+def test_adding_patients_moves_nobody(tmp_path, nifti):
+    def build():
+        manifest = build_manifest("autopet", tmp_path, fractions=(0.4, 0.3, 0.3), seed=5)
+        return {subject.patient: subject.split for subject in manifest.subjects}
+
+    for k in range(0, 12, 2):
+        nifti(tmp_path / f"PETCT_{k:02d}" / "study" / "SUV.nii.gz")
+    before = build()
+    for k in range(1, 12, 2):
+        nifti(tmp_path / f"PETCT_{k:02d}" / "study" / "SUV.nii.gz")
+    after = build()
+    assert len(after) == 12
+    assert set(after.values()) == {"train", "validation", "test"}
+    assert before == {patient: after[patient] for patient in before}
+
+
+def test_exclusions_of_a_user(tmp_path):
+    path = tmp_path / "exclusions.yaml"
+    path.write_text(
+        "- {subject: '0012', reason: wrong weight}\n- {subject: b, dose_reduction_factor: 4, reason: cut}\n"
+    )
+    first, second = read_exclusions(path)
+    assert first.is_whole
+    assert not second.is_whole
+    path.write_text("- {subject: a}\n")
+    with pytest.raises(PETError, match=r"exclusions\.yaml: 0\.reason: Field required, expected a list of exclusions"):
+        read_exclusions(path)
+
+
+def test_checksum_of_a_folder_is_what_sha256sum_prints(tmp_path):
+    folder = tmp_path / "scan"
+    (folder / "b").mkdir(parents=True)
+    for name, content in (("2.dcm", b"two"), ("10.dcm", b"ten"), ("b/1.dcm", b"one"), ("empty", b"")):
+        (folder / name).write_bytes(content)
+    assert content_sha256(folder / "2.dcm") == hashlib.sha256(b"two").hexdigest()
+    if shutil.which("sha256sum"):
+        names = sorted(["2.dcm", "10.dcm", "b/1.dcm", "empty"])
+        listing = subprocess.run(["sha256sum", *names], cwd=folder, capture_output=True, check=True).stdout
+        assert content_sha256(folder) == hashlib.sha256(listing).hexdigest()
+    seen = []
+    before = content_sha256(folder, progress=seen.append)
+    assert sum(seen) == 9
+    assert content_sha256(folder.rename(tmp_path / "moved")) == before
+    (tmp_path / "moved" / "2.dcm").rename(tmp_path / "moved" / "3.dcm")
+    assert content_sha256(tmp_path / "moved") != before
+
+
+def test_checksum_of_nothing_is_refused(tmp_path):
+    with pytest.raises(PETError, match="no such file or folder"):
+        content_sha256(tmp_path / "nothing")
+    with pytest.raises(PETError, match="the folder is empty"):
+        content_sha256(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("known", "conflict"),
+    [
+        ({"label": "F-18 FDG -- fluorodeoxyglucose", "nuclide": "F-18", "half_life": 6586.2}, None),
+        ({"label": "Fluorodeoxyglucose", "half_life": 6588}, None),
+        ({"label": "Ga-68 DOTATATE", "nuclide": "Ga-68", "half_life": 4080}, None),
+        ({"label": "Solution", "nuclide": "Ga-68", "half_life": 4057}, None),
+        ({"label": "FDG", "nuclide": "Ga-68"}, "labelled FDG, but the radionuclide is Ga-68, expected F-18"),
+        ({"label": "FDG", "half_life": 4057}, "labelled FDG, but the half-life of 4057 s is that of Ga-68"),
+        ({"label": "FDG", "half_life": 110}, "labelled FDG, but the half-life of 110 s is of no known nuclide"),
+        (
+            {"label": "FDG", "nuclide": "F-18", "half_life": 4057},
+            "is F-18, but the half-life of 4057 s is that of Ga-68",
+        ),
+        ({"label": "", "half_life": 4057, "expected": "FDG"}, "labelled FDG, but the half-life of 4057 s"),
+        ({"label": "DOTATOC", "nuclide": "Ga-68", "expected": "FDG"}, "labelled DOTATOC, expected FDG"),
+    ],
+)
+def test_tracer_against_nuclide_and_half_life(known, conflict):
+    found = tracer_conflict(**known)
+    assert found is None if conflict is None else conflict in found
