@@ -72,6 +72,38 @@ def test_build_check_and_export(unipet, cohort, tmp_path):
     assert {item["dose_reduction_factor"] for item in items} == {4, 20}
 
 
+@pytest.fixture
+def bids(tmp_path, cohort):
+    """A scan in BIDS, of which nothing but the files is known."""
+    pet = tmp_path / "bids" / "sub-01" / "pet"
+    pet.mkdir(parents=True)
+    for suffix in (".nii.gz", ".json"):
+        shutil.copy(cohort / "sub-0001" / "pet" / f"sub-0001_rec-full_pet{suffix}", pet / f"sub-01_pet{suffix}")
+    return tmp_path / "bids"
+
+
+def test_check_accepts_what_build_wrote_once_source_and_licence_are_stated(unipet, refused, bids, tmp_path):
+    manifest = tmp_path / "m.yaml"
+    done = unipet("manifest", "build", "bids_pet", bids, manifest)
+    assert done.returncode == 0, done.stderr
+    assert "state --source, --how-to-get, --licence, --allows" in done.stdout
+    assert "licence.name is empty, expected what its source says" in refused("manifest", "check", manifest, bids)
+    stated = ("--source", "our clinic", "--how-to-get", "ask us", "--licence", "CC0-1.0", "--allows", "everything")
+    done = unipet("manifest", "build", "bids_pet", bids, manifest, *stated)
+    assert done.returncode == 0, done.stderr
+    assert "--source" not in done.stdout
+    done = unipet("manifest", "check", manifest, bids)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_build_without_a_usable_subject_fails_and_writes_nothing(refused, bids, tmp_path):
+    (bids / "sub-01" / "pet" / "sub-01_pet.json").write_text("{}")
+    said = refused("manifest", "build", "bids_pet", bids, tmp_path / "m.yaml")
+    assert "no usable subject among 1 session" in said
+    assert "Units" in said
+    assert not (tmp_path / "m.yaml").exists()
+
+
 def test_a_leak_ends_in_exit_code_1(refused, cohort, tmp_path):
     manifest = Manifest.from_file(cohort / "manifest.yaml")
     first, second = manifest.subjects
@@ -103,7 +135,12 @@ def test_a_subject_that_fails_is_named_and_the_others_are_made(unipet, cohort, t
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["manifest", "build", "no_such.yaml", "{data}", "{out}/m.yaml"], "no_such.yaml: cannot be read"),
+        (["manifest", "build", "no_such.yaml", "{data}", "{out}/m.yaml"], "no_such.yaml: no such file"),
+        (
+            ["manifest", "build", "simulatd", "{data}", "{out}/m.yaml"],
+            "simulatd: neither a YAML file nor a layout; did you mean simulated? Layouts are udpet,",
+        ),
+        (["manifest", "build", "autopet", "{data}", "{out}/m.yaml"], "no session of layout autopet"),
         (["manifest", "build", "simulated", "{out}", "{out}/m.yaml"], "no session of layout simulated"),
         (["manifest", "build", "simulated", "{data}", "{out}/none/m.yaml"], "none does not exist"),
         (["manifest", "check", "{data}/montage.png", "{data}"], "not YAML"),

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import nibabel as nib
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -93,6 +94,11 @@ def test_a_real_scan_gives_the_same_tables(cohorts, tmp_path):
         (("{one}", "{tuning}"), "expected other subjects for tuning"),
         (("{one}", "--gate", "nowhere.yaml"), "nowhere.yaml: no such file"),
         (("{one}", "--markdown", "nowhere/tables.md"), "nowhere/tables.md: folder"),
+        (("{one}", "--markdown", "{one}"), "one: is a folder"),
+        (("{one}", "--output", "{one}"), "one: "),
+        (("{one}", "--output", "rows.xls"), "rows.xls: "),
+        (("{one}", "--output", "/proc/rows.tsv"), "/proc/rows.tsv: "),
+        (("nosuch",), "nosuch: no such file or folder"),
     ],
 )
 def test_mistakes_end_in_one_line(cohorts, arguments, said):
@@ -117,4 +123,22 @@ def test_a_damaged_cohort_ends_in_one_line(cohorts, tmp_path, damage, said):
     done = evaluate(one, "--tuning", tuning, *METHOD)
     assert done.exit_code == 1
     assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_an_unusable_output_is_found_before_the_first_scan(cohorts, monkeypatch):
+    monkeypatch.setattr("pipeline.inference.Denoiser.from_bundle", lambda *a, **k: pytest.fail("work had begun"))
+    done = evaluate(cohorts[0], "--tuning", cohorts[2], *METHOD, "--output", "rows.xls")
+    assert done.exit_code == 1
+    assert "rows.xls" in done.stderr
+
+
+def test_a_fractional_lesion_mask_ends_in_one_line(cohorts, tmp_path):
+    shutil.copytree(cohorts[0], tmp_path / "one")
+    path = next((tmp_path / "one").glob("sub-*/pet/*_desc-lesions_mask.nii.gz"))
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(image.get_fdata() * 0.5, image.affine), path)
+    done = evaluate(tmp_path / "one", "--tuning", cohorts[2], *METHOD)
+    assert done.exit_code == 1
+    assert "expected whole numbers from 0 up" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -83,6 +83,8 @@ def test_the_shipped_gate_demands_every_dose(repository):
         ("false_hot_spots: {0.5: 0}", "false_hot_spots"),
         ("{}", "the gate demands nothing"),
         ("[1, 2", "not YAML"),
+        ("liver_bias_percent: 2026-99-99", "not YAML"),
+        ("liver_bias_percent: 1\nliver_bias_percent: 9", "stands twice"),
         (
             "lesions: [{diameter_from_mm: 15, diameter_below_mm: 10, quantities: [suv_max], bias_percent: {4: 1}}]",
             "must be larger",

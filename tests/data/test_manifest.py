@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -195,3 +197,45 @@ def test_one_look_at_a_real_scan_says_what_reading_every_header_says(reference_d
     assert glance.scanner == whole.scanner
     assert glance.identities == whole.identities
     assert tracer_conflict(label=glance.tracer, nuclide=glance.nuclide, half_life=glance.half_life) is None
+
+
+# Attacks.
+
+DEEP = {
+    "lists": "a: " + "[" * 50_000 + "]" * 50_000,
+    "records": "{a: " * 50_000 + "1" + "}" * 50_000,
+    "lists in lines": "a:\n" + "- " * 50_000 + "1",
+    "open lists": "a: " + "[" * 50_000,
+}
+
+
+@pytest.mark.parametrize("kind", DEEP)
+def test_a_file_nested_beyond_reason_ends_in_one_line_and_not_the_process(tmp_path, kind):
+    path = tmp_path / "m.yaml"
+    path.write_text(f"name: a\n{DEEP[kind]}\n" if kind != "records" else DEEP[kind])
+    code = "import sys; from pipeline.data import Manifest; Manifest.from_file(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith(f"pipeline.errors.PETError: {path}: ")
+
+
+def test_a_sidecar_nested_beyond_reason_leaves_its_image_out(tmp_path, nifti):
+    nifti(tmp_path / "sub-01" / "pet" / "sub-01_pet.nii.gz", sidecar={"Units": "g/mL"})
+    nifti(tmp_path / "sub-02" / "pet" / "sub-02_pet.nii.gz")
+    (tmp_path / "sub-02" / "pet" / "sub-02_pet.json").write_text("[" * 50_000)
+    manifest = build_manifest("bids_pet", tmp_path)
+    assert [subject.id for subject in manifest.subjects] == ["sub-01"]
+    assert any("sub-02_pet.json is not JSON" in exclusion.reason for exclusion in manifest.exclusions)
+
+
+def test_excluded_subjects_and_doses_are_in_no_data_list(tmp_path, nifti):
+    for k in (1, 2):
+        for name in ("rec-full", "rec-drf004", "rec-drf020"):
+            nifti(tmp_path / f"sub-0{k}" / "pet" / f"sub-0{k}_{name}_pet.nii.gz", sidecar={"Units": "g/mL"})
+    manifest = build_manifest("bids_pet", tmp_path, fractions=(1, 0, 0))
+    exclusions = (
+        Exclusion(subject="sub-01", reason="wrong weight"),
+        Exclusion(subject="sub-02", dose_reduction_factor=4, reason="cut off"),
+    )
+    items = decathlon_datalist(manifest.model_copy(update={"exclusions": exclusions}), tmp_path)["training"]
+    assert [(item["subject"], item["dose_reduction_factor"]) for item in items] == [("sub-02:sub-02", 20)]

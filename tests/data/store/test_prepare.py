@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data import NoiseInsertion, Store, prepare_store, prepared_store
+from pipeline.data import Manifest, NoiseInsertion, Store, prepare_store, prepared_store
 from pipeline.data.manifest import Exclusion
 from pipeline.images.liver import LiverNoise
 from pipeline.pet import PETError
@@ -402,3 +402,27 @@ def test_a_scan_without_a_liver_fails_alone(make_scans, tmp_path):
     preparation = scans.prepare(tmp_path / "store", insertion=NoiseInsertion(dose_reduction_factors=(4,)))
     assert statuses(preparation) == {"s0": "new", "s1": "failed"}
     assert "liver" in preparation.of_status("failed")[0].reason
+
+
+@pytest.fixture
+def old_store(tmp_path):
+    """A store of version 0.2.0 with the scans that it was made from; its files have the same names and format."""
+    folder = tmp_path / "old"
+    shutil.copytree(Path(__file__).parent / "version_0_2_0", folder)
+    return folder
+
+
+def test_a_store_that_an_earlier_reading_filled_is_refused_by_name_until_it_is_remade(old_store):
+    with pytest.raises(PETError, match=r"store/subjects/s0: .*earlier version.*run `unipet prepare` again"):
+        Store(old_store / "store")
+    manifest = Manifest.from_file(old_store / "manifest.yaml")
+    # The sources are those that the store was made from: nothing but the version tells that it is old.
+    assert statuses(prepare_store(manifest, old_store / "store", root=old_store)) == {"s0": "changed"}
+    assert Store(old_store / "store").subject("s0").doses == {1.0: "full", 4.0: "drf004"}
+    assert statuses(prepare_store(manifest, old_store / "store", root=old_store)) == {"s0": "kept"}
+
+
+def test_another_reading_of_the_same_files_makes_every_subject_anew(prepared, monkeypatch):
+    scans, store = prepared
+    monkeypatch.setattr("pipeline.data.store.store.READING_VERSION", 10**6)
+    assert statuses(scans.prepare(store)) == {"s0": "changed", "s1": "changed"}
