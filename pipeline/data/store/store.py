@@ -179,6 +179,8 @@ class Store:
             self._open.move_to_end(path)
             return self._open[path]
         file = VolumeFile(path, index_crc32=subject.volumes[name].index_crc32, checked=self._checked.get(path))
+        if subject.volumes[name].kind in ("image", "lesions", "organs", "attenuation") and file.shape != subject.shape:
+            raise PETError(f"{path}: has shape {file.shape}, expected {subject.shape} as its record says")
         self._checked[path] = file.checked
         self._open[path] = file
         if len(self._open) > self.max_open:
@@ -228,7 +230,7 @@ def check_marker(store: Path) -> None:
     try:
         content = json.loads((store / MARKER).read_text(encoding="utf-8"))
         version = content["format_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise PETError(f"{store}: has no readable {MARKER}, expected a store made by `unipet prepare`") from error
     if version != FORMAT_VERSION:
         raise PETError(f"{store}: has format {version}, expected {FORMAT_VERSION}; prepare it again in another folder")
@@ -251,7 +253,7 @@ def read_record(folder: Path) -> StoredSubject:
         if stated != _sha256(content):
             raise ValueError("its checksum differs")
         return StoredSubject.model_validate(content)
-    except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as error:
         raise PETError(f"{path}: is damaged; run `unipet prepare` again, which rebuilds it") from error
 
 

@@ -1,6 +1,7 @@
 """Files that an attacker wrote, checksums and all: refused in one line, and never read past a buffer."""
 
 import json
+import shutil
 import subprocess
 import sys
 import zlib
@@ -9,6 +10,8 @@ import blosc2
 import numpy as np
 import pytest
 
+from pipeline.data import Store
+from pipeline.data.store.store import write_record
 from pipeline.data.store.volume_file import _INDEX, _PLACES, _TRAILER, MAGIC, VolumeFile, write_volume
 from pipeline.pet import PETError
 
@@ -101,6 +104,8 @@ import sys, zlib
 import numpy as np
 from pathlib import Path
 from pipeline.errors import PETError
+from pipeline.data import Store
+from pipeline.data.store.store import write_record
 from pipeline.data.store.volume_file import _INDEX, _PLACES, _TRAILER, VolumeFile
 
 path, whole = Path(sys.argv[1]), bytearray(Path(sys.argv[1]).read_bytes())
@@ -156,3 +161,22 @@ def test_thousands_of_forged_files_never_end_the_process(tmp_path, seed):
     refused, read = map(int, done.stdout.split())
     assert refused + read == 4000
     assert min(refused, read) > 100
+
+
+@pytest.mark.parametrize("name", ["store.json", "subjects/s0/subject.json"])
+def test_a_record_nested_beyond_reason_is_damaged(store_folder, tmp_path, name):
+    shutil.copytree(store_folder, tmp_path / "store")
+    (tmp_path / "store" / name).write_text("[" * 50_000)
+    with pytest.raises(PETError, match="unipet prepare"):
+        Store(tmp_path / "store")
+
+
+def test_a_volume_of_another_shape_than_its_record_says_is_refused(store_folder, tmp_path):
+    shutil.copytree(store_folder, tmp_path / "store")
+    subject = Store(tmp_path / "store").subject("s0")
+    crc32 = write_volume(floats(9, 9, 9), tmp_path / "store" / "subjects" / "s0" / "full.vol")
+    volumes = {**subject.volumes, "full": subject.volumes["full"].model_copy(update={"index_crc32": crc32})}
+    record = tmp_path / "store" / "subjects" / "s0" / "subject.json"
+    write_record(subject.model_copy(update={"volumes": volumes}), record)
+    with pytest.raises(PETError, match=r"full\.vol: has shape \(9, 9, 9\), expected \(40, 36, 44\)"):
+        Store(tmp_path / "store").volume("s0", "full")
