@@ -87,7 +87,7 @@ def test_check_accepts_what_build_wrote_once_source_and_licence_are_stated(unipe
     done = unipet("manifest", "build", "bids_pet", bids, manifest)
     assert done.returncode == 0, done.stderr
     assert "state --source, --how-to-get, --licence, --allows" in done.stdout
-    assert "licence.name is empty, expected what its source says" in refused("manifest", "check", manifest, bids)
+    assert "problems: 4, the first: source is empty" in refused("manifest", "check", manifest, bids)
     stated = ("--source", "our clinic", "--how-to-get", "ask us", "--licence", "CC0-1.0", "--allows", "everything")
     done = unipet("manifest", "build", "bids_pet", bids, manifest, *stated)
     assert done.returncode == 0, done.stderr
@@ -135,7 +135,7 @@ def test_a_subject_that_fails_is_named_and_the_others_are_made(unipet, cohort, t
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["manifest", "build", "no_such.yaml", "{data}", "{out}/m.yaml"], "no_such.yaml: no such file"),
+        (["manifest", "build", "no_such.yaml", "{data}", "{out}/m.yaml"], "no_such.yaml: cannot be read"),
         (
             ["manifest", "build", "simulatd", "{data}", "{out}/m.yaml"],
             "simulatd: neither a YAML file nor a layout; did you mean simulated? Layouts are udpet,",

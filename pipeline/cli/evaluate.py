@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from pipeline.cli.console import Bundle, Device, console, errors_in_one_line, progress_bar
+from pipeline.cli.console import Bundle, Device, errors_in_one_line, progress_bar
+from pipeline.cli.output import check_output, print_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,9 +55,9 @@ def evaluate(
         from pipeline.errors import PETError
         from pipeline.inference import Denoiser
 
-        for path in (output, markdown):
-            if path is not None and not path.absolute().parent.is_dir():
-                raise PETError(f"{path}: folder {path.absolute().parent} does not exist")
+        for path, suffixes in ((output, (".tsv",)), (markdown, ())):
+            if path is not None:
+                check_output(path, suffixes=suffixes)
         demands = None if gate is None else read_gate(gate)
         names = list(dict.fromkeys(method or ["unipet"]))
         if scan is not None:
@@ -69,6 +68,9 @@ def evaluate(
             raise PETError("no cohort was given, expected a folder of simulated subjects, or --scan")
         elif low:
             raise PETError("--low was given without --scan, expected the full-dose scan that it belongs to")
+        for path in (*(cohort or []), *tuning):
+            if not path.exists():
+                raise PETError(f"{path}: no such file or folder, expected a folder of simulated subjects")
         methods = {name: Denoiser.from_bundle(bundle, method=name, device=device) for name in names}
         if scan is not None:
             measurements, preface = _measured_scan(scan, low_scans, tuning, methods)
@@ -77,12 +79,12 @@ def evaluate(
             measurements, swaps, preface = _measured_cohorts(cohort or [], tuning, methods)
         tables = result_tables(measurements, names, style_swaps=swaps)
         lines = [] if demands is None else check_gate(demands, measurements, names[0], style_swap=swaps.get(names[0]))
-        _write(measurements, tables, output=output, markdown=markdown, preface=preface)
         print(preface)
         for table in tables:
-            console.print(_as_rich(table))
+            print_table(table.title, table.header, table.rows, n_text_columns=table.n_text_columns)
         for line in lines:
             print(line)
+        _write(measurements, tables, output=output, markdown=markdown, preface=preface)
         if missed := sum(not line.met for line in lines):
             raise PETError(f"{gate}: {missed} of {len(lines)} demands missed by {names[0]}, expected all met")
 
@@ -202,13 +204,3 @@ def _write(
         write_table(measurements.lesions, output.with_name(f"{output.stem}_lesions{output.suffix}"))
     if markdown is not None:
         write_text(markdown, as_markdown(tables, preface=f"{preface}."))
-
-
-def _as_rich(result: "ResultTable") -> Table:
-    # Escaped, for rich takes a unit in brackets for markup.
-    table = Table(title=escape(result.title), title_justify="left")
-    for i, name in enumerate(result.header):
-        table.add_column(escape(name), justify="left" if i < result.n_text_columns else "right")
-    for row in result.rows:
-        table.add_row(*(escape(cell) for cell in row))
-    return table

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from pipeline.cli.console import console, errors_in_one_line, progress_bar
+from pipeline.cli.console import errors_in_one_line, progress_bar
+from pipeline.cli.output import check_output, print_frame
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from pipeline.data import Manifest
 
 __all__ = ["manifest"]
 
@@ -43,21 +43,25 @@ def build(
     exclusions: Annotated[Path | None, typer.Option(help="YAML list of what must not be used, with reasons.")] = None,
     units: Annotated[str | None, typer.Option(help="Of the voxels, where the data set does not publish them.")] = None,
     checksums: Annotated[bool, typer.Option("--checksums", help="Record SHA-256: reads every byte.")] = False,
+    source: Annotated[str | None, typer.Option(help="Who made the data, with a DOI or an address.")] = None,
+    how_to_get: Annotated[str | None, typer.Option(help="How somebody else gets the data.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Name of the licence, such as CC-BY-4.0.")] = None,
+    allows: Annotated[str | None, typer.Option(help="What the licence allows, in words.")] = None,
 ) -> None:
     """Find the subjects of a data set, with doses, grids and a split by patient.
 
     Example: [bold]unipet manifest build data_manifests/udpet.yaml /data/udpet udpet_here.yaml[/bold]
     """
     with errors_in_one_line():
-        from pipeline.data import Manifest, build_manifest, exclusion_table, read_exclusions, summary_table
-        from pipeline.data.layouts import LAYOUTS
+        from pipeline.data import build_manifest, exclusion_table, read_exclusions, summary_table
+        from pipeline.errors import PETError
 
-        _check_output(output, suffixes=(".yaml", ".yml"), holds="subjects")
-        description = None if recipe in LAYOUTS else Manifest.from_file(recipe)
+        check_output(output, suffixes=(".yaml", ".yml"), holds="subjects")
+        layout, description = _described(recipe)
         with progress_bar() as progress:
             task = progress.add_task("reading headers", total=None)
             found = build_manifest(
-                recipe if description is None else description.layout,  # type: ignore[arg-type]
+                layout,  # type: ignore[arg-type]
                 root,
                 recipe=description,
                 fractions=fractions,
@@ -67,11 +71,45 @@ def build(
                 checksums=checksums,
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
-        found.write(output)
-        console.print(_as_table(summary_table(found), "Subjects and images"))
+        stated = {"name": licence, "allows": allows}
+        terms = found.licence.model_copy(update={key: value for key, value in stated.items() if value is not None})
+        stated = {"source": source, "how_to_get": how_to_get}
+        update = {key: value for key, value in stated.items() if value is not None}
+        found = found.model_copy(update={**update, "licence": terms})
+        print_frame(summary_table(found), "Subjects and images")
         if found.exclusions:
-            console.print(_as_table(exclusion_table(found), "Left out", index=False))
+            print_frame(exclusion_table(found), "Left out", index=False)
+        if not found.subjects:
+            left_out = {exclusion.subject: exclusion.reason for exclusion in found.exclusions}
+            first = next((f"; {subject}: {reason}" for subject, reason in left_out.items()), "")
+            n_sessions = f"{len(left_out)} session{'s' if len(left_out) > 1 else ''}"
+            raise PETError(f"{root}: no usable subject among {n_sessions}, nothing written{first}")
+        found.write(output)
         print(f"{output} written: {len(found.subjects)} subjects")
+        fields = (found.source, found.how_to_get, found.licence.name, found.licence.allows)
+        options = ("--source", "--how-to-get", "--licence", "--allows")
+        if missing := [option for option, value in zip(options, fields, strict=True) if not value]:
+            print(
+                f"`manifest check` asks where the data is from: state {', '.join(missing)}, or write it into the file"
+            )
+
+
+def _described(recipe: str) -> "tuple[str, Manifest | None]":
+    """Layout, and description if there is one, from a YAML file or the name of a layout."""
+    from difflib import get_close_matches
+
+    from pipeline.data import Manifest
+    from pipeline.data.layouts import LAYOUTS
+    from pipeline.errors import PETError
+
+    if recipe in LAYOUTS:
+        return recipe, None
+    if Path(recipe).exists() or Path(recipe).suffix.lower() in (".yaml", ".yml"):
+        described = Manifest.from_file(recipe)
+        return described.layout, described
+    near = get_close_matches(recipe, LAYOUTS, n=1)
+    meant = f"; did you mean {near[0]}?" if near else "."
+    raise PETError(f"{recipe}: neither a YAML file nor a layout{meant} Layouts are {', '.join(LAYOUTS)}")
 
 
 @manifest.command()
@@ -101,9 +139,9 @@ def check(
         # Its medians need every image.
         if level is Level.voxels and described.subjects and all(problem.kind == "noise" for problem in problems):
             title = "High-pass energy by dose reduction factor, median, beside published real scanners"
-            console.print(_as_table(noise_table(described, root), title))
+            print_frame(noise_table(described, root), title)
         if problems:
-            console.print(_as_table(problem_table(problems), f"{len(problems)} problems", index=False))
+            print_frame(problem_table(problems), f"{len(problems)} problems", index=False)
             first = " ".join(part for part in (problems[0].subject, problems[0].path, problems[0].detail) if part)
             print(f"unipet: {source}: problems: {len(problems)}, the first: {first}", file=sys.stderr)
             raise typer.Exit(1)
@@ -121,31 +159,5 @@ def datalist(
     with errors_in_one_line():
         from pipeline.data import Manifest, write_datalist
 
-        _check_output(output, suffixes=(".json",), holds="numTraining")
+        check_output(output, suffixes=(".json",), holds="numTraining")
         print(f"{write_datalist(Manifest.from_file(source), root, output)} written")
-
-
-def _check_output(path: Path, *, suffixes: tuple[str, ...], holds: str) -> None:
-    """Refuse to write over anything but an earlier result, which has the key `holds`."""
-    from pipeline.errors import PETError
-    from pipeline.files import read_yaml
-
-    if path.suffix.lower() not in suffixes:
-        raise PETError(f"{path}: expected a name ending in {' or '.join(suffixes)}")
-    if not path.absolute().parent.is_dir():
-        raise PETError(f"{path}: folder {path.absolute().parent} does not exist")
-    if path.exists():
-        content = read_yaml(path)  # JSON is YAML
-        if not isinstance(content, dict) or holds not in content:
-            raise PETError(f"{path}: exists and is no earlier result of this command, expected a new name")
-
-
-def _as_table(frame: "pd.DataFrame", title: str, *, index: bool = True) -> Table:
-    table = Table(title=title, title_justify="left")
-    frame = frame.reset_index(names="") if index else frame
-    for name in frame.columns:
-        is_number = frame[name].dtype.kind in "if"
-        table.add_column(str(name), justify="right" if is_number else "left")
-    for row in frame.itertuples(index=False):
-        table.add_row(*(("–" if v != v else f"{v:.3g}") if isinstance(v, float) else str(v) for v in row))
-    return table

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.building.exclusions import without_excluded
 from pipeline.data.manifest import Image, Manifest, Subject
 from pipeline.errors import PETError, naming
 from pipeline.files import write_json
@@ -21,8 +22,8 @@ def decathlon_datalist(manifest: Manifest, root: str | Path) -> dict[str, Any]:
     One item for each low dose: ``image`` and ``label`` (the full dose) are paths relative to the root, to be given as
     ``base_dir``; ``dose`` is the fraction of the full dose, ``dose_reduction_factor`` its inverse; ``suv`` and
     ``suv_label`` are what the voxels of each file have to be multiplied with to be SUVbw [g/mL], which differ between
-    doses of one patient. A subject of full dose only is an item with itself as image. Splits without subjects are
-    left out, for MONAI cannot read an empty one.
+    doses of one patient. A subject of full dose only is an item with itself as image. What the manifest excludes is
+    left out, and so are splits without subjects, for MONAI cannot read an empty one.
 
     Parameters
     ----------
@@ -36,10 +37,11 @@ def decathlon_datalist(manifest: Manifest, root: str | Path) -> dict[str, Any]:
     PETError
         If there are no subjects, or a factor cannot be told from the headers.
     """
-    if not manifest.subjects:
+    subjects = without_excluded(manifest)
+    if not subjects:
         raise PETError(f"{manifest.name}: has no subjects, expected a manifest that was built from data")
     items = {
-        key: [item for subject in manifest.subjects if subject.split == split for item in _items(subject, Path(root))]
+        key: [item for subject in subjects if subject.split == split for item in _items(subject, Path(root))]
         for key, split in _KEYS.items()
     }
     return {

@@ -92,7 +92,7 @@ def test_a_real_scan_gives_the_same_tables(cohorts, tmp_path):
         (("--scan", "x.nii.gz", "--low", "7=y.nii.gz"), "has no DRF 7, expected every dose of --low"),
         (("{one}", "{one}"), "expected different cohorts"),
         (("{one}", "{tuning}"), "expected other subjects for tuning"),
-        (("{one}", "--gate", "nowhere.yaml"), "nowhere.yaml: no such file"),
+        (("{one}", "--gate", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
         (("{one}", "--markdown", "nowhere/tables.md"), "nowhere/tables.md: folder"),
         (("{one}", "--markdown", "{one}"), "one: is a folder"),
         (("{one}", "--output", "{one}"), "one: "),

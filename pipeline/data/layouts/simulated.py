@@ -38,7 +38,7 @@ def _candidate(name: str, record: Path, root: Path) -> Candidate:
     try:
         seed = int(_json(record)["request"]["seed"])
         images = [_image(path, name, root) for path in sorted(folder.glob(f"{name}_*_pet.nii.gz"))]
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         reason = f"not a whole simulated subject ({type(error).__name__}: {error})"
         return Candidate(id=id_, name=name, patient=id_, left_out=(Exclusion(subject=id_, reason=reason),))
     left_out = []

@@ -34,6 +34,7 @@ from pipeline.data.store.store import (
     check_marker,
     read_record,
     subject_folders,
+    versions,
     volume_path,
     write_record,
 )
@@ -255,7 +256,7 @@ class _Task:
     def _key(self, inputs: Sequence[Input]) -> str:
         """SHA-256 over everything that the volumes depend on."""
         content: dict[str, Any] = {
-            "format": FORMAT_VERSION,
+            **versions(),
             "inputs": [(i.what, i.sha256) for i in inputs],
             "sidecars": {image_name(i): i.sidecar for i in self.subject.images},
         }
@@ -284,7 +285,7 @@ class _Task:
             full = read_image(self.subject.full_dose, self.root)
             volumes = dict(self._write_volumes(temporary, full))
             record = StoredSubject(
-                format_version=FORMAT_VERSION,
+                **versions(),
                 key=key,
                 id=self.subject.id,
                 split=self.subject.split,

@@ -21,7 +21,7 @@ from pipeline.data.manifest import Role, Split
 from pipeline.data.store.volume_file import VolumeFile
 from pipeline.errors import PETError, naming
 from pipeline.files import write_text
-from pipeline.pet import PETHeader, PETSeries
+from pipeline.pet import READING_VERSION, PETHeader, PETSeries
 
 __all__ = ["FORMAT_VERSION", "Input", "Kind", "Store", "StoredSubject", "StoredVolume"]
 
@@ -71,8 +71,10 @@ class StoredSubject(_Record):
     """What is known of a subject of a store."""
 
     format_version: int
+    reading_version: int = 1
+    """READING_VERSION of `pipeline.pet` by which the images were read; version 0.2.0 did not state its own, 1."""
     key: str
-    """SHA-256 over the contents it was made from, the settings, and the version of the format."""
+    """SHA-256 over the contents it was made from, the settings, and the versions of format and reading."""
     id: str
     split: Split
     tracer: str
@@ -116,7 +118,7 @@ class Store:
     Raises
     ------
     PETError
-        If it is no store, is empty, lacks one of the subjects, or a subject's record is damaged.
+        If it is no store, is empty, lacks one of the subjects, or a subject's record is damaged or of another reading.
     """
 
     def __init__(self, path: str | Path, *, max_open: int = 64, subjects: Iterable[str] | None = None) -> None:
@@ -125,7 +127,9 @@ class Store:
         self.max_open = max_open
         """Files kept open in a process."""
         check_marker(self.path)
-        records = (read_record(folder) for folder in subject_folders(self.path))
+        names = None if subjects is None else set(subjects)
+        folders = [folder for folder in subject_folders(self.path) if names is None or folder.name in names]
+        records = [_current_record(folder) for folder in folders]
         self.subjects = {record.id: record for record in records}
         """Subjects by id, in alphabetical order."""
         if not self.subjects:
@@ -255,6 +259,21 @@ def read_record(folder: Path) -> StoredSubject:
         return StoredSubject.model_validate(content)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as error:
         raise PETError(f"{path}: is damaged; run `unipet prepare` again, which rebuilds it") from error
+
+
+def versions() -> dict[str, int]:
+    """Return the versions that the files of a subject depend on."""
+    return {"format_version": FORMAT_VERSION, "reading_version": READING_VERSION}
+
+
+def _current_record(folder: Path) -> StoredSubject:
+    """Read a subject's record, and refuse images that this version would read differently."""
+    record = read_record(folder)
+    if record.reading_version != READING_VERSION:
+        found = f"was read by an earlier version (reading {record.reading_version}, expected {READING_VERSION})"
+        remedy = "run `unipet prepare` again, which remakes it, with --prune if the manifest no longer has it"
+        raise PETError(f"{folder}: {found}, whose SUV may differ; {remedy}")
+    return record
 
 
 def write_record(subject: StoredSubject, path: Path) -> None:

@@ -413,7 +413,9 @@ def old_store(tmp_path):
 
 
 def test_a_store_that_an_earlier_reading_filled_is_refused_by_name_until_it_is_remade(old_store):
-    with pytest.raises(PETError, match=r"store/subjects/s0: .*earlier version.*run `unipet prepare` again"):
+    with pytest.raises(
+        PETError, match=r"store/subjects/s0: was read by an earlier version \(reading 1, .*run `unipet prepare` again"
+    ):
         Store(old_store / "store")
     manifest = Manifest.from_file(old_store / "manifest.yaml")
     # The sources are those that the store was made from: nothing but the version tells that it is old.
