@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
 
-from pipeline.pet import DicomOptions, PETHeader, read_pet, write_nifti
+from pipeline.pet import DicomOptions, PETError, PETHeader, read_pet, write_nifti
 from pipeline.pet.derived_files import scan_name, write_denoised
 
 
@@ -50,3 +51,49 @@ def test_names_of_outputs_hold_pseudonyms_only(series, tmp_path, file_name, kept
     name = scan_name(read_pet(tmp_path / file_name))
     assert name == (kept or name)
     assert "SMITH" not in name
+
+
+def big_endian(folder):
+    for path in folder.glob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        dataset.PixelData = dataset.pixel_array.astype(">i2").tobytes()
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
+        pydicom.dcmwrite(path, dataset, implicit_vr=False, little_endian=False, force_encoding=True)
+
+
+def damaged_number(folder):
+    for path in folder.glob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        tag = pydicom.tag.Tag("AcquisitionNumber")
+        dataset[tag] = pydicom.dataelem.RawDataElement(tag, "IS", 4, b"A12 ", 0, False, True)
+        dataset.save_as(path)
+
+
+@pytest.mark.parametrize(("spoil", "reason"), [(big_endian, "is big endian"), (damaged_number, "cannot be written")])
+def test_what_dicom_cannot_express_is_written_as_nifti_with_the_reason(dicom_folder, tmp_path, spoil, reason):
+    spoil(dicom_folder)
+    source = read_pet(dicom_folder)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    why_not = write_denoised(source, folder, name="pet-1", method="test")
+    assert reason in why_not
+    assert not (folder / "dicom").exists()
+    np.testing.assert_array_equal(read_pet(folder / "pet-1_desc-denoised_pet.nii.gz").suv, source.suv)
+
+
+def test_sheared_axes_are_written_as_nifti_with_the_reason(series, tmp_path):
+    affine = series.affine.copy()
+    affine[0, 1] = 0.5
+    why_not = write_denoised(replace(series, affine=affine), tmp_path, name="pet-1", method="test")
+    assert "right angles" in why_not
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".gz", ".json"]
+
+
+def test_a_full_disk_is_no_reason_to_write_less(series, tmp_path, monkeypatch):
+    def fail(dataset, path, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pydicom.Dataset, "save_as", fail)
+    with pytest.raises(PETError, match="No space left"):
+        write_denoised(series, tmp_path, name="pet-1", method="test")
+    assert not list(tmp_path.iterdir())

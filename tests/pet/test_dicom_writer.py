@@ -1,6 +1,7 @@
 """Written DICOM: the same quantities on the same grid, within half a slope, or nothing at all."""
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import numpy as np
 import pydicom
@@ -11,7 +12,12 @@ from hypothesis.extra.numpy import arrays
 from pydicom.uid import ExplicitVRLittleEndian
 
 from pipeline.pet import PETError, PETSeries, read_dicom_series, write_dicom_series
+from pipeline.pet.dicom.writing.reference import state_reference
 from pipeline.pet.dicom.writing.writer import quantise
+from pipeline.pet.grid import to_native
+
+AFFINE_LPS = np.diag([-4.0, -5.0, 3.0, 1.0])
+"""Axes of the slices of `dicom_folder`: columns to the left, rows to the back, slices to the head."""
 
 
 def headers_of(folder):
@@ -171,6 +177,62 @@ def test_unsigned_sources_become_signed_and_big_endian_ones_are_refused(dicom_fo
         return
     again = read_dicom_series(write_dicom_series(source, tmp_path / "derived", description="Denoised"))
     np.testing.assert_allclose(again.suv, source.suv, atol=source.suv.max() / 32767)
+
+
+def test_padding_is_written_as_padding(dicom_folder, tmp_path):
+    source = read_dicom_series(dicom_folder)
+    padding = np.zeros(source.suv.shape, dtype=bool)
+    padding[:2], padding[:, :, 3] = True, True
+    plain = headers_of(write_dicom_series(source, tmp_path / "plain", description="Denoised"))
+    padded = replace(source, suv=np.where(padding, 0, source.suv), padding=padding)
+    for header, other in zip(
+        headers_of(write_dicom_series(padded, tmp_path / "padded", description="Denoised")), plain, strict=True
+    ):
+        assert header["PixelPaddingValue"].VR == "SS"
+        is_padding = header.pixel_array == header.PixelPaddingValue
+        k = header.InstanceNumber - 1
+        np.testing.assert_array_equal(is_padding, to_native(padding, AFFINE_LPS)[:, :, k].T)
+        assert header.SmallestImagePixelValue >= 0
+        if not is_padding.all():
+            measured = header.pixel_array * float(header.RescaleSlope)
+            np.testing.assert_allclose(
+                measured[~is_padding], (other.pixel_array * float(other.RescaleSlope))[~is_padding], rtol=1e-4, atol=1
+            )
+    assert all("PixelPaddingValue" not in header for header in plain)
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(b"7 ", 1007), (b"2147483000", 1000), (b"-2147483648", -2147482648), (b"A12 ", 1000)]
+)
+def test_series_numbers_stay_in_the_range_of_is(edit, tmp_path, number, expected):
+    def renumber(dataset):
+        dataset[0x00200011] = pydicom.dataelem.RawDataElement(
+            pydicom.tag.Tag(0x00200011), "IS", len(number), number, 0, False, True
+        )
+
+    source = read_dicom_series(edit(renumber))
+    (found,) = {h.SeriesNumber for h in headers_of(write_dicom_series(source, tmp_path / "x", description="Denoised"))}
+    assert found == expected
+
+
+@pytest.mark.parametrize("days", [20000, -20000])
+def test_slices_that_were_not_acquired_together_have_no_decay_factor(series, days):
+    slices = [pydicom.Dataset() for _ in range(2)]
+    for dataset, moment in zip(
+        slices, (datetime(2000, 1, 1, 12), datetime(2000, 1, 1, 12) + timedelta(days)), strict=True
+    ):
+        dataset.AcquisitionDate, dataset.AcquisitionTime = moment.strftime("%Y%m%d %H%M%S").split()
+        dataset.ActualFrameDuration = 120000
+    with pytest.raises(PETError, match="from the reference time"):
+        state_reference(slices, series.header)
+
+
+@pytest.mark.parametrize("seconds", [1e9, 1e15, -1e9])
+def test_times_far_from_the_scan_are_refused_in_a_series_of_its_own(series, tmp_path, seconds):
+    header = replace(series.header, reference_time=seconds, administration_time=seconds - 3600)
+    with pytest.raises(PETError, match="times of the series"):
+        write_dicom_series(replace(series, header=header), tmp_path / "dicom", description="Simulated")
+    assert not list(tmp_path.iterdir())
 
 
 def test_negative_values_survive(dicom_folder, tmp_path):
