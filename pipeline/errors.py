@@ -61,7 +61,7 @@ def naming(path: str | Path) -> Iterator[None]:
         message = str(error)
         if message.startswith(f"{path}:") or message.startswith(f"{path}{os.sep}"):
             raise
-        raise PETError(f"{path}: {message}") from error
+        raise type(error)(f"{path}: {message}") from error
     except OSError as error:
         where = error.filename if error.filename is not None else path
         # pydicom puts a whole traceback into the message of an error met while writing an element.

@@ -2,8 +2,7 @@
 
 from pipeline.errors import PETError
 from pipeline.pet.dicom.reading.reader import read_dicom_series
-from pipeline.pet.dicom.writing.options import DicomOptions
-from pipeline.pet.dicom.writing.writer import write_dicom_series
+from pipeline.pet.dicom.writing.writer import DicomOptions, write_dicom_series
 from pipeline.pet.header import PETHeader
 from pipeline.pet.nifti import read_nifti, write_nifti
 from pipeline.pet.read import READING_VERSION, SUVExplanation, explain_suv, read_pet

@@ -8,8 +8,7 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.errors import PETError
-from pipeline.pet.dicom.writing.options import DicomOptions
-from pipeline.pet.dicom.writing.writer import write_dicom_series
+from pipeline.pet.dicom.writing.writer import DicomOptions, DicomOutputError, write_dicom_series
 from pipeline.pet.nifti import write_nifti
 from pipeline.pet.series import PETSeries
 from pipeline.pet.suv.factor import stored_header, suvbw_factor_of
@@ -53,8 +52,18 @@ def write_derived(
     """Write a derived series as NIfTI with sidecar, and as a DICOM series where that can be trusted.
 
     DICOM in Bq/mL needs dose, weight, half-life, times and corrections, so that every viewer computes the same SUV
-    from it; a series of SUVbw without them is written as NIfTI alone, unless ``options`` ask for SUVbw in DICOM. The
-    result then says why no DICOM was written; it is None if it was.
+    from it; a series of SUVbw without them is written as NIfTI alone, unless ``options`` ask for SUVbw in DICOM. So
+    is one that DICOM cannot express, such as a sheared one, or one from a big endian source.
+
+    Returns
+    -------
+    why_not
+        Why no DICOM was written; None if it was.
+
+    Raises
+    ------
+    PETError
+        If a file cannot be written.
     """
     options = options or DicomOptions()
     why_not = None
@@ -63,7 +72,10 @@ def write_derived(
     except PETError as error:
         why_not = f"no reader could compute SUV from it: {error}"
     if why_not is None:
-        write_dicom_series(series, dicom_folder, description=description, derivation=derivation, options=options)
+        try:
+            write_dicom_series(series, dicom_folder, description=description, derivation=derivation, options=options)
+        except DicomOutputError as error:
+            why_not = str(error).removeprefix(f"{dicom_folder}: ")
     # Last: where it is, everything is.
     write_nifti(series, image, extra=extra)
     return why_not

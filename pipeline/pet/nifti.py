@@ -305,7 +305,10 @@ def _image_of(series: PETSeries) -> nib.Nifti1Image:
     image.set_data_dtype(np.float32)
     image.header.set_xyzt_units("mm", "sec")
     image.set_sform(series.affine, code="scanner")
+    # A quaternion has no shear: of a sheared grid only the sform tells.
     image.set_qform(series.affine, code="scanner")
+    if not same_grid(Grid(series.suv.shape, image.get_qform()), series.grid):
+        image.set_qform(None, code="unknown")
     return image
 
 

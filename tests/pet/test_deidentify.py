@@ -8,7 +8,7 @@ import pytest
 from pydicom.datadict import tag_for_keyword
 
 from pipeline.pet import DicomOptions, PETError, read_dicom_series, write_dicom_series
-from pipeline.pet.dicom.writing.attributes import ACTIONS, Action
+from pipeline.pet.dicom.writing.deidentify import ACTIONS, Action
 from tests.pet.scans import BQML, Scan, write_slices
 
 SECRETS = {

@@ -61,22 +61,13 @@ def big_endian(folder):
         pydicom.dcmwrite(path, dataset, implicit_vr=False, little_endian=False, force_encoding=True)
 
 
-def damaged_number(folder):
-    for path in folder.glob("*.dcm"):
-        dataset = pydicom.dcmread(path)
-        tag = pydicom.tag.Tag("AcquisitionNumber")
-        dataset[tag] = pydicom.dataelem.RawDataElement(tag, "IS", 4, b"A12 ", 0, False, True)
-        dataset.save_as(path)
-
-
-@pytest.mark.parametrize(("spoil", "reason"), [(big_endian, "is big endian"), (damaged_number, "cannot be written")])
-def test_what_dicom_cannot_express_is_written_as_nifti_with_the_reason(dicom_folder, tmp_path, spoil, reason):
-    spoil(dicom_folder)
+def test_a_big_endian_source_is_written_as_nifti_with_the_reason(dicom_folder, tmp_path):
+    big_endian(dicom_folder)
     source = read_pet(dicom_folder)
     folder = tmp_path / "out"
     folder.mkdir()
     why_not = write_denoised(source, folder, name="pet-1", method="test")
-    assert reason in why_not
+    assert "is big endian" in why_not
     assert not (folder / "dicom").exists()
     np.testing.assert_array_equal(read_pet(folder / "pet-1_desc-denoised_pet.nii.gz").suv, source.suv)
 
@@ -87,6 +78,7 @@ def test_sheared_axes_are_written_as_nifti_with_the_reason(series, tmp_path):
     why_not = write_denoised(replace(series, affine=affine), tmp_path, name="pet-1", method="test")
     assert "right angles" in why_not
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".gz", ".json"]
+    np.testing.assert_allclose(read_pet(tmp_path / "pet-1_desc-denoised_pet.nii.gz").affine, affine, atol=1e-5)
 
 
 def test_a_full_disk_is_no_reason_to_write_less(series, tmp_path, monkeypatch):

@@ -2,7 +2,10 @@
 
 Basic Application Level Confidentiality Profile, with the options Retain Patient Characteristics (weight, size,
 sex and age) and Retain Longitudinal Temporal Information With Modified Dates: all dates of a patient move by the
-same number of days, so that no difference between two times changes.
+same number of days, so that no difference between two times changes. `ACTIONS` lists the attributes that a series
+written here may have: those of the modules of the PET Image IOD (PS3.3 A.21) as far as a static series needs them,
+with the action of PS3.15 table E.1-1 for each. What is not listed, private or standard, is removed, which the profile
+allows: nothing unforeseen stays.
 """
 
 import hashlib
@@ -11,6 +14,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from enum import Enum
 
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import DataElement, Dataset
@@ -19,9 +23,8 @@ from pydicom.uid import UID
 from pipeline.errors import PETError
 from pipeline.pet.dicom.codes import code_item
 from pipeline.pet.dicom.values import text_of
-from pipeline.pet.dicom.writing.attributes import ACTIONS, NEW_TEXTS, Action
 
-__all__ = ["deidentify", "keep_listed"]
+__all__ = ["ACTIONS", "deidentify", "keep_listed"]
 
 LONGEST_SHIFT = 3650
 """Dates move by one to this many days into the past."""
@@ -32,6 +35,84 @@ METHODS = (
     ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
 )
 """Codes of CID 7050 (PS3.16) for what is done here."""
+
+
+class Action(Enum):
+    """What happens to an attribute."""
+
+    KEEP = "keep it; the items of a sequence are treated by the same table"
+    EMPTY = "replace the value by an empty one"
+    SUBJECT = "replace the value by the pseudonym"
+    NEW_UID = "replace the UID by another, everywhere the same"
+    SHIFT = "shift the date, by the same days everywhere"
+
+
+_KEEP = """
+SpecificCharacterSet SOPClassUID ImageType TimezoneOffsetFromUTC
+PatientSex PatientAge PatientSize PatientWeight
+StudyTime SeriesTime AcquisitionTime ContentTime
+Modality SeriesNumber SeriesDescription Laterality ImageLaterality BodyPartExamined PatientPosition
+AnatomicRegionSequence AnatomicRegionModifierSequence
+PatientOrientationCodeSequence PatientOrientationModifierCodeSequence PatientGantryRelationshipCodeSequence
+Manufacturer ManufacturerModelName SoftwareVersions SpatialResolution
+PositionReferenceIndicator
+
+SeriesType Units SUVType CountsSource NumberOfSlices CorrectedImage RandomsCorrectionMethod
+AttenuationCorrectionMethod ScatterCorrectionMethod DecayCorrection ReconstructionDiameter ConvolutionKernel
+ReconstructionMethod DetectorLinesOfResponseUsed AcquisitionStartCondition AcquisitionStartConditionData
+AcquisitionTerminationCondition AcquisitionTerminationConditionData FieldOfViewShape FieldOfViewDimensions
+GantryDetectorTilt GantryDetectorSlew TypeOfDetectorMotion CollimatorType CollimatorGridName AxialAcceptance
+AxialMash TransverseMash DetectorElementSize CoincidenceWindowWidth EnergyWindowRangeSequence
+EnergyWindowLowerLimit EnergyWindowUpperLimit SecondaryCountsType ScanProgressionDirection
+
+RadiopharmaceuticalInformationSequence RadionuclideCodeSequence RadiopharmaceuticalCodeSequence
+AdministrationRouteCodeSequence RadiopharmaceuticalRoute RadiopharmaceuticalVolume Radiopharmaceutical
+RadiopharmaceuticalStartTime RadiopharmaceuticalStopTime RadionuclideTotalDose RadionuclideHalfLife
+RadionuclidePositronFraction RadiopharmaceuticalSpecificActivity
+
+CodeValue CodingSchemeDesignator CodingSchemeVersion CodeMeaning LongCodeValue URNCodeValue
+
+InstanceNumber AcquisitionNumber PatientOrientation ImagePositionPatient ImageOrientationPatient PixelSpacing
+SliceThickness SliceLocation SpacingBetweenSlices ImageIndex FrameReferenceTime ActualFrameDuration TriggerTime
+FrameTime PrimaryPromptsCountsAccumulated SecondaryCountsAccumulated SliceSensitivityFactor DecayFactor
+DoseCalibrationFactor ScatterFractionFactor DeadTimeFactor
+SamplesPerPixel PhotometricInterpretation Rows Columns BitsAllocated BitsStored HighBit PixelRepresentation
+SmallestImagePixelValue LargestImagePixelValue RescaleIntercept RescaleSlope PixelData
+QualityControlImage BurnedInAnnotation RecognizableVisualFeatures LossyImageCompression LossyImageCompressionRatio
+LossyImageCompressionMethod
+
+DerivationDescription DerivationCodeSequence SourceImageSequence ReferencedSOPClassUID ReferencedFrameNumber
+PurposeOfReferenceCodeSequence
+"""
+
+_EMPTY = "PatientBirthDate StudyID AccessionNumber ReferringPhysicianName"
+
+_SUBJECT = "PatientName PatientID"
+
+_NEW_UID = """
+SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID ReferencedSOPInstanceUID
+"""
+
+_SHIFT = """
+StudyDate SeriesDate AcquisitionDate ContentDate AcquisitionDateTime DecayCorrectionDateTime
+RadiopharmaceuticalStartDateTime RadiopharmaceuticalStopDateTime
+"""
+
+ACTIONS: dict[str, Action] = {
+    keyword: action
+    for action, keywords in (
+        (Action.KEEP, _KEEP),
+        (Action.EMPTY, _EMPTY),
+        (Action.SUBJECT, _SUBJECT),
+        (Action.NEW_UID, _NEW_UID),
+        (Action.SHIFT, _SHIFT),
+    )
+    for keyword in keywords.split()
+}
+"""For each attribute that may stay: keyword -> what de-identification does to it."""
+
+NEW_TEXTS = {"SeriesDescription", "DerivationDescription"}
+"""Texts that are kept because a derived series has new ones; inside of a sequence they are the source's."""
 
 
 class _Mapping:

@@ -105,7 +105,7 @@ def _normalise(dataset: Dataset) -> None:
 
 def _instance_numbers(datasets: Sequence[Dataset]) -> list[int]:
     """Return the source's numbers where they tell the slices apart, else the order along the normal."""
-    numbers = [int(number_of(dataset, "InstanceNumber") or 0) for dataset in datasets]
+    numbers = [_whole_number(dataset, "InstanceNumber") for dataset in datasets]
     if min(numbers) > 0 and len(set(numbers)) == len(numbers):
         return numbers
     return list(range(1, len(numbers) + 1))
@@ -188,6 +188,20 @@ def _slice_of_frame(file: SliceFile) -> Dataset:
     return header
 
 
+def _whole_number(dataset: Dataset, keyword: str) -> int:
+    """Return a whole number, or 0 where there is none that can be read."""
+    try:
+        return int(number_of(dataset, keyword) or 0)
+    except PETError:
+        return 0
+
+
+def _new_series_number(dataset: Dataset) -> int:
+    """Return a thousand more than the source's number, or a thousand where that leaves the 32 bits of an IS."""
+    number = _whole_number(dataset, "SeriesNumber") + 1000
+    return number if number < 2**31 else 1000
+
+
 def _derive(dataset: Dataset, *, description: str, derivation: str, series_uid: UID, now: datetime) -> None:
     """Turn the header of a source slice into that of the slice derived from it."""
     dataset.DerivationDescription = derivation
@@ -197,7 +211,7 @@ def _derive(dataset: Dataset, *, description: str, derivation: str, series_uid: 
     dataset.ImageType = ["DERIVED", "PRIMARY", *(() if isinstance(image_type, str) else image_type[2:])]
     dataset.SeriesInstanceUID = series_uid
     dataset.SOPInstanceUID = generate_uid()
-    dataset.SeriesNumber = int(number_of(dataset, "SeriesNumber") or 0) + 1000
+    dataset.SeriesNumber = _new_series_number(dataset)
     dataset.InstanceCreationDate = now.strftime("%Y%m%d")
     dataset.InstanceCreationTime = now.strftime("%H%M%S")
     for keyword in _DROPPED:

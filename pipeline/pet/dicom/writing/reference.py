@@ -102,4 +102,7 @@ def _state_frame(dataset: Dataset, reference: datetime, *, half_life: float | No
     dataset.FrameReferenceTime = format_number_as_ds(1000.0 * (start + within))
     # What the correction multiplied the average activity of the frame by.
     elapsed = start + average_activity_time(duration, half_life)
-    dataset.DecayFactor = format_number_as_ds(1.0 / decay_factor(elapsed, half_life))
+    try:
+        dataset.DecayFactor = format_number_as_ds(1.0 / decay_factor(elapsed, half_life))
+    except (OverflowError, ZeroDivisionError) as error:
+        raise PETError(f"a slice was acquired {elapsed:.0f} s from the reference time of decay") from error

@@ -4,7 +4,7 @@ A series that was read from DICOM becomes a derived series on exactly the source
 as a simulated scan, becomes a complete series of its own.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,6 @@ from pipeline.pet.dicom.private import remove_all_private
 from pipeline.pet.dicom.reading.reader import read_dicom_series
 from pipeline.pet.dicom.writing.deidentify import deidentify
 from pipeline.pet.dicom.writing.derived import derived_headers
-from pipeline.pet.dicom.writing.options import DicomOptions
 from pipeline.pet.dicom.writing.original import original_headers
 from pipeline.pet.dicom.writing.reference import state_quantities, state_reference, state_units
 from pipeline.pet.grid import to_native
@@ -28,7 +27,10 @@ from pipeline.pet.nifti import is_nifti_name
 from pipeline.pet.series import PETSeries
 from pipeline.pet.suv.factor import stored_header, suvbw_factor_of
 
-__all__ = ["quantise", "write_dicom_series"]
+__all__ = ["DicomOptions", "DicomOutputError", "quantise", "write_dicom_series"]
+
+UNITS = ("BQML", "GML")
+"""Quantities that can be stored: activity concentration [Bq/mL], and SUVbw [g/mL]."""
 
 LARGEST = 32767
 """Largest stored value; signed, so that negative values of a denoised image survive."""
@@ -38,6 +40,48 @@ MAX_DESCRIPTION = 64
 
 MAX_DERIVATION = 1024
 """Characters of a DICOM short text (ST), PS3.5 6.2."""
+
+PADDING = -32768
+"""PixelPaddingValue (0028,0120): the one value of 16 bits that no measured voxel is stored as."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DicomOptions:
+    """Choices for `write_dicom_series`.
+
+    Raises
+    ------
+    PETError
+        If the units are not among those that can be written.
+    """
+
+    units: str = "BQML"
+    """Stored quantity: ``"BQML"`` [Bq/mL], or ``"GML"``, SUVbw [g/mL] with SUVType BW."""
+
+    keep_private: bool = True
+    """Whether a derived series keeps the private attributes of its source."""
+
+    deidentify: bool = False
+    """Whether the series is de-identified by DICOM PS3.15 Annex E: Basic Profile, with the options to retain
+    patient characteristics and longitudinal temporal information with modified dates. Private attributes go.
+    Dates move together by whole days and times of day stay: a shift of seconds could carry a scan over midnight,
+    and with it the SUV of readers that know times alone."""
+
+    deidentification_key: str | None = None
+    """Secret from which new UIDs and the shift of dates are derived: the same key maps all series of a patient
+    alike. By default a new one that nobody knows."""
+
+    uid_key: str | None = None
+    """Text from which the UIDs of a series that never was DICOM are derived, so that it is written alike again:
+    series of one key share study and frame of reference, their descriptions tell them apart. By default new UIDs."""
+
+    def __post_init__(self) -> None:
+        if self.units not in UNITS:
+            raise PETError(f"units {self.units!r} cannot be written, expected one of {', '.join(UNITS)}")
+
+
+class DicomOutputError(PETError):
+    """A series is sound, and DICOM cannot express it."""
 
 
 def quantise(values: NDArray[np.float64]) -> tuple[NDArray[np.int16], str]:
@@ -72,7 +116,7 @@ def quantise(values: NDArray[np.float64]) -> tuple[NDArray[np.int16], str]:
     return np.rint(values / float(slope)).astype(np.int16), slope
 
 
-def _set_pixels(dataset: Dataset, stored: NDArray[np.int16], slope: str) -> None:
+def _set_pixels(dataset: Dataset, stored: NDArray[np.int16], slope: str, padding: NDArray[np.bool_] | None) -> None:
     dataset.Rows, dataset.Columns = stored.shape
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
@@ -80,8 +124,12 @@ def _set_pixels(dataset: Dataset, stored: NDArray[np.int16], slope: str) -> None
     dataset.HighBit = 15
     dataset.PixelRepresentation = 1
     dataset.RescaleIntercept, dataset.RescaleSlope = "0", slope
-    dataset.add_new("SmallestImagePixelValue", "SS", int(stored.min()))
-    dataset.add_new("LargestImagePixelValue", "SS", int(stored.max()))
+    measured = stored if padding is None or padding.all() else stored[~padding]
+    dataset.add_new("SmallestImagePixelValue", "SS", int(measured.min()))
+    dataset.add_new("LargestImagePixelValue", "SS", int(measured.max()))
+    if padding is not None:
+        dataset.add_new("PixelPaddingValue", "SS", PADDING)
+        stored = np.where(padding, np.int16(PADDING), stored)
     dataset.add_new("PixelData", "OW", stored.astype("<i2").tobytes())
 
 
@@ -97,7 +145,7 @@ def _write_slice(dataset: Dataset, path: Path) -> None:
     except (ValueError, TypeError, AttributeError) as error:
         # What the source holds cannot be encoded; pydicom says which element, then a traceback.
         reason = str(error).partition("\n")[0]
-        raise PETError(f"slice {dataset.InstanceNumber} cannot be written as DICOM: {reason}") from error
+        raise DicomOutputError(f"slice {dataset.InstanceNumber} cannot be written as DICOM: {reason}") from error
 
 
 def _check_text(name: str, text: str, longest: int) -> None:
@@ -127,12 +175,52 @@ def _derived(
     return headers, affine
 
 
+def _headers(
+    series: PETSeries,
+    meaning: PETHeader,
+    *,
+    description: str,
+    derivation: str | None,
+    subject_id: str,
+    options: DicomOptions,
+) -> tuple[list[Dataset], NDArray[np.float64]]:
+    """Return the headers of all slices without pixels, and the affine of their stack.
+
+    Raises
+    ------
+    DicomOutputError
+        If DICOM cannot express the grid, the times or an attribute of the series.
+    """
+    try:
+        if _is_from_dicom(series):
+            headers, affine = _derived(
+                series, meaning, description=description, derivation=derivation or description, options=options
+            )
+        else:
+            headers, affine = original_headers(
+                replace(series, header=meaning),
+                description=description,
+                derivation=derivation,
+                subject_id=subject_id,
+                uid_key=options.uid_key,
+            )
+        if options.deidentify:
+            deidentify(headers, subject_id=subject_id, key=options.deidentification_key)
+    except PETError as error:
+        raise DicomOutputError(str(error)) from error
+    except (OverflowError, ZeroDivisionError) as error:
+        raise DicomOutputError("times of the series lie too far from its acquisition for DICOM") from error
+    return headers, affine
+
+
 def _verify(folder: Path, series: PETSeries, *, half_steps: NDArray[np.float64], affine: NDArray[np.float64]) -> None:
     """Read the series back, and compare every voxel with what it should be."""
     written = read_dicom_series(folder)
     difference = np.abs(to_native(written.suv, affine).astype(np.float64) - to_native(series.suv, affine))
     # Reading rounds to float32 once more.
     allowed = half_steps * 1.001 + np.abs(series.suv).max() * np.finfo(np.float32).eps
+    if series.padding is not None:
+        difference[to_native(series.padding, affine)] = 0
     if len(written.source_files) != len(half_steps) or (difference > allowed).any():
         raise PETError("the series reads back differently from what was written")
 
@@ -177,6 +265,8 @@ def write_dicom_series(
 
     Raises
     ------
+    DicomOutputError
+        If DICOM cannot express the series, such as sheared axes.
     PETError
         If the folder is not empty, a text does not fit, what SUV needs is missing, the source files changed,
         or what was written reads back differently. Nothing is left behind.
@@ -191,26 +281,16 @@ def write_dicom_series(
         meaning = stored_header(series.header, units=options.units)
         factor = suvbw_factor_of(meaning)
         with new_folder(folder) as temporary:
-            if _is_from_dicom(series):
-                headers, affine = _derived(
-                    series, meaning, description=description, derivation=derivation or description, options=options
-                )
-            else:
-                headers, affine = original_headers(
-                    replace(series, header=meaning),
-                    description=description,
-                    derivation=derivation,
-                    subject_id=subject_id,
-                    uid_key=options.uid_key,
-                )
-            if options.deidentify:
-                deidentify(headers, subject_id=subject_id, key=options.deidentification_key)
+            headers, affine = _headers(
+                series, meaning, description=description, derivation=derivation, subject_id=subject_id, options=options
+            )
             native = to_native(series.suv, affine)
+            padding = None if series.padding is None else to_native(series.padding, affine)
             half_steps = np.empty(len(headers))
             for k, header in enumerate(headers):
                 stored, slope = quantise(native[:, :, k].T.astype(np.float64) / factor)
                 half_steps[k] = 0.5 * float(slope) * factor
-                _set_pixels(header, stored, slope)
+                _set_pixels(header, stored, slope, None if padding is None else padding[:, :, k].T)
                 _write_slice(header, temporary / f"PET_{header.InstanceNumber:04d}.dcm")
                 # Written pixels are not needed again; headers are.
                 del header.PixelData
