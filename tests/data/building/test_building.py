@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.dataset import Dataset
 
+from pipeline import read_pet
 from pipeline.data.building.build import build_manifest
 from pipeline.data.building.exclusions import read_exclusions
 from pipeline.data.building.splits import split_of
@@ -118,3 +120,37 @@ def test_checksum_of_nothing_is_refused(tmp_path):
 def test_tracer_against_nuclide_and_half_life(known, conflict):
     found = tracer_conflict(**known)
     assert found is None if conflict is None else conflict in found
+
+
+def test_what_the_reader_reads_is_described(tmp_path, dicom):
+    """A Philips series with its own SUV factor needs neither dose nor weight; of several codes the first counts."""
+
+    def philips(dataset):
+        dataset.Manufacturer = "Philips Medical Systems"
+        dataset.Units = "CNTS"
+        dataset.PatientWeight = None
+        dataset.RadiopharmaceuticalInformationSequence[0].RadionuclideTotalDose = None
+        block = dataset.private_block(0x7053, "Philips PET Private Group", create=True)
+        block.add_new(0x00, "DS", "0.0005")
+
+    def two_codes(dataset):
+        codes = dataset.RadiopharmaceuticalInformationSequence[0].RadionuclideCodeSequence
+        other = Dataset()
+        other.CodeValue, other.CodingSchemeDesignator, other.CodeMeaning = "C-128A2", "SRT", "^68^Germanium"
+        codes.append(other)
+
+    for name, edit in (("philips", philips), ("codes", two_codes)):
+        dicom(tmp_path / name / "Full_dose", edit=edit)
+        read_pet(tmp_path / name / "Full_dose")
+    manifest = build_manifest("udpet", tmp_path)
+    assert [subject.id for subject in manifest.subjects] == ["codes", "philips"]
+
+
+def test_what_the_reader_refuses_is_left_out(tmp_path, dicom):
+    gap = dicom(tmp_path / "gap" / "Full_dose", edit=lambda dataset: setattr(dataset, "NumberOfSlices", None))
+    sorted(gap.iterdir())[7].unlink()
+    dicom(tmp_path / "raw" / "Full_dose", edit=lambda dataset: setattr(dataset, "CorrectedImage", ["DECY"]))
+    for folder in ("gap", "raw"):
+        with pytest.raises(PETError):
+            read_pet(tmp_path / folder / "Full_dose")
+    assert build_manifest("udpet", tmp_path).subjects == ()
