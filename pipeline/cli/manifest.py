@@ -43,6 +43,7 @@ def build(
     exclusions: Annotated[Path | None, typer.Option(help="YAML list of what must not be used, with reasons.")] = None,
     units: Annotated[str | None, typer.Option(help="Of the voxels, where the data set does not publish them.")] = None,
     checksums: Annotated[bool, typer.Option("--checksums", help="Record SHA-256: reads every byte.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Sessions whose headers are read at once.")] = 1,
     source: Annotated[str | None, typer.Option(help="Who made the data, with a DOI or an address.")] = None,
     how_to_get: Annotated[str | None, typer.Option(help="How somebody else gets the data.")] = None,
     licence: Annotated[str | None, typer.Option(help="Name of the licence, such as CC-BY-4.0.")] = None,
@@ -69,6 +70,7 @@ def build(
                 exclusions=() if exclusions is None else read_exclusions(exclusions),
                 units=units,
                 checksums=checksums,
+                jobs=jobs,
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
         stated = {"name": licence, "allows": allows}

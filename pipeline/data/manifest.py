@@ -39,6 +39,9 @@ Role = Literal["dose", "full_repeat", "noise_free", "truth"]
 """What an image is: a scan at its dose reduction factor, an independent draw of the full counts, the reconstruction of
 the expected counts, the true uptake. The last three are known of simulated subjects only."""
 
+OTHER_FILES = ("lesions", "organs", "attenuation", "ct")
+"""Fields of a subject that hold a file which is no PET image."""
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
 
@@ -126,9 +129,7 @@ class Subject(_Record):
     def files(self) -> Iterator[File]:
         """Every file of the subject."""
         yield from self.images
-        for file in (self.lesions, self.organs, self.attenuation, self.ct):
-            if file is not None:
-                yield file
+        yield from (file for name in OTHER_FILES if (file := getattr(self, name)) is not None)
 
 
 class Licence(_Record):

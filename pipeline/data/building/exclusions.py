@@ -1,16 +1,17 @@
 """What must not be used: a user's list, and whom an exclusion means."""
 
 from collections import defaultdict
+from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.data.layouts.found_session import Candidate
-from pipeline.data.manifest import Exclusion, File, Image, Manifest, Subject, first_mistake
+from pipeline.data.layouts.found_session import FoundSession
+from pipeline.data.manifest import OTHER_FILES, Exclusion, File, Image, Manifest, Subject, first_mistake
 from pipeline.errors import PETError
 from pipeline.files import read_yaml
 
-__all__ = ["concerns", "names_of", "read_exclusions", "without_excluded"]
+__all__ = ["excluded_of", "names_of", "read_exclusions", "without_excluded"]
 
 
 def read_exclusions(path: str | Path) -> tuple[Exclusion, ...]:
@@ -31,7 +32,7 @@ def read_exclusions(path: str | Path) -> tuple[Exclusion, ...]:
         raise PETError(f"{path}: {first_mistake(error)}, expected a list of exclusions") from error
 
 
-def names_of(subject: Subject | Candidate) -> frozenset[str]:
+def names_of(subject: Subject | FoundSession) -> frozenset[str]:
     """Return what an exclusion may call a subject: its id, its case, or one of its folders."""
     names = {subject.id} if isinstance(subject, Subject) else {subject.id, subject.name}
     for image in subject.images:
@@ -39,17 +40,20 @@ def names_of(subject: Subject | Candidate) -> frozenset[str]:
     return frozenset(names)
 
 
-def concerns(exclusion: Exclusion, file: File) -> bool:
-    """Whether an exclusion of a part of a subject means this file of it: by its path, or as the scan of a dose."""
-    if exclusion.path is not None:
-        return exclusion.path == file.path
-    if not isinstance(file, Image) or file.role != "dose":
-        return False
-    return exclusion.dose_reduction_factor == file.dose_reduction_factor
+def excluded_of(files: Iterable[File], exclusions: Collection[Exclusion]) -> set[str]:
+    """Return the paths of those files of a subject that its exclusions mean, by path or as the scan of a dose."""
+    paths = {exclusion.path for exclusion in exclusions}
+    factors = {exclusion.dose_reduction_factor for exclusion in exclusions if exclusion.path is None}
+    return {
+        file.path
+        for file in files
+        if file.path in paths
+        or (isinstance(file, Image) and file.role == "dose" and file.dose_reduction_factor in factors)
+    }
 
 
 def without_excluded(manifest: Manifest) -> tuple[Subject, ...]:
-    """Subjects of a manifest less what it excludes: whole subjects, single images, labels and maps.
+    """Return the subjects of a manifest less what it excludes: whole subjects, single images, labels and maps.
 
     A subject whose full dose is excluded is left out.
     """
@@ -59,13 +63,11 @@ def without_excluded(manifest: Manifest) -> tuple[Subject, ...]:
     kept = []
     for subject in manifest.subjects:
         stated = [exclusion for name in names_of(subject) for exclusion in by_name.get(name, ())]
-        if any(exclusion.is_whole for exclusion in stated):
-            continue
-        gone = {file.path for file in subject.files() if any(concerns(exclusion, file) for exclusion in stated)}
-        if subject.full_dose.path in gone:
+        gone = excluded_of(subject.files(), stated)
+        if any(exclusion.is_whole for exclusion in stated) or subject.full_dose.path in gone:
             continue
         changes: dict[str, object] = {"images": tuple(i for i in subject.images if i.path not in gone)}
-        for name in ("lesions", "organs", "attenuation", "ct"):
+        for name in OTHER_FILES:
             file = getattr(subject, name)
             if file is not None and file.path in gone:
                 changes[name] = None

@@ -1,131 +1,99 @@
-"""What one look at an image's header says: grid, tracer, scanner, and whose it is. No voxel is read."""
+"""What the headers of a session say, and what of it cannot be used. Headers are read as the reader reads them."""
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 from pydicom.dataset import Dataset
 
-from pipeline.errors import PETError, naming, one_line
-from pipeline.pet import nifti
-from pipeline.pet.dicom.reading.files import APPLE_DOUBLE, DICOM_SUFFIXES, read_dataset
+from pipeline.data.building.exclusions import excluded_of, names_of
+from pipeline.data.building.tracer_names import tracer_conflict
+from pipeline.data.layouts.found_session import FoundSession
+from pipeline.data.manifest import Exclusion, Image, first_mistake
+from pipeline.errors import PETError, naming, one_line, reason_of
+from pipeline.pet import PETHeader
 from pipeline.pet.dicom.reading.survey import survey_series
-from pipeline.pet.dicom.values import number_of, text_of, value_of
-from pipeline.pet.grid import SAME_GRID, Grid, canonical_grid, corner_distance
-from pipeline.pet.nifti import is_nifti_name, survey_nifti
-from pipeline.pet.suv.nuclides import nuclide_from_code, nuclide_from_name
+from pipeline.pet.dicom.values import text_of
+from pipeline.pet.grid import Grid, canonical_grid, grid_difference
+from pipeline.pet.nifti import is_nifti_name, read_grid, survey_nifti
 
-__all__ = ["ImageHeader", "identities_of", "is_dicom_name", "read_grid", "read_image_header", "read_whole_header"]
+__all__ = ["ImageHeader", "read_image_header", "read_label_grid", "read_session", "reason_for"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ImageHeader:
     """Grid and acquisition of one image."""
 
-    shape: tuple[int, int, int]
-    """Voxels along X, Y, Z of the RAS+ volume."""
-    voxel_size: tuple[float, float, float]
-    """[mm]."""
-    affine: np.ndarray | None = None
-    """Voxel to RAS+ [mm], as stored; None where one slice cannot tell."""
-    tracer: str = ""
-    """Radiopharmaceutical, as the file names it."""
-    nuclide: str = ""
-    """Such as ``"F-18"``."""
-    half_life: float | None = None
-    """[s]."""
-    scanner: str = ""
-    """Manufacturer and model."""
+    grid: Grid
+    """With axes in RAS+ order."""
+    pet: PETHeader
+    """What SUV depends on."""
     identities: frozenset[str] = frozenset()
     """Digests of what tells the patient; the values themselves are never kept."""
 
-    def unlike(self, other: "ImageHeader") -> str | None:
-        """Return in one sentence how another image's grid differs, or None if it is the same."""
-        if other.shape != self.shape:
-            return f"shape is {_times(other.shape)}, expected {_times(self.shape)}"
-        if not np.allclose(other.voxel_size, self.voxel_size, rtol=1e-3):
-            return f"voxels are {_times(other.voxel_size)} mm, expected {_times(self.voxel_size)}"
-        if self.affine is not None and other.affine is not None:
-            apart = corner_distance(Grid(self.shape, self.affine), Grid(self.shape, other.affine))
-            if apart > SAME_GRID:
-                return f"lies up to {apart:.1f} mm elsewhere, expected the position of the full-dose image"
-        return None
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along X, Y, Z."""
+        x, y, z = self.grid.shape
+        return x, y, z
 
+    @property
+    def voxel_size(self) -> tuple[float, float, float]:
+        """Sizes along X, Y, Z [mm], rounded as far as files round them: 1.65 mm is stored as 1.64999998."""
+        x, y, z = np.linalg.norm(self.grid.affine[:3, :3], axis=0).round(4).tolist()
+        return x, y, z
 
-def _times(values: tuple[float, ...]) -> str:
-    return " x ".join(f"{value:g}" if isinstance(value, int) else f"{value:.4g}" for value in values)
+    @property
+    def tracer(self) -> str:
+        """Radiopharmaceutical, as the file names it."""
+        return one_line(self.pet.radiopharmaceutical)
 
+    @property
+    def scanner(self) -> str:
+        """Manufacturer and model."""
+        return one_line(f"{self.pet.manufacturer} {self.pet.model_name}".strip())
 
-def is_dicom_name(path: Path) -> bool:
-    """Return whether a name ends as DICOM slices do (.dcm, .IMA)."""
-    return path.suffix.lower() in DICOM_SUFFIXES and not path.name.startswith(APPLE_DOUBLE)
+    def conflict_with(self, tracer: str) -> str | None:
+        """Return in one sentence what contradicts a tracer that the image should have, or None."""
+        nuclide, half_life = self.pet.radionuclide, self.pet.radionuclide_half_life
+        return tracer_conflict(label=self.tracer, nuclide=nuclide, half_life=half_life, expected=tracer)
 
 
 def read_image_header(path: Path, *, sidecar: Mapping[str, Any] | None = None) -> ImageHeader:
-    """Read the header of a NIfTI volume with its sidecar, or of one slice of a DICOM folder.
+    """Read the headers of an image, and refuse all that `pipeline.pet.read_pet` would refuse for its headers.
 
-    Of DICOM one slice is read and the others are counted, which takes milliseconds where reading every header of a
-    long scan takes seconds; the distance of slices is then what that slice says it is.
-
-    Parameters
-    ----------
-    path
-        File ending in .nii or .nii.gz, or the folder of one series.
-    sidecar
-        What stands for the JSON file beside a NIfTI volume; None reads the file.
-
-    Raises
-    ------
-    PETError
-        If there is no such image, it is not one static volume, SUV cannot be computed of a NIfTI volume, or a DICOM
-        slice is not PET, lacks weight or dose, or is one of too few.
-    """
-    with naming(path):
-        if is_nifti_name(path):
-            return _of_nifti(path, sidecar)
-        return _of_dicom_folder(path)
-
-
-def read_whole_header(path: Path, *, sidecar: Mapping[str, Any] | None = None) -> ImageHeader:
-    """Read the header of a NIfTI volume, or of every slice of a DICOM series, and check all that reading would check.
-
-    A second or two for a DICOM series of 673 slices.
+    A NIfTI volume takes milliseconds, a DICOM series two milliseconds a slice.
 
     Parameters
     ----------
     path
-        File or folder, as for `read_image_header`, or the file of a multi-frame DICOM image.
+        File ending in .nii or .nii.gz, folder of one DICOM series, or file of a multi-frame DICOM image.
     sidecar
-        What stands for the JSON file beside a NIfTI volume; None reads the file.
+        What stands for the JSON files of a NIfTI volume; None reads them.
 
     Raises
     ------
     PETError
-        If reading the image would be refused for its headers.
+        If there is no such image, or its headers do not suffice to read it as SUVbw.
     """
     with naming(path):
         if is_nifti_name(path):
-            return _of_nifti(path, sidecar)
+            found = survey_nifti(path, sidecar=sidecar)
+            return ImageHeader(found.grid, found.header)
         if not path.exists():
             raise PETError("no such file or folder")
         survey = survey_series(path, with_pixels=False)
-        header = survey.header
-        return replace(
-            _on_grid(canonical_grid(Grid(survey.stack.shape, survey.stack.affine))),
-            tracer=one_line(header.radiopharmaceutical),
-            nuclide=header.radionuclide,
-            half_life=header.radionuclide_half_life,
-            scanner=one_line(f"{header.manufacturer} {header.model_name}".strip()),
-            identities=identities_of(survey.files[0].stored),
-        )
+        grid = canonical_grid(Grid(survey.stack.shape, survey.stack.affine))
+        return ImageHeader(grid, survey.header, _identities_of(survey.files[0].stored))
 
 
-def read_grid(path: Path) -> ImageHeader:
-    """Read the grid alone of a NIfTI volume: labels, CT and attenuation have no tracer.
+def read_label_grid(path: Path) -> Grid:
+    """Return the grid of a NIfTI volume that is no PET image: labels, CT, attenuation.
 
     Raises
     ------
@@ -133,105 +101,13 @@ def read_grid(path: Path) -> ImageHeader:
         If it is no readable static volume.
     """
     with naming(path):
-        if not path.is_file():
-            raise PETError("no such file")
-        return _on_grid(nifti.read_grid(path))
+        return read_grid(path)
 
 
-def _on_grid(grid: Grid) -> ImageHeader:
-    x, y, z = np.linalg.norm(grid.affine[:3, :3], axis=0)
-    return ImageHeader(
-        shape=(grid.shape[0], grid.shape[1], grid.shape[2]),
-        # Rounded as far as files round them: 1.65 mm is stored as 1.64999998.
-        voxel_size=(round(float(x), 4), round(float(y), 4), round(float(z), 4)),
-        affine=grid.affine,
-    )
+def _identities_of(dataset: Dataset) -> frozenset[str]:
+    """Return digests of PatientID and StudyInstanceUID; scans that share one are of the same patient.
 
-
-def _of_nifti(path: Path, sidecar: Mapping[str, Any] | None) -> ImageHeader:
-    survey = survey_nifti(path, sidecar=sidecar)
-    header = survey.header
-    return replace(
-        _on_grid(survey.grid),
-        tracer=one_line(header.radiopharmaceutical),
-        nuclide=header.radionuclide,
-        half_life=header.radionuclide_half_life,
-        scanner=one_line(f"{header.manufacturer} {header.model_name}".strip()),
-    )
-
-
-def _of_dicom_folder(folder: Path) -> ImageHeader:
-    if not folder.is_dir():
-        raise PETError("no such file or folder")
-    files = sorted(Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
-    dataset, first = None, None
-    for first in files:
-        dataset = None if first.name.startswith(".") else read_dataset(first, stop_before_pixels=True)
-        if dataset is not None:
-            break
-    if dataset is None or first is None:
-        raise PETError(f"no DICOM file among {len(files)} files, expected a PET series")
-    n_slices = sum(file.suffix.lower() == first.suffix.lower() and not file.name.startswith(".") for file in files)
-    with naming(first.name):
-        return _of_slice(dataset, n_slices)
-
-
-def _of_slice(dataset: Dataset, n_slices: int) -> ImageHeader:
-    modality = text_of(dataset, "Modality")
-    if modality != "PT":
-        raise PETError(f"Modality is {modality or 'missing'}, expected PT")
-    if "NumberOfFrames" in dataset and number_of(dataset, "NumberOfFrames") != 1:
-        raise PETError("a multi-frame image, expected one file per slice")
-    n_stated = int(number_of(dataset, "NumberOfSlices") or 0)
-    if n_slices < n_stated:
-        raise PETError(f"{n_slices} slices, expected {n_stated} as NumberOfSlices says")
-    items = value_of(dataset, "RadiopharmaceuticalInformationSequence") or [Dataset()]
-    if text_of(dataset, "Units") in {"BQML", "CNTS"}:
-        for keyword, holder in (("PatientWeight", dataset), ("RadionuclideTotalDose", items[0])):
-            value = number_of(holder, keyword)
-            if not value or value < 0:
-                found = "missing" if value is None else f"{value:g}"
-                raise PETError(f"{keyword} is {found}, SUV cannot be computed")
-    orientation, spacing = (value_of(dataset, k) for k in ("ImageOrientationPatient", "PixelSpacing"))
-    distance = number_of(dataset, "SpacingBetweenSlices") or number_of(dataset, "SliceThickness")
-    rows, columns = (number_of(dataset, keyword) for keyword in ("Rows", "Columns"))
-    if orientation is None or spacing is None or not distance or not rows or not columns:
-        raise PETError("orientation, spacing, thickness or matrix is missing, expected them on every slice")
-    # Directions only: where the stack begins, one slice cannot say.
-    affine = np.eye(4)
-    affine[:3, 0] = np.asarray(orientation[:3], dtype=float) * float(spacing[1])
-    affine[:3, 1] = np.asarray(orientation[3:], dtype=float) * float(spacing[0])
-    affine[:3, 2] = np.cross(np.asarray(orientation[:3], float), np.asarray(orientation[3:], float)) * abs(distance)
-    tracer, nuclide, half_life = _tracer_of(items[0])
-    scanner = f"{text_of(dataset, 'Manufacturer')} {text_of(dataset, 'ManufacturerModelName')}"
-    grid = Grid((int(columns), int(rows), n_slices), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
-    return replace(
-        _on_grid(canonical_grid(grid)),
-        affine=None,
-        tracer=one_line(tracer),
-        nuclide=nuclide,
-        half_life=half_life,
-        scanner=one_line(scanner.strip()),
-        identities=identities_of(dataset),
-    )
-
-
-def _tracer_of(item: Dataset) -> tuple[str, str, float | None]:
-    """Return name, nuclide by its code and half-life [s] of a radiopharmaceutical item."""
-    tracer = text_of(item, "Radiopharmaceutical")
-    if not tracer:
-        tracer = next((text_of(c, "CodeMeaning") for c in value_of(item, "RadiopharmaceuticalCodeSequence") or ()), "")
-    nuclide = ""
-    for code in value_of(item, "RadionuclideCodeSequence") or ():
-        by_code = nuclide_from_code(text_of(code, "CodingSchemeDesignator"), text_of(code, "CodeValue"))
-        nuclide = by_code or nuclide_from_name(text_of(code, "CodeMeaning"))
-    return tracer, nuclide, number_of(item, "RadionuclideHalfLife") or None
-
-
-def identities_of(dataset: Dataset) -> frozenset[str]:
-    """Return digests of PatientID and StudyInstanceUID; whoever shares one with another scan is the same patient.
-
-    An ID without a digit, such as ``"Anonymous"``, is no one's.
+    An ID without a digit, such as ``"Anonymous"``, belongs to nobody.
     """
     values = {keyword: text_of(dataset, keyword) for keyword in ("PatientID", "StudyInstanceUID")}
     return frozenset(
@@ -239,3 +115,72 @@ def identities_of(dataset: Dataset) -> frozenset[str]:
         for keyword, value in values.items()
         if any(character.isdigit() for character in value)
     )
+
+
+def read_session(found: FoundSession, root: Path, stated: Sequence[Exclusion]) -> FoundSession:
+    """Return a session with its header, less what cannot be used; `left_out` says why.
+
+    Parameters
+    ----------
+    found
+        The session as its layout found it.
+    root
+        Folder of the data.
+    stated
+        Exclusions of the data set and the user, also about other sessions.
+    """
+    names = names_of(found)
+    mine = [exclusion for exclusion in stated if exclusion.subject in names]
+    if any(exclusion.is_whole for exclusion in (*mine, *found.left_out)):
+        return found
+    gone = excluded_of(found.files(), mine)
+    try:
+        return _with_headers(found.without(gone), root)
+    except Exception as error:
+        return found.leaving_out(Exclusion(subject=found.id, reason=reason_for(error, root)))
+
+
+def _with_headers(found: FoundSession, root: Path) -> FoundSession:
+    """Read the headers, and drop the images and labels that do not go with the full dose.
+
+    Raises
+    ------
+    PETError
+        If there is no usable full dose, or the tracer is not what the session is labelled with.
+    """
+    full = next((image for image in found.images if image.role == "dose" and image.dose_reduction_factor == 1), None)
+    if full is None:
+        raise PETError("the image of full dose is excluded")
+    reference = read_image_header(root / full.path, sidecar=full.sidecar)
+    identities: set[str] = set()
+    unusable = []
+    for file in found.files():
+        if file is found.ct:  # lies on a grid of its own
+            continue
+        try:
+            if not isinstance(file, Image):
+                grid = read_label_grid(root / file.path)
+            else:
+                header = reference if file is full else read_image_header(root / file.path, sidecar=file.sidecar)
+                grid = header.grid
+            if difference := grid_difference(grid, reference.grid):
+                raise PETError(difference)
+        except PETError as error:
+            if file is full:
+                raise
+            unusable.append(Exclusion(subject=found.id, path=file.path, reason=reason_for(error, root)))
+            continue
+        if isinstance(file, Image):
+            if conflict := header.conflict_with(found.tracer):
+                raise PETError(f"{file.path}: {conflict}")
+            identities |= header.identities
+    kept = found.without({str(exclusion.path) for exclusion in unusable}).leaving_out(*unusable)
+    return replace(kept, header=reference, identities=frozenset(identities))
+
+
+def reason_for(error: Exception, root: Path) -> str:
+    """Return an error in one line, without the place of the data on this machine."""
+    if isinstance(error, ValidationError):
+        return first_mistake(error)
+    text = str(error) if isinstance(error, PETError) else f"{type(error).__name__}: {reason_of(error)}"
+    return one_line(text.replace(f"{root}{os.sep}", ""))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from pipeline.data.building.exclusions import concerns, names_of
+from pipeline.data.building.exclusions import excluded_of, names_of
 from pipeline.data.checking.finding import Problem
 from pipeline.data.checking.images import check_images, shared_identities
 from pipeline.data.manifest import Manifest, Subject
@@ -130,9 +130,9 @@ def _used_exclusions(manifest: Manifest) -> Iterator[Problem]:
         for subject in named.get(exclusion.subject, ()):
             if exclusion.is_whole:
                 yield Problem("exclusion", subject.id, "", f"is excluded ({exclusion.reason}), but listed as a subject")
-            for file in subject.files():
-                if not exclusion.is_whole and concerns(exclusion, file):
-                    yield Problem("exclusion", subject.id, file.path, f"is excluded ({exclusion.reason}), but listed")
+                continue
+            for path in sorted(excluded_of(subject.files(), [exclusion])):
+                yield Problem("exclusion", subject.id, path, f"is excluded ({exclusion.reason}), but listed")
 
 
 def _changed(subject: str, path: str, expected: str, root: Path) -> list[Problem]:

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data.building.image_header import ImageHeader, read_grid, read_whole_header
-from pipeline.data.building.tracer_names import tracer_conflict
+from pipeline.data.building.headers import ImageHeader, read_image_header, read_label_grid, reason_for
 from pipeline.data.checking.finding import Problem
-from pipeline.data.layouts.session import reason_for
 from pipeline.data.manifest import Image, Manifest, Subject, read_image
 from pipeline.images.body import body_mask
 from pipeline.images.noise import noise_meter
+from pipeline.pet.grid import Grid, grid_difference
 from pipeline.pet.nifti import read_labels_on
 
 __all__ = ["MEAN_AGREEMENT", "MEAN_SUV", "check_images", "shared_identities"]
@@ -58,11 +57,12 @@ def check_images(
         if image.path in without:
             continue
         try:
-            headers[image.path] = read_whole_header(root / image.path, sidecar=image.sidecar)
-        except Exception as error:  # whatever is wrong with one image, the others are looked at
+            headers[image.path] = read_image_header(root / image.path, sidecar=image.sidecar)
+        except Exception as error:
             problems.append(Problem("header", subject.id, image.path, reason_for(error, root)))
-    problems += _against_manifest(subject, headers)
-    problems += _labels(subject, headers, root, without)
+    full = headers.get(subject.full_dose.path)
+    problems += _against_manifest(subject, headers, full)
+    problems += _labels(subject, None if full is None else full.grid, root, without)
     identities = {identity for header in headers.values() for identity in header.identities}
     n_patients = sum(identity.startswith("PatientID") for identity in identities)
     if n_patients > 1:
@@ -75,37 +75,32 @@ def check_images(
     return problems, identities
 
 
-def _against_manifest(subject: Subject, headers: Mapping[str, ImageHeader]) -> Iterator[Problem]:
-    full = headers.get(subject.full_dose.path)
+def _against_manifest(
+    subject: Subject, headers: Mapping[str, ImageHeader], full: ImageHeader | None
+) -> Iterator[Problem]:
     for path, header in headers.items():
-        difference = None if full is None or header is full else full.unlike(header)
-        if difference is None and (subject.shape, subject.voxel_size) != (None, None):
-            stated = ImageHeader(
-                shape=subject.shape or header.shape, voxel_size=subject.voxel_size or header.voxel_size
-            )
-            difference = stated.unlike(header)
+        difference = None if full is None else grid_difference(header.grid, full.grid)
         if difference is not None:
             yield Problem("geometry", subject.id, path, difference)
-        conflict = tracer_conflict(
-            label=header.tracer, nuclide=header.nuclide, half_life=header.half_life, expected=subject.tracer
-        )
-        if conflict is not None:
+        elif subject.shape not in (None, header.shape) or not np.allclose(
+            header.voxel_size, subject.voxel_size or header.voxel_size, rtol=1e-3
+        ):
+            stated = f"shape {subject.shape}, voxels {subject.voxel_size} mm"
+            yield Problem("geometry", subject.id, path, f"{header.grid}, the manifest says {stated}")
+        if conflict := header.conflict_with(subject.tracer):
             yield Problem("tracer", subject.id, path, conflict)
 
 
-def _labels(
-    subject: Subject, headers: Mapping[str, ImageHeader], root: Path, without: Collection[str]
-) -> Iterator[Problem]:
-    full = headers.get(subject.full_dose.path)
+def _labels(subject: Subject, full: Grid | None, root: Path, without: Collection[str]) -> Iterator[Problem]:
     for file in (subject.lesions, subject.organs, subject.attenuation):
         if file is None or file.path in without:
             continue
         try:
-            difference = None if full is None else full.unlike(read_grid(root / file.path))
-        except Exception as error:  # as above
+            grid = read_label_grid(root / file.path)
+        except Exception as error:
             yield Problem("header", subject.id, file.path, reason_for(error, root))
             continue
-        if difference is not None:
+        if full is not None and (difference := grid_difference(grid, full)):
             yield Problem("geometry", subject.id, file.path, difference)
 
 
@@ -113,7 +108,7 @@ def _label_values(subject: Subject, root: Path, without: Collection[str]) -> Ite
     """Labels must be whole numbers, and lesions lie in the body of their own patient."""
     try:
         series = read_image(subject.full_dose, root)
-    except Exception:  # reported with the image
+    except Exception:
         return
     body = body_mask(series.suv, voxel_size=series.voxel_size)
     for file in (subject.lesions, subject.organs):
@@ -121,7 +116,7 @@ def _label_values(subject: Subject, root: Path, without: Collection[str]) -> Ite
             continue
         try:
             labelled = read_labels_on(root / file.path, series.grid) > 0
-        except Exception as error:  # as above
+        except Exception as error:
             yield Problem("values", subject.id, file.path, reason_for(error, root))
             continue
         outside = float((labelled & ~body).sum()) / max(1, int(labelled.sum()))
@@ -146,7 +141,7 @@ def _voxels(subject: Subject, images: Collection[Image], root: Path) -> Iterator
                 body = body_mask(series.suv, voxel_size=series.voxel_size)
             noise = noise_meter(series.suv, voxel_size=series.voxel_size, body=body)
             mean = float(series.suv[body].mean(dtype=np.float64))
-        except Exception as error:  # as above
+        except Exception as error:
             yield Problem("values", subject.id, image.path, reason_for(error, root))
             if factor == 1:
                 return

@@ -6,15 +6,15 @@ from pathlib import Path
 from pipeline.data.layouts.autopet import find_autopet
 from pipeline.data.layouts.bids_pet import find_bids_pet
 from pipeline.data.layouts.enhance_pet import find_enhance_pet
-from pipeline.data.layouts.found_session import Candidate
+from pipeline.data.layouts.found_session import FoundSession
 from pipeline.data.layouts.simulated import find_simulated
 from pipeline.data.layouts.udpet import dose_reduction_factor_in, find_udpet
 from pipeline.data.manifest import LayoutName
 from pipeline.errors import PETError
 
-__all__ = ["LAYOUTS", "Candidate", "dose_reduction_factor_in", "layout_named"]
+__all__ = ["LAYOUTS", "FoundSession", "dose_reduction_factor_in", "layout_named"]
 
-LAYOUTS: dict[LayoutName, Callable[[Path, str | None], Iterable[Candidate]]] = {
+LAYOUTS: dict[LayoutName, Callable[[Path, str | None], Iterable[FoundSession]]] = {
     "udpet": find_udpet,
     "autopet": find_autopet,
     "enhance_pet": find_enhance_pet,
@@ -24,7 +24,7 @@ LAYOUTS: dict[LayoutName, Callable[[Path, str | None], Iterable[Candidate]]] = {
 """For each layout: (folder, units that the user states or None) -> sessions found."""
 
 
-def layout_named(name: str) -> Callable[[Path, str | None], Iterable[Candidate]]:
+def layout_named(name: str) -> Callable[[Path, str | None], Iterable[FoundSession]]:
     """Return the function of a layout.
 
     Raises

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.layouts.found_session import Candidate, identifier, relative
-from pipeline.data.manifest import Exclusion, File, Image, Split
+from pipeline.data.layouts.found_session import FoundSession, file_at, identifier, relative
+from pipeline.data.manifest import Exclusion, Image, Split
 from pipeline.errors import PETError
 
 __all__ = ["find_autopet"]
@@ -27,7 +27,7 @@ _FDG_SCANNER = "Siemens Biograph mCT"
 _PARTS: tuple[tuple[str, str, Split | None], ...] = (("imagesTr", "labelsTr", None), ("imagesTs", "labelsTs", "test"))
 
 
-def find_autopet(root: Path, units: str | None) -> Iterator[Candidate]:
+def find_autopet(root: Path, units: str | None) -> Iterator[FoundSession]:
     """Find the studies of both forms. SUVbw is published as the unit of the images taken."""
     studies = {path.parent for name in ("SUV.nii.gz", "PET.nii.gz") for path in root.rglob(name)}
     for study in sorted(studies):
@@ -64,32 +64,28 @@ def _psma_metadata(table: Path) -> dict[str, dict[str, str]]:
     }
 
 
-def _file(path: Path, root: Path) -> File | None:
-    return File(path=relative(path, root)) if path.is_file() else None
-
-
-def _study(study: Path, root: Path) -> Candidate:
+def _study(study: Path, root: Path) -> FoundSession:
     id_ = identifier(study.parent.name, study.name)
     suv = study / "SUV.nii.gz"
     missing = Exclusion(
         subject=id_, reason="SUV.nii.gz is not there; PET.nii.gz lacks the dose and weight that SUV needs"
     )
-    return Candidate(
+    return FoundSession(
         id=id_,
         name=study.parent.name,
         patient=study.parent.name,
         images=(_suv(suv, root, "fdg"),) if suv.is_file() else (),
         tracer="FDG",
         scanner=_FDG_SCANNER,
-        lesions=_file(study / "SEG.nii.gz", root),
-        ct=_file(study / "CTres.nii.gz", root) or _file(study / "CT.nii.gz", root),
+        lesions=file_at(study / "SEG.nii.gz", root),
+        ct=file_at(study / "CTres.nii.gz", root) or file_at(study / "CT.nii.gz", root),
         left_out=() if suv.is_file() else (missing,),
     )
 
 
 def _case(
     case: str, images: Path, labels: Path, split: Split | None, about: Mapping[str, str], root: Path
-) -> Candidate:
+) -> FoundSession:
     tracer, _, rest = case.partition("_")
     patient = rest.partition("_")[0]
     id_ = identifier(case)
@@ -100,8 +96,10 @@ def _case(
     elif not pet.is_file():
         reason = f"{pet.name} (PET in SUV) is not there"
     if reason is not None:
-        return Candidate(id=id_, name=case, patient=patient or case, left_out=(Exclusion(subject=id_, reason=reason),))
-    return Candidate(
+        return FoundSession(
+            id=id_, name=case, patient=patient or case, left_out=(Exclusion(subject=id_, reason=reason),)
+        )
+    return FoundSession(
         id=id_,
         name=case,
         patient=patient,
@@ -109,6 +107,6 @@ def _case(
         split=split,
         tracer=tracer.upper(),
         scanner=_FDG_SCANNER if tracer == "fdg" else "",
-        lesions=_file(labels / f"{case}.nii.gz", root),
-        ct=_file(images / (case + _CT), root),
+        lesions=file_at(labels / f"{case}.nii.gz", root),
+        ct=file_at(images / (case + _CT), root),
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.layouts.found_session import Candidate, identifier, relative
+from pipeline.data.layouts.found_session import FoundSession, file_at, identifier, relative
 from pipeline.data.manifest import Exclusion, File, Image
 from pipeline.errors import PETError
 from pipeline.pet.sidecar import number_in, read_sidecar
@@ -19,7 +19,7 @@ _IMAGE = re.compile(r"(sub-[A-Za-z0-9]+)((?:_[a-z]+-[A-Za-z0-9]+)*)_pet\.nii(?:\
 _LOW_DOSE = re.compile(r"drf(\d+)(?:p(\d+))?")
 
 
-def find_bids_pet(root: Path, units: str | None) -> Iterator[Candidate]:
+def find_bids_pet(root: Path, units: str | None) -> Iterator[FoundSession]:
     """Find the PET images of every subject and session.
 
     A session's images are told apart by DoseReductionFactor in the JSON, or by ``rec-drf010`` and ``rec-full`` in the
@@ -31,10 +31,10 @@ def find_bids_pet(root: Path, units: str | None) -> Iterator[Candidate]:
             session = tuple(part for part in path.parent.relative_to(root).parts if part != "pet")
             sessions.setdefault(session, []).append(path)
     for session in sorted(sessions):
-        yield _candidate(session, sessions[session], root)
+        yield _session(session, sessions[session], root)
 
 
-def _candidate(session: tuple[str, ...], paths: list[Path], root: Path) -> Candidate:
+def _session(session: tuple[str, ...], paths: list[Path], root: Path) -> FoundSession:
     id_ = identifier(*session)
     patient = next((part for part in session if part.startswith("sub-")), session[-1] if session else root.name)
     images: dict[float, Image] = {}
@@ -49,7 +49,7 @@ def _candidate(session: tuple[str, ...], paths: list[Path], root: Path) -> Candi
             left_out.append(Exclusion(subject=id_, path=relative(path, root), reason=" ".join(str(error).split())))
     if 1.0 not in images:
         left_out.append(Exclusion(subject=id_, reason=f"no image of the full dose among {len(paths)}"))
-    return Candidate(
+    return FoundSession(
         id=id_,
         name=session[-1] if session else root.name,
         patient=patient,
@@ -62,7 +62,7 @@ def _candidate(session: tuple[str, ...], paths: list[Path], root: Path) -> Candi
 
 def _labels(folder: Path, pattern: str, root: Path) -> File | None:
     found = sorted(folder.glob(pattern))
-    return File(path=relative(found[0], root)) if len(found) == 1 else None
+    return file_at(found[0], root) if len(found) == 1 else None
 
 
 def _factor(path: Path, sidecar: Mapping[str, Any], *, is_alone: bool) -> float:

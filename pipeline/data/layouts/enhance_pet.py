@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.data.layouts.found_session import Candidate, identifier, relative
-from pipeline.data.manifest import Exclusion, File, Image
+from pipeline.data.layouts.found_session import FoundSession, file_at, identifier, relative
+from pipeline.data.manifest import Exclusion, Image
 from pipeline.errors import PETError
 
 __all__ = ["find_enhance_pet"]
@@ -18,7 +18,7 @@ _NUMBERED = re.compile(r"(\d{4})\.nii\.gz")
 _FOLDER = re.compile(r"(PT|CT)(?:_\d{4}-\d{4})?")
 
 
-def find_enhance_pet(root: Path, units: str | None) -> Iterator[Candidate]:
+def find_enhance_pet(root: Path, units: str | None) -> Iterator[FoundSession]:
     """Find the numbered volumes below every ``imaging-data`` folder.
 
     Parameters
@@ -47,24 +47,24 @@ def find_enhance_pet(root: Path, units: str | None) -> Iterator[Candidate]:
                     if numbered := _NUMBERED.fullmatch(path.name):
                         volumes[kind[1]].setdefault(numbered[1], []).append(path)
         for number in sorted(volumes["PT"]):
-            yield _candidate(number, volumes, data, root)
+            yield _session(number, volumes, data, root)
 
 
-def _candidate(number: str, volumes: dict[str, dict[str, list[Path]]], data: Path, root: Path) -> Candidate:
+def _session(number: str, volumes: dict[str, dict[str, list[Path]]], data: Path, root: Path) -> FoundSession:
     id_ = identifier(number)
     images = volumes["PT"][number]
     if len(images) > 1:
         reason = f"{len(images)} PET volumes of this number, expected one"
-        return Candidate(id=id_, name=number, patient=number, left_out=(Exclusion(subject=id_, reason=reason),))
+        return FoundSession(id=id_, name=number, patient=number, left_out=(Exclusion(subject=id_, reason=reason),))
     ct = volumes["CT"].get(number, [])
     organs = data / "ground-truth" / "Organs" / f"{number}.nii.gz"
     sidecar = {"Units": "g/mL", "SUVType": "BW", "TracerName": "FDG", "TracerRadionuclide": "F18"}
-    return Candidate(
+    return FoundSession(
         id=id_,
         name=number,
         patient=number,
         images=(Image(path=relative(images[0], root), sidecar=sidecar),),
         tracer="FDG",
-        organs=File(path=relative(organs, root)) if organs.is_file() else None,
-        ct=File(path=relative(ct[0], root)) if len(ct) == 1 else None,
+        organs=file_at(organs, root),
+        ct=file_at(ct[0], root) if len(ct) == 1 else None,
     )

@@ -1,20 +1,27 @@
-"""Candidate: a scan session as a layout finds it on disk, before any header is read."""
+"""A scan session as a layout finds it on disk, before its headers are read and after."""
+
+from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pipeline.data.manifest import Exclusion, File, Image, Split
+from pipeline.data.manifest import OTHER_FILES, Exclusion, File, Image, Split
 
-__all__ = ["Candidate", "identifier", "relative"]
+if TYPE_CHECKING:
+    from pipeline.data.building.headers import ImageHeader
+
+__all__ = ["FoundSession", "file_at", "identifier", "relative"]
 
 _LONGEST = 128
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """One session: which files belong together, and what was seen that does not."""
+class FoundSession:
+    """One session: which files belong together, what was seen that does not, and what the headers say."""
 
     id: str
     """Unique in the data set, and the same whatever other subjects are there."""
@@ -40,6 +47,24 @@ class Candidate:
     """CT in HU, on any grid."""
     left_out: tuple[Exclusion, ...] = ()
     """What was found and cannot be used, or is missing; one that is whole excludes the session."""
+    header: ImageHeader | None = None
+    """Of the full-dose image, once it was read; None as well if the session is excluded."""
+    identities: frozenset[str] = frozenset()
+    """Digests of what tells the patient in DICOM."""
+
+    def files(self) -> Iterator[File]:
+        """Every file of the session."""
+        yield from self.images
+        yield from (file for name in OTHER_FILES if (file := getattr(self, name)) is not None)
+
+    def without(self, paths: Collection[str]) -> FoundSession:
+        """Return the session without some of its files."""
+        gone: dict[str, Any] = {n: None for n in OTHER_FILES if (f := getattr(self, n)) and f.path in paths}
+        return replace(self, images=tuple(image for image in self.images if image.path not in paths), **gone)
+
+    def leaving_out(self, *exclusions: Exclusion) -> FoundSession:
+        """Return the session with further exclusions."""
+        return replace(self, left_out=(*self.left_out, *exclusions))
 
 
 def identifier(*parts: str) -> str:
@@ -54,3 +79,8 @@ def identifier(*parts: str) -> str:
 def relative(path: Path, root: Path) -> str:
     """Return a path as a manifest writes it: below the root, with forward slashes."""
     return path.relative_to(root).as_posix()
+
+
+def file_at(path: Path, root: Path) -> File | None:
+    """Return a file as a manifest writes it, or None if it is not there."""
+    return File(path=relative(path, root)) if path.is_file() else None

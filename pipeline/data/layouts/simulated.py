@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.layouts.found_session import Candidate, identifier, relative
-from pipeline.data.manifest import Exclusion, File, Image, Role, Split
+from pipeline.data.layouts.found_session import FoundSession, file_at, identifier, relative
+from pipeline.data.manifest import Exclusion, Image, Role, Split
 
 __all__ = ["find_simulated"]
 
@@ -20,7 +20,7 @@ _ROLES: dict[str, Role] = {
 }
 
 
-def find_simulated(root: Path, units: str | None) -> Iterator[Candidate]:
+def find_simulated(root: Path, units: str | None) -> Iterator[FoundSession]:
     """Find every simulated subject below a folder.
 
     The patient is the subject's seed: the same seed on another scanner is the same patient. Of every eight subjects
@@ -29,10 +29,10 @@ def find_simulated(root: Path, units: str | None) -> Iterator[Candidate]:
     for record in sorted(root.rglob(f"sub-*{_RECORD}")):
         name = record.name.removesuffix(_RECORD)
         if record.parent.name == "pet" and record.parent.parent.name == name:
-            yield _candidate(name, record, root)
+            yield _session(name, record, root)
 
 
-def _candidate(name: str, record: Path, root: Path) -> Candidate:
+def _session(name: str, record: Path, root: Path) -> FoundSession:
     folder = record.parent
     id_ = identifier(*folder.parent.relative_to(root).parts) if folder.parent != root else name
     try:
@@ -40,19 +40,19 @@ def _candidate(name: str, record: Path, root: Path) -> Candidate:
         images = [_image(path, name, root) for path in sorted(folder.glob(f"{name}_*_pet.nii.gz"))]
     except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         reason = f"not a whole simulated subject ({type(error).__name__}: {error})"
-        return Candidate(id=id_, name=name, patient=id_, left_out=(Exclusion(subject=id_, reason=reason),))
+        return FoundSession(id=id_, name=name, patient=id_, left_out=(Exclusion(subject=id_, reason=reason),))
     left_out = []
     if not any(image.role == "dose" and image.dose_reduction_factor == 1 for image in images):
         left_out.append(Exclusion(subject=id_, reason=f"no {name}_rec-full_pet.nii.gz"))
-    return Candidate(
+    return FoundSession(
         id=id_,
         name=name,
         patient=f"seed-{seed}",
         split=_split(name),
         images=tuple(images),
-        lesions=_first(folder, f"{name}_desc-lesions_mask.nii.gz", root),
-        organs=_first(folder, f"{name}_desc-organs_dseg.nii.gz", root),
-        attenuation=_first(folder, f"{name}_desc-attenuation*.nii.gz", root),
+        lesions=file_at(folder / f"{name}_desc-lesions_mask.nii.gz", root),
+        organs=file_at(folder / f"{name}_desc-organs_dseg.nii.gz", root),
+        attenuation=file_at(folder / f"{name}_desc-attenuation_map.nii.gz", root),
         left_out=tuple(left_out),
     )
 
@@ -61,10 +61,6 @@ def _split(name: str) -> Split:
     number = int(name.removeprefix("sub-")) if name.removeprefix("sub-").isdecimal() else 1
     rest = number % _PER_GROUP
     return "test" if rest == 0 else "validation" if rest == _PER_GROUP - 1 else "train"
-
-
-def _first(folder: Path, pattern: str, root: Path) -> File | None:
-    return next((File(path=relative(path, root)) for path in sorted(folder.glob(pattern))), None)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.data.building.image_header import is_dicom_name
-from pipeline.data.layouts.found_session import Candidate, identifier, relative
+from pipeline.data.layouts.found_session import FoundSession, identifier, relative
 from pipeline.data.layouts.udpet_test_set import find_test_set
 from pipeline.data.manifest import Exclusion, Image
+from pipeline.pet.dicom.reading.files import APPLE_DOUBLE, DICOM_SUFFIXES
 
 __all__ = ["PUBLISHED_FACTORS", "dose_reduction_factor_in", "find_udpet"]
 
@@ -47,7 +47,7 @@ def dose_reduction_factor_in(name: str) -> float | None:
     return factor if 1 < factor <= _LARGEST_FACTOR else None
 
 
-def find_udpet(root: Path, units: str | None) -> Iterator[Candidate]:
+def find_udpet(root: Path, units: str | None) -> Iterator[FoundSession]:
     """Find the sessions of all parts below a folder: a folder per dose, or NIfTI files that a CSV lists.
 
     A folder of DICOM slices whose name is no dose is recorded, never guessed; so is a dose that is there twice.
@@ -61,7 +61,7 @@ def find_udpet(root: Path, units: str | None) -> Iterator[Candidate]:
         # A folder of folders called "normal" holds a group of subjects.
         is_leaf = bool(files) or not folders
         factor = dose_reduction_factor_in(folder.name) if is_leaf and folder != root else None
-        if factor is None and not any(is_dicom_name(Path(name)) for name in files):
+        if factor is None and not any(_is_dicom_name(name) for name in files):
             continue
         # What is below belongs to this dose, or to this folder of no known dose.
         folders.clear()
@@ -73,11 +73,15 @@ def find_udpet(root: Path, units: str | None) -> Iterator[Candidate]:
         else:
             doses.setdefault(factor, []).append(folder)
     for session in sorted(sessions):
-        yield _candidate(session, *sessions[session], root=root)
+        yield _session(session, *sessions[session], root=root)
     yield from find_test_set(sorted(tables), root)
 
 
-def _candidate(session: Path, doses: dict[float, list[Path]], unknown: list[Path], *, root: Path) -> Candidate:
+def _is_dicom_name(name: str) -> bool:
+    return Path(name).suffix.lower() in DICOM_SUFFIXES and not name.startswith(APPLE_DOUBLE)
+
+
+def _session(session: Path, doses: dict[float, list[Path]], unknown: list[Path], *, root: Path) -> FoundSession:
     name = session.name if session != root else root.resolve().name
     id_ = identifier(*session.relative_to(root).parts) if session != root else identifier(name)
     left_out = [
@@ -104,7 +108,7 @@ def _candidate(session: Path, doses: dict[float, list[Path]], unknown: list[Path
         for factor in PUBLISHED_FACTORS
         if factor not in doses and 1.0 in doses
     ]
-    return Candidate(
+    return FoundSession(
         id=id_,
         name=name,
         patient=name,

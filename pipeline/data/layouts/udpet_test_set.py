@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.layouts.found_session import Candidate, identifier, relative
+from pipeline.data.layouts.found_session import FoundSession, identifier, relative
 from pipeline.data.manifest import Exclusion, Image
 from pipeline.errors import PETError
 
@@ -32,7 +32,7 @@ _UNITS = {"bqml": "Bq/mL", "bq/ml": "Bq/mL"}
 _FULL = {"normal", "full", "full dose", "full_dose"}
 
 
-def find_test_set(tables: Iterable[Path], root: Path) -> Iterator[Candidate]:
+def find_test_set(tables: Iterable[Path], root: Path) -> Iterator[FoundSession]:
     """Find the subjects that CSV files of this form list; other CSV files are left alone.
 
     The NIfTI files may lie in any folder below that of the CSV.
@@ -51,7 +51,7 @@ def find_test_set(tables: Iterable[Path], root: Path) -> Iterator[Candidate]:
         for row in rows:
             subjects.setdefault(row["SubjectID"].strip(), []).append(row)
         for name in sorted(subjects):
-            yield _candidate(name, subjects[name], files, table, root)
+            yield _session(name, subjects[name], files, table, root)
 
 
 def _rows(table: Path) -> list[dict[str, str]] | None:
@@ -70,7 +70,7 @@ def _rows(table: Path) -> list[dict[str, str]] | None:
         raise PETError(f"{table}: not a readable CSV file ({error})") from error
 
 
-def _candidate(name: str, rows: list[dict[str, str]], files: Mapping[str, Path], table: Path, root: Path) -> Candidate:
+def _session(name: str, rows: list[dict[str, str]], files: Mapping[str, Path], table: Path, root: Path) -> FoundSession:
     id_ = identifier(*table.parent.relative_to(root).parts, name)
     images: dict[float, Image] = {}
     left_out: list[Exclusion] = []
@@ -92,7 +92,7 @@ def _candidate(name: str, rows: list[dict[str, str]], files: Mapping[str, Path],
         left_out.append(
             Exclusion(subject=id_, reason="no file of the full dose; it is not part of the public test set")
         )
-    return Candidate(
+    return FoundSession(
         id=id_,
         name=name,
         patient=name,

@@ -13,10 +13,12 @@ from pydicom.dataset import Dataset
 from pipeline import read_pet
 from pipeline.data.building.build import build_manifest
 from pipeline.data.building.exclusions import read_exclusions
+from pipeline.data.building.headers import read_image_header
 from pipeline.data.building.splits import split_of
 from pipeline.data.building.tracer_names import tracer_conflict
 from pipeline.data.store.checksums import content_sha256
 from pipeline.pet import PETError
+from pipeline.pet.grid import same_grid
 
 
 @given(st.text(min_size=1), st.integers(0, 99))
@@ -154,3 +156,16 @@ def test_what_the_reader_refuses_is_left_out(tmp_path, dicom):
         with pytest.raises(PETError):
             read_pet(tmp_path / folder / "Full_dose")
     assert build_manifest("udpet", tmp_path).subjects == ()
+
+
+def test_the_headers_of_a_real_scan_are_those_of_its_reader(reference_data):
+    folder = reference_data / "ge_discovery_st_whole_body" / "FDG_PET" / "image"
+    header, series = read_image_header(folder), read_pet(folder)
+    assert same_grid(header.grid, series.grid)
+    assert header.shape == (128, 128, 267)
+    assert (header.tracer, header.pet.radionuclide_half_life) == (
+        series.header.radiopharmaceutical,
+        series.header.radionuclide_half_life,
+    )
+    assert len(header.identities) >= 1
+    assert header.conflict_with("FDG") is None

@@ -136,15 +136,19 @@ def test_unlike_grids_are_found(scans, tmp_path, nifti):
     nifti(tmp_path / place, grid=moved)
     problems = check_manifest(scans, tmp_path)
     assert [(p.kind, p.path) for p in problems] == [("geometry", shape), ("geometry", place)]
-    assert problems[0].detail == "shape is 24 x 22 x 19, expected 24 x 22 x 20"
-    assert problems[1].detail == "lies up to 4.0 mm elsewhere, expected the position of the full-dose image"
+    assert problems[0].detail.startswith(
+        "24 x 22 x 19 voxels of 8 x 8 x 8 mm, expected one grid of 24 x 22 x 20 voxels"
+    )
+    assert "corners up to 4.0 mm elsewhere" in problems[1].detail
     nifti(tmp_path / size, grid=np.diag([8.0, 8.0, 4.0, 1.0]))
-    assert "voxels are 8 x 8 x 4 mm, expected 8 x 8 x 8" in check_manifest(scans, tmp_path)[1].detail
+    assert "voxels of 8 x 8 x 4 mm, corners up to" in check_manifest(scans, tmp_path)[1].detail
 
 
 def test_a_grid_unlike_the_manifests_is_found(scans, tmp_path):
-    problems = check_manifest(_with(scans, 0, shape=(24, 22, 21)), tmp_path)
-    assert _kinds(problems) == [("geometry", "sub-01")] * 3
+    for stated in ({"shape": (24, 22, 21)}, {"voxel_size": (8.0, 8.0, 8.1)}):
+        problems = check_manifest(_with(scans, 0, **stated), tmp_path)
+        assert _kinds(problems) == [("geometry", "sub-01")] * 3
+        assert "24 x 22 x 20 voxels of 8 x 8 x 8 mm, the manifest says" in problems[0].detail
 
 
 def test_a_mislabelled_tracer_is_found(scans, tmp_path):
