@@ -1,11 +1,13 @@
 """Derived files: a volume as NIfTI and DICOM, with names that tell nothing of the patient."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pydicom
 import pytest
 
+from pipeline import __version__
 from pipeline.pet import DicomOptions, PETError, PETHeader, read_pet, write_nifti
 from pipeline.pet.derived_files import scan_name, write_denoised
 
@@ -89,3 +91,27 @@ def test_a_full_disk_is_no_reason_to_write_less(series, tmp_path, monkeypatch):
     with pytest.raises(PETError, match="No space left"):
         write_denoised(series, tmp_path, name="pet-1", method="test")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_denoised_folder_is_a_bids_derivative(series, tmp_path):
+    for name in ("sub-01", "sub-02"):
+        write_denoised(series, tmp_path, name=name, method="test", dicom_folder=f"{name}_dicom")
+    described = json.loads((tmp_path / "dataset_description.json").read_text())
+    assert {key: described[key] for key in ("BIDSVersion", "DatasetType")} == {
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+    }
+    assert described["GeneratedBy"] == [{"Name": "unipet_3d", "Version": __version__}]
+    sidecar = json.loads((tmp_path / "sub-01_desc-denoised_pet.json").read_text())
+    assert sidecar["SkullStripped"] is False
+    assert sidecar["TimeZero"] == "00:00:00"
+    assert sidecar["Description"] == "Denoised PET (test)"
+    ignored = (tmp_path / ".bidsignore").read_text().split()
+    assert {"*dicom*/", "lesions.tsv", "report.html", "run.json"} <= set(ignored)
+
+
+def test_a_description_of_the_data_set_that_is_there_is_kept(series, tmp_path):
+    (tmp_path / "dataset_description.json").write_text('{"Name": "mine"}')
+    write_denoised(series, tmp_path, name="sub-01", method="test")
+    assert json.loads((tmp_path / "dataset_description.json").read_text()) == {"Name": "mine"}
+    assert not (tmp_path / ".bidsignore").exists()
