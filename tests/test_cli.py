@@ -39,6 +39,8 @@ def test_denoise_writes_everything(denoised):
     out, done = denoised
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in out.iterdir()) == [
+        ".bidsignore",
+        "dataset_description.json",
         "dicom",
         "lesions.tsv",
         "report.html",

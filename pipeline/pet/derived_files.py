@@ -1,25 +1,26 @@
-"""Files derived from a scan: their names, and a volume as NIfTI and DICOM together."""
+"""Files derived from a scan: their names, a volume as NIfTI and DICOM together, and the data set around them."""
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline import __version__
 from pipeline.errors import PETError
+from pipeline.files import write_json, write_text
 from pipeline.pet.dicom.writing.writer import DicomOptions, DicomOutputError, write_dicom_series
 from pipeline.pet.nifti import write_nifti
 from pipeline.pet.series import PETSeries
 from pipeline.pet.suv.factor import stored_header, suvbw_factor_of
 
-__all__ = ["denoised_name", "denoising_fields", "scan_name", "write_denoised", "write_derived"]
+__all__ = ["denoised_name", "denoising_fields", "describe_dataset", "scan_name", "write_denoised", "write_derived"]
 
 _BIDS_NAME = re.compile(r"(sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9]+)*)_pet\.nii(?:\.gz)?$")
 
 
 def scan_name(series: PETSeries) -> str:
-    """Name for files made from a series that tells nothing of the patient.
+    """Return a name for files made from a series that tells nothing of the patient.
 
     The entities of a BIDS name are pseudonyms and are kept; any other source is named by a digest of its voxels.
     """
@@ -29,14 +30,36 @@ def scan_name(series: PETSeries) -> str:
 
 
 def denoised_name(name: str) -> str:
-    """File name of the denoised volume of a scan, see `scan_name`."""
+    """Return the file name of the denoised volume of a scan, see `scan_name`."""
     return f"{name}_desc-denoised_pet.nii.gz"
 
 
 def denoising_fields(method: str, weights_sha256: str | None) -> dict[str, str]:
-    """What the sidecar of a denoised volume says of how it was made."""
+    """Return what the sidecar of a denoised volume says of how it was made."""
     weights = {} if weights_sha256 is None else {"DenoisingWeightsSHA256": weights_sha256}
     return {"DenoisingMethod": method, **weights}
+
+
+def describe_dataset(folder: Path, *, name: str, kind: Literal["raw", "derivative"], ignored: Sequence[str]) -> None:
+    """Make a folder a data set of BIDS 1.10, unless it holds ``dataset_description.json`` already.
+
+    Parameters
+    ----------
+    folder
+        Root of the data set.
+    name
+        Its name.
+    kind
+        Whether it was acquired, or simulated as if it were, or made from another data set.
+    ignored
+        Patterns of the files that BIDS has no place for, for ``.bidsignore``.
+    """
+    description = folder / "dataset_description.json"
+    if description.exists():
+        return
+    write_text(folder / ".bidsignore", "\n".join(ignored) + "\n")
+    made_by = [{"Name": "unipet_3d", "Version": __version__}]
+    write_json(description, {"Name": name, "BIDSVersion": "1.10.0", "DatasetType": kind, "GeneratedBy": made_by})
 
 
 def write_derived(
@@ -76,8 +99,14 @@ def write_derived(
             write_dicom_series(series, dicom_folder, description=description, derivation=derivation, options=options)
         except DicomOutputError as error:
             why_not = str(error).removeprefix(f"{dicom_folder}: ")
-    # Last: where it is, everything is.
-    write_nifti(series, image, extra=extra)
+    describe_dataset(
+        Path(image).parent,
+        name="Scans derived by unipet_3d",
+        kind="derivative",
+        ignored=("*dicom*", "lesions.tsv", "noise.tsv", "report.html", "run.json"),
+    )
+    # Last: where it is, everything is. A derived image has to say that nothing was cut out of it.
+    write_nifti(series, image, extra={"Description": description, "SkullStripped": False, **(extra or {})})
     return why_not
 
 

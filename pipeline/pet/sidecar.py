@@ -419,7 +419,8 @@ def sidecar_of(header: PETHeader, *, suvbw_factor: float | None, provenance: tup
         "RadionuclideHalfLife": header.radionuclide_half_life,
         "InjectedRadioactivity": header.injected_dose,
         "InjectedRadioactivityUnits": None if header.injected_dose is None else "Bq",
-        "TimeZero": "ScanStart",
+        # No time of day: the scan starts at zero of its own clock.
+        "TimeZero": "00:00:00",
         "ScanStart": 0.0,
         "InjectionStart": header.administration_time,
         "ImageDecayCorrected": header.decay_correction in {"START", "ADMIN"} or None,

@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.errors import PETError
 from pipeline.files import locked_folder, remove_unfinished
+from pipeline.pet.derived_files import describe_dataset
 from pipeline.processes import run_in_processes
 from pipeline.simulation.low_dose import DoseMode, check_dose_mode, check_dose_reduction_factors
 from pipeline.simulation.patient.tracers import FDG
@@ -23,6 +24,12 @@ from pipeline.simulation.subject_folder import is_complete, subject_request, wri
 __all__ = ["simulate_cohort", "subject_seed"]
 
 logger = logging.getLogger(__name__)
+
+_NOT_BIDS = (
+    *(".lock", "*dicom*", "*_desc-truth_pet.*", "*_desc-lesions_mask.nii.gz", "*_desc-organs_dseg.nii.gz"),
+    *("*_desc-attenuation_map.nii.gz", "*_lesions.tsv", "*_simulation.json"),
+)
+"""Files of a subject that BIDS has no place for in a raw data set."""
 
 
 def subject_seed(seed: int, index: int) -> int:
@@ -149,6 +156,7 @@ def simulate_cohort(
     folder.mkdir(parents=True, exist_ok=True)
     with locked_folder(folder, "simulating into it"):
         remove_unfinished(folder)
+        describe_dataset(folder, name="Simulated whole-body PET", kind="raw", ignored=_NOT_BIDS)
         missing = [task for task in tasks if not task.is_done()]
         n_done = n_subjects - len(missing)
         for kept in range(n_done):

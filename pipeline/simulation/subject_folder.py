@@ -101,11 +101,22 @@ class _Image:
     dose_reduction_factor: float | None = None
     """None for what has no noise."""
 
-    @property
-    def sidecar(self) -> dict[str, Any]:
-        """What the sidecar says beyond the header."""
+    def sidecar(self, scanner: Scanner) -> dict[str, Any]:
+        """Return what the sidecar says beyond the header: the dose, and what PET-BIDS requires of every image."""
         dose = {} if self.dose_reduction_factor is None else {"DoseReductionFactor": self.dose_reduction_factor}
-        return {**dose, "Description": self.meaning}
+        unknown = ("InjectedMass", "InjectedMassUnits", "SpecificRadioactivity", "SpecificRadioactivityUnits")
+        return {
+            **dose,
+            "Description": self.meaning,
+            **dict.fromkeys(unknown, "n/a"),
+            "ModeOfAdministration": "bolus",
+            "AcquisitionMode": "static",
+            "ReconMethodParameterLabels": ["iterations", "subsets"],
+            "ReconMethodParameterUnits": ["none", "none"],
+            "ReconMethodParameterValues": [scanner.n_iterations, scanner.n_subsets],
+            "ReconFilterType": "Gaussian" if scanner.post_filter else "none",
+            "ReconFilterSize": scanner.post_filter,
+        }
 
 
 def _images(subject: SimulatedSubject) -> list[_Image]:
@@ -168,7 +179,7 @@ def write_subject(subject: SimulatedSubject, folder: str | Path, *, dicom: bool 
         for image in _images(subject):
             header = _header(subject, image.dose_reduction_factor or 1.0)
             series = PETSeries(suv=image.suv, affine=subject.affine, header=header, provenance=(note,))
-            write_nifti(series, f"{stem}_{image.entity}_pet.nii.gz", extra=image.sidecar)
+            write_nifti(series, f"{stem}_{image.entity}_pet.nii.gz", extra=image.sidecar(subject.scanner))
             if dicom:
                 (temporary / "dicom").mkdir(exist_ok=True)
                 write_dicom_series(

@@ -27,7 +27,13 @@ def cohort(tmp_path_factory):
 def test_a_subject_has_every_file(cohort):
     folder, subjects = cohort
     assert [s.name for s in subjects] == ["sub-0001", "sub-0002"]
-    assert sorted(p.name for p in folder.glob("[!.]*")) == ["sub-0001", "sub-0002"]
+    assert sorted(p.name for p in folder.glob("[!.]*")) == ["dataset_description.json", "sub-0001", "sub-0002"]
+    sidecar = json.loads((subjects[0] / "pet" / "sub-0001_rec-full_pet.json").read_text())
+    # What PET-BIDS requires of every image.
+    assert {"ModeOfAdministration", "AcquisitionMode", "InjectedMass", "SpecificRadioactivityUnits"} <= set(sidecar)
+    assert sidecar["ReconMethodParameterLabels"] == ["iterations", "subsets"]
+    assert sidecar["ReconMethodParameterValues"] == [OPTIONS["scanner"].n_iterations, OPTIONS["scanner"].n_subsets]
+    assert (sidecar["ReconFilterType"], sidecar["ReconFilterSize"]) == ("Gaussian", OPTIONS["scanner"].post_filter)
     images = ["desc-truth", "rec-noisefree", "rec-full", "rec-fullrepeat", "rec-drf004", "rec-drf020"]
     expected = {f"sub-0001_{i}_pet.{e}" for i in images for e in ("nii.gz", "json")}
     expected |= {"sub-0001_desc-lesions_mask.nii.gz", "sub-0001_desc-organs_dseg.nii.gz"}
@@ -88,7 +94,7 @@ def test_a_stopped_cohort_goes_on(cohort, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.simulation.cohort.simulate_subject", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         simulate_cohort(tmp_path, n_subjects=2, **OPTIONS)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "sub-0001"]
+    assert sorted(p.name for p in tmp_path.glob("*sub*")) == ["sub-0001"]
     resumed = simulate_cohort(tmp_path, n_subjects=2, **OPTIONS)
     assert len(calls) == 3
     for image in ("rec-full_pet.nii.gz", "desc-organs_dseg.nii.gz", "lesions.tsv"):
@@ -204,7 +210,7 @@ def test_leftovers_of_a_killed_run_are_removed(tmp_path):
     (leftover / "pet").mkdir(parents=True)
     (leftover / "pet" / "half.nii.gz").write_bytes(b"half")
     simulate_cohort(tmp_path, n_subjects=1, **OPTIONS)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "sub-0001"]
+    assert sorted(p.name for p in tmp_path.glob("*sub*")) == ["sub-0001"]
 
 
 def test_two_runs_do_not_write_to_one_folder(tmp_path):
