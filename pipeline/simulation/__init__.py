@@ -5,7 +5,6 @@ from pipeline.simulation.cohort import simulate_cohort
 from pipeline.simulation.ct import attenuation_of_series
 from pipeline.simulation.low_dose import DOSE_MODES, DoseMode, check_dose_reduction_factors, thin
 from pipeline.simulation.noise_insertion import FullDoseScan, full_dose_scan, insert_noise, low_dose_of, scanner_of
-from pipeline.simulation.patient.label_map import LabelTissue, phantom_from_labels
 from pipeline.simulation.patient.nema import (
     NEMAPhantom,
     background_variability,
@@ -55,7 +54,6 @@ __all__ = [
     "Acquisition",
     "DoseMode",
     "FullDoseScan",
-    "LabelTissue",
     "LesionSite",
     "NEMAPhantom",
     "OrganUptake",
@@ -76,7 +74,6 @@ __all__ = [
     "lung_residual",
     "make_phantom",
     "nema_phantom",
-    "phantom_from_labels",
     "scanner_of",
     "scanner_preset",
     "simulate_cohort",

@@ -54,8 +54,8 @@ def subject_request(
 
 def _header(subject: SimulatedSubject, dose_reduction_factor: float) -> PETHeader:
     """Attributes of a scan of this patient at a dose."""
-    scanner, tracer = subject.scanner, subject.tracer
-    weight = round(subject.body_weight, 1)
+    scanner, patient = subject.scanner, subject.truth
+    tracer, weight = patient.tracer, round(patient.body_weight, 1)
     shorter = subject.dose_mode == "shorter_scan"
     psf = " with PSF" if scanner.models_psf else ""
     tof = " and time of flight" if scanner.tof_fwhm is not None else ""
@@ -63,8 +63,8 @@ def _header(subject: SimulatedSubject, dose_reduction_factor: float) -> PETHeade
         units="GML",
         decay_correction="START",
         patient_weight=weight,
-        patient_height=None if subject.height is None else round(subject.height, 2),
-        patient_sex=subject.sex,
+        patient_height=round(patient.physique.height, 2),
+        patient_sex=patient.physique.sex,
         radionuclide=tracer.radionuclide,
         radiopharmaceutical=tracer.name,
         radionuclide_half_life=HALF_LIFE[tracer.radionuclide],
@@ -121,7 +121,7 @@ class _Image:
 
 def _images(subject: SimulatedSubject) -> list[_Image]:
     images = [
-        _Image("desc-truth", subject.truth, "true uptake"),
+        _Image("desc-truth", subject.truth.activity, "true uptake"),
         _Image("rec-noisefree", subject.noise_free, "reconstruction of the expected counts"),
         _Image("rec-full", subject.full_dose, "full dose", 1.0),
         _Image("rec-fullrepeat", subject.full_dose_repeat, "independent draw of the full counts", 1.0),
@@ -159,15 +159,15 @@ def write_subject(subject: SimulatedSubject, folder: str | Path, *, dicom: bool 
     PETError
         If the folder holds something, or its parent is missing.
     """
-    folder = Path(folder)
+    folder, patient, affine = Path(folder), subject.truth, subject.scanner.affine
     note = (
-        f"Simulated {subject.tracer.name} PET, seed {subject.seed}, scanner {subject.scanner.name}, "
+        f"Simulated {patient.tracer.name} PET, seed {subject.seed}, scanner {subject.scanner.name}, "
         f"unipet_3d {__version__}."
     )
     request = subject_request(
         seed=subject.seed,
         scanner=subject.scanner,
-        tracer=subject.tracer.name,
+        tracer=patient.tracer.name,
         dose_reduction_factors=tuple(subject.low_dose),
         dose_mode=subject.dose_mode,
         n_lesions=subject.n_lesions_requested,
@@ -178,7 +178,7 @@ def write_subject(subject: SimulatedSubject, folder: str | Path, *, dicom: bool 
         stem = pet / folder.name
         for image in _images(subject):
             header = _header(subject, image.dose_reduction_factor or 1.0)
-            series = PETSeries(suv=image.suv, affine=subject.affine, header=header, provenance=(note,))
+            series = PETSeries(suv=image.suv, affine=affine, header=header, provenance=(note,))
             write_nifti(series, f"{stem}_{image.entity}_pet.nii.gz", extra=image.sidecar(subject.scanner))
             if dicom:
                 (temporary / "dicom").mkdir(exist_ok=True)
@@ -189,9 +189,9 @@ def write_subject(subject: SimulatedSubject, folder: str | Path, *, dicom: bool 
                     subject_id=folder.name,
                     options=DicomOptions(uid_key=json.dumps([__version__, folder.name, request])),
                 )
-        _write_volume(subject.lesion_labels, subject.affine, Path(f"{stem}_desc-lesions_mask.nii.gz"))
-        _write_volume(subject.labels, subject.affine, Path(f"{stem}_desc-organs_dseg.nii.gz"))
-        _write_volume(subject.attenuation, subject.affine, Path(f"{stem}_desc-attenuation_map.nii.gz"))
+        _write_volume(patient.lesion_labels, affine, Path(f"{stem}_desc-lesions_mask.nii.gz"))
+        _write_volume(patient.labels, affine, Path(f"{stem}_desc-organs_dseg.nii.gz"))
+        _write_volume(patient.attenuation, affine, Path(f"{stem}_desc-attenuation_map.nii.gz"))
         lesions = subject.lesions.to_csv(sep="\t", index=False, float_format="%.4f", lineterminator="\n")
         write_text(Path(f"{stem}_lesions.tsv"), lesions)
         record = {

@@ -48,9 +48,9 @@ def test_what_is_read_is_what_was_simulated(cohort):
     stem = subjects[1] / "pet" / "sub-0002"
     low = read_nifti(f"{stem}_rec-drf020_pet.nii.gz")
     np.testing.assert_array_equal(low.suv, again.low_dose[20.0])
-    np.testing.assert_allclose(low.affine, again.affine, atol=1e-4)
+    np.testing.assert_allclose(low.affine, again.scanner.affine, atol=1e-4)
     lesions = nib.load(f"{stem}_desc-lesions_mask.nii.gz")
-    np.testing.assert_array_equal(np.asarray(lesions.dataobj), again.lesion_labels)
+    np.testing.assert_array_equal(np.asarray(lesions.dataobj), again.truth.lesion_labels)
     assert nib.aff2axcodes(lesions.affine) == ("R", "A", "S")
     table = pd.read_csv(f"{stem}_lesions.tsv", sep="\t")
     assert list(table["id"]) == list(again.lesions["id"])
@@ -147,8 +147,8 @@ def test_attenuation_is_written_in_its_unit(cohort):
     _, subjects = cohort
     image = nib.load(subjects[0] / "pet" / "sub-0001_desc-attenuation_map.nii.gz")
     again = simulate_subject(subject_seed(3, 0), scanner=SCANNER, dose_reduction_factors=(4, 20), n_lesions=4)
-    np.testing.assert_array_equal(np.asarray(image.dataobj), again.attenuation)
-    body = again.attenuation[again.labels == ORGAN_LABELS["liver"]]
+    np.testing.assert_array_equal(np.asarray(image.dataobj), again.truth.attenuation)
+    body = again.truth.attenuation[again.truth.labels == ORGAN_LABELS["liver"]]
     # Water at 511 keV.
     assert np.median(body) == pytest.approx(0.0096, rel=0.02)
 

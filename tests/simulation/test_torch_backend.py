@@ -41,8 +41,8 @@ def test_voxels_are_equal_to_rounding(reference, subject):
 
 def test_organ_means_are_equal(reference, subject):
     for mine, theirs in zip(images(subject), images(reference), strict=True):
-        for label in set(ORGAN_LABELS.values()) & set(np.unique(reference.labels)):
-            organ = reference.labels == label
+        for label in set(ORGAN_LABELS.values()) & set(np.unique(reference.truth.labels)):
+            organ = reference.truth.labels == label
             assert mine[organ].mean(dtype=np.float64) == pytest.approx(theirs[organ].mean(dtype=np.float64), rel=1e-4)
 
 

@@ -167,7 +167,7 @@ def test_psma_is_for_men():
     sexes = {
         make_phantom(
             np.random.default_rng(s), shape=(24, 24, 48), voxel_size=(20.0,) * 3, n_lesions=0, tracer=PSMA_11
-        ).sex
+        ).physique.sex
         for s in range(5)
     }
     assert sexes == {"M"}

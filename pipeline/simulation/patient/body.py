@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from pipeline.simulation.patient.canvas import Canvas, PatientCanvas
+from pipeline.simulation.patient.canvas import Canvas
 from pipeline.simulation.patient.shapes import Shape, column, curve, ellipsoid, tube
 
 __all__ = ["SOFT_TISSUE", "paint_body"]
@@ -109,7 +109,7 @@ def _layer(outline: Shape, thickness: float | np.ndarray) -> Shape:
     return Shape(distance, outline.lower, outline.upper)
 
 
-def _arms(canvas: PatientCanvas) -> tuple[str, list[tuple[np.ndarray, np.ndarray]]]:
+def _arms(canvas: Canvas) -> tuple[str, list[tuple[np.ndarray, np.ndarray]]]:
     """Position of the arms, and the centre line and radius of each; lowered only where they fit the field of view."""
     rng = canvas.rng
     lowered = rng.random() < _SHARE_DOWN
@@ -141,7 +141,7 @@ def _paint_arms(canvas: Canvas, suv: dict[str, float], arms: list[tuple[np.ndarr
                 canvas.paint(tube(line[part], size[part]), uptake, tissue=tissue, label=SOFT_TISSUE)
 
 
-def paint_body(canvas: PatientCanvas, suv: dict[str, float]) -> tuple[np.ndarray, str]:
+def paint_body(canvas: Canvas, suv: dict[str, float]) -> tuple[np.ndarray, str]:
     """Paint skin, fat, muscle, arms, legs and breasts.
 
     Parameters

@@ -10,7 +10,7 @@ from scipy import sparse
 from pipeline.simulation.patient.physique import TOP_MARGIN, Physique
 from pipeline.simulation.patient.shapes import Shape
 
-__all__ = ["ATTENUATION", "Canvas", "PatientCanvas", "smooth_field"]
+__all__ = ["ATTENUATION", "Canvas", "smooth_field"]
 
 ATTENUATION: dict[str, float] = {"air": 0.0, "lung": 0.0028, "fat": 0.0090, "soft": 0.0096, "bone": 0.0130}
 """Linear attenuation at 511 keV [1/mm]: what a bilinear CT conversion gives for the usual tissues."""
@@ -71,10 +71,10 @@ def smooth_field(
 
 @dataclass
 class Canvas:
-    """Activity, attenuation and labels, painted in reference coordinates.
+    """Activity, attenuation and labels, painted in the coordinates of a reference body.
 
-    Reference coordinates are in mm: x to the patient's right, y to anterior, z downwards from the vertex.
-    Here they are the patient's own; `PatientCanvas` has organs described once, for everybody.
+    They are in mm: x to the patient's right, y to anterior, z downwards from the vertex. They are stretched and warped
+    to the patient, so that organs are described once for everybody.
     """
 
     shape: tuple[int, int, int]
@@ -83,15 +83,26 @@ class Canvas:
     """[mm]."""
     rng: np.random.Generator
     """Source of randomness."""
+    physique: Physique
+    """Stretches the reference body to the patient."""
 
     def __post_init__(self) -> None:
         nx, ny, nz = self.shape
         dx, dy, dz = self.voxel_size
-        self._x = ((np.arange(nx) - (nx - 1) / 2) * dx).astype(np.float32)
-        self._y = ((np.arange(ny) - (ny - 1) / 2) * dy).astype(np.float32)
-        self._z = ((nz - np.arange(nz) - 0.5) * dz - TOP_MARGIN).astype(np.float32)
-        self._stretch = (np.ones(nz, dtype=np.float32), np.ones(nz, dtype=np.float32))
-        self._warp = [np.broadcast_to(np.float32(0), self.shape)] * 3
+        shift_x, shift_y = self.rng.uniform(-6, 6, 2)
+        self._x = ((np.arange(nx) - (nx - 1) / 2) * dx).astype(np.float32) + np.float32(shift_x)
+        self._y = ((np.arange(ny) - (ny - 1) / 2) * dy).astype(np.float32) + np.float32(shift_y)
+        depth = ((nz - np.arange(nz) - 0.5) * dz - TOP_MARGIN).astype(np.float32)
+        self._z = self.physique.reference_depth(depth).astype(np.float32)
+        stretch_x, stretch_y, _ = self.physique.stretch(self._z)
+        self._stretch = (stretch_x.astype(np.float32), stretch_y.astype(np.float32))
+        self._warp = []
+        for _ in range(3):
+            field = self.field(self.shape, correlation=_WARP_CORRELATION)
+            np.clip(field, -_WARP_LIMIT, _WARP_LIMIT, out=field)
+            # The skull is stiff: the head warps less than the trunk.
+            field *= (_WARP_AMPLITUDE * np.interp(self._z, [200, 330], [0.35, 1.0])).astype(np.float32)
+            self._warp.append(field)
         self.activity = np.zeros(self.shape, dtype=np.float32)
         self.attenuation = np.zeros(self.shape, dtype=np.float32)
         self.labels = np.zeros(self.shape, dtype=np.uint8)
@@ -135,8 +146,12 @@ class Canvas:
         return np.array([float(c.ravel()[0]) for c in self.coordinates(box)])
 
     def natural(self, center: tuple[float, float, float], half_axes: tuple[float, float, float]) -> np.ndarray:
-        """Half axes in reference coordinates of a solid that has the given half axes [mm] in the patient."""
-        return np.asarray(half_axes, dtype=float)
+        """Return the half axes in the reference body of an organ that has the given half axes [mm] in the patient.
+
+        Organs do not grow with girth as the body does.
+        """
+        sx, sy, sz = self.physique.stretch(np.array([center[2]]))
+        return np.asarray(half_axes) / np.array([sx[0], sy[0], sz])
 
     def coverage(self, shape: Shape, box: tuple[slice, slice, slice]) -> np.ndarray:
         """Fraction of each voxel of a box that lies in the solid, 0 to 1, float32."""
@@ -195,35 +210,3 @@ class Canvas:
                 self.attenuation[slab] += alpha * (np.float32(ATTENUATION[tissue]) - self.attenuation[slab])
             if label:
                 self.labels[slab][alpha > 0.5] = label
-
-
-@dataclass
-class PatientCanvas(Canvas):
-    """Canvas whose reference coordinates are those of a reference body, stretched and warped to the patient."""
-
-    physique: Physique
-    """Stretches reference to patient."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        shift_x, shift_y = self.rng.uniform(-6, 6, 2)
-        self._x += np.float32(shift_x)
-        self._y += np.float32(shift_y)
-        self._z = self.physique.reference_depth(self._z).astype(np.float32)
-        stretch_x, stretch_y, _ = self.physique.stretch(self._z)
-        self._stretch = (stretch_x.astype(np.float32), stretch_y.astype(np.float32))
-        self._warp = []
-        for _ in range(3):
-            field = self.field(self.shape, correlation=_WARP_CORRELATION)
-            np.clip(field, -_WARP_LIMIT, _WARP_LIMIT, out=field)
-            # The skull is stiff: the head warps less than the trunk.
-            field *= (_WARP_AMPLITUDE * np.interp(self._z, [200, 330], [0.35, 1.0])).astype(np.float32)
-            self._warp.append(field)
-
-    def natural(self, center: tuple[float, float, float], half_axes: tuple[float, float, float]) -> np.ndarray:
-        """Half axes in the reference body of an organ that has the given half axes [mm] in the patient.
-
-        Organs do not grow with girth as the body does.
-        """
-        sx, sy, sz = self.physique.stretch(np.array([center[2]]))
-        return np.asarray(half_axes) / np.array([sx[0], sy[0], sz])

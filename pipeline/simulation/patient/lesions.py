@@ -14,7 +14,7 @@ from pipeline.simulation.patient.organs import ORGAN_LABELS
 from pipeline.simulation.patient.shapes import Shape, ellipsoid
 from pipeline.simulation.patient.uptake import Tracer
 
-__all__ = ["LESION_COLUMNS", "LESION_SITES", "coarse_voxels", "draw_lesion_count", "lesion_places", "paint_lesions"]
+__all__ = ["LESION_COLUMNS", "LESION_SITES", "draw_lesion_count", "paint_lesions"]
 
 LESION_COLUMNS = ["id", "site", "diameter", "volume", "suv_mean", "suv_max", "x", "y", "z"]
 """Columns of a lesion table: id, site, equivalent diameter [mm], volume [mL], true SUVbw [g/mL], centre [mm]."""
@@ -78,29 +78,11 @@ def draw_lesion_count(rng: np.random.Generator) -> int:
     return 0 if rng.random() < 0.1 else 1 + int(rng.poisson(8))
 
 
-def coarse_voxels(canvas: Canvas) -> tuple[tuple[slice, slice, slice], np.ndarray]:
-    """Every 5 mm of a canvas, dense enough to choose centres from: the slices, and their steps. Shape (3,)."""
+def _places(canvas: Canvas, *, inside: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the voxels that may be the centre of a lesion, one every 5 mm: indices of shape (n, 3) by site."""
     steps = np.array([max(1, round(5.0 / v)) for v in canvas.voxel_size])
     sx, sy, sz = (slice(None, None, int(step)) for step in steps)
-    return (sx, sy, sz), steps
-
-
-def lesion_places(canvas: Canvas, *, inside: np.ndarray) -> dict[str, np.ndarray]:
-    """Voxels of a procedural patient that may be the centre of a lesion, by site.
-
-    Parameters
-    ----------
-    canvas
-        Canvas with every organ painted.
-    inside
-        Fraction of each voxel inside the muscle wall. Shape (X, Y, Z).
-
-    Returns
-    -------
-    dict
-        Voxel indices, shape (n, 3), by site.
-    """
-    coarse, steps = coarse_voxels(canvas)
+    coarse = (sx, sy, sz)
     labels = np.where((canvas.labels[coarse] == SOFT_TISSUE) & (inside[coarse] < 0.9), 0, canvas.labels[coarse])
     x, y, z = canvas.coordinates(coarse)
     near_station = np.zeros(labels.shape, dtype=bool)
@@ -167,7 +149,7 @@ def _lesion_shape(
 
 
 def paint_lesions(
-    canvas: Canvas, n_lesions: int, *, tracer: Tracer, places: Mapping[str, np.ndarray]
+    canvas: Canvas, n_lesions: int, *, tracer: Tracer, inside: np.ndarray
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Paint lesions and measure what was painted.
 
@@ -182,8 +164,8 @@ def paint_lesions(
         How many to place; fewer when no free place is found for one.
     tracer
         Share and uptake of each site.
-    places
-        Voxel indices of possible centres, shape (n, 3), by site; see `lesion_places`.
+    inside
+        Fraction of each voxel inside the muscle wall. Shape (X, Y, Z).
 
     Returns
     -------
@@ -193,11 +175,12 @@ def paint_lesions(
     """
     rng = canvas.rng
     lesion_labels = np.zeros(canvas.shape, dtype=np.uint16)
+    places = _places(canvas, inside=inside)
     placement = _Placement(canvas, places)
     body = canvas.labels > 0
     painted: list[tuple[str, tuple[slice, slice, slice]]] = []
     for diameter in np.sort(np.exp(rng.uniform(np.log(_SMALLEST), np.log(_LARGEST), n_lesions)))[::-1]:
-        names = [n for n in tracer.lesion_sites if len(places.get(n, ())) and diameter <= LESION_SITES[n].largest]
+        names = [n for n in tracer.lesion_sites if len(places[n]) and diameter <= LESION_SITES[n].largest]
         if not names:
             continue
         shares = np.array([tracer.lesion_sites[n].share for n in names])

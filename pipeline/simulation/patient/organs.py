@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from pipeline.simulation.patient.body import SOFT_TISSUE
-from pipeline.simulation.patient.canvas import Canvas, PatientCanvas
+from pipeline.simulation.patient.canvas import Canvas
 from pipeline.simulation.patient.shapes import (
     Shape,
     column,
@@ -179,7 +179,7 @@ def _paint_heart(canvas: Canvas, suv: dict[str, float], *, shift: float) -> None
     canvas.paint(place(cup), suv["myocardium"], label=ORGAN_LABELS["myocardium"], texture=0.10)
 
 
-def _liver(canvas: PatientCanvas, shift: float, inside: np.ndarray) -> Shape:
+def _liver(canvas: Canvas, shift: float, inside: np.ndarray) -> Shape:
     """A liver whose volume in the patient is the one drawn for him, whatever his girth."""
 
     def shape(scale: float) -> Shape:
@@ -215,7 +215,7 @@ def _liver(canvas: PatientCanvas, shift: float, inside: np.ndarray) -> Shape:
     return shape((low + high) / 2)
 
 
-def _spleen(canvas: PatientCanvas, shift: float, inside: np.ndarray) -> Shape:
+def _spleen(canvas: Canvas, shift: float, inside: np.ndarray) -> Shape:
     """A spleen of 0.1 to 0.3 L under the left ribs, as far to the side as the wall leaves room for it."""
     size = float(np.clip(np.exp(canvas.rng.normal(0.0, 0.07)), 0.84, 1.12))
     half_axes = size * canvas.natural((104.0, 40.0, 575.0), (25.0, 41.0, 46.0))
@@ -232,7 +232,7 @@ def _spleen(canvas: PatientCanvas, shift: float, inside: np.ndarray) -> Shape:
 
 
 def paint_abdomen(
-    canvas: PatientCanvas, suv: dict[str, float], *, shift: float, inside: np.ndarray, bowel_variation: float
+    canvas: Canvas, suv: dict[str, float], *, shift: float, inside: np.ndarray, bowel_variation: float
 ) -> None:
     """Paint liver, gallbladder, spleen, stomach, pancreas, adrenals, kidneys and bowel.
 
@@ -310,7 +310,7 @@ def _paint_bowel(canvas: Canvas, suv: dict[str, float], *, inside: np.ndarray, v
     canvas.paint(duodenum, suv["duodenum"], label=ORGAN_LABELS["duodenum"], texture=0.15, texture_length=10.0)
 
 
-def paint_pelvis(canvas: PatientCanvas, suv: dict[str, float]) -> None:
+def paint_pelvis(canvas: Canvas, suv: dict[str, float]) -> None:
     """Paint bladder and the organs of reproduction."""
     rng = canvas.rng
     if canvas.physique.sex == "F":

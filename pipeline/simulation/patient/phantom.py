@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from pipeline.errors import PETError
 from pipeline.simulation.patient.body import paint_body
-from pipeline.simulation.patient.canvas import PatientCanvas
-from pipeline.simulation.patient.lesions import draw_lesion_count, lesion_places, paint_lesions
+from pipeline.simulation.patient.canvas import Canvas
+from pipeline.simulation.patient.lesions import draw_lesion_count, paint_lesions
 from pipeline.simulation.patient.organs import paint_abdomen, paint_chest, paint_head, paint_pelvis
 from pipeline.simulation.patient.physique import Physique, body_mass, draw_physique
 from pipeline.simulation.patient.skeleton import paint_skeleton, paint_skull
@@ -44,15 +44,27 @@ class Phantom:
     uptake: dict[str, float]
     """Mean uptake of each organ as drawn, SUVbw [g/mL]."""
     body_weight: float
-    """[kg]; of a procedural patient, estimated from the attenuation map."""
-    sex: str
-    """"F" or "M", empty if not known."""
-    height: float | None
-    """[m], None if not known."""
+    """Estimated from the attenuation map [kg]."""
     arms: str
-    """"up" or "down", empty if not known."""
-    physique: Physique | None = None
-    """Build of a procedural patient, None for one made from a label map."""
+    """"up" or "down"."""
+    physique: Physique
+    """Sex, height and build."""
+
+    def coarser(self, factor: int) -> Phantom:
+        """Return the same patient on voxels `factor` times larger."""
+        lesions = self.lesions.copy()
+        for axis, size in zip("xyz", self.voxel_size, strict=True):
+            lesions[axis] -= (factor - 1) / 2 * size
+        x, y, z = self.voxel_size
+        return replace(
+            self,
+            activity=block_mean(self.activity, factor),
+            attenuation=block_mean(self.attenuation, factor),
+            labels=majority_labels(self.labels, factor),
+            lesion_labels=reduce_lesion_labels(self.lesion_labels, factor),
+            lesions=lesions,
+            voxel_size=(x * factor, y * factor, z * factor),
+        )
 
 
 def make_phantom(
@@ -94,7 +106,7 @@ def make_phantom(
         )
     physique = draw_physique(rng, sexes=tracer.sexes)
     suv = draw_uptake(rng, tracer.organs)
-    canvas = PatientCanvas(shape, voxel_size, rng, physique)
+    canvas = Canvas(shape, voxel_size, rng, physique)
     shift = float(rng.uniform(-10, 10))
     inside, arms = paint_body(canvas, suv)
     paint_skull(canvas, suv)
@@ -113,7 +125,7 @@ def make_phantom(
         canvas,
         draw_lesion_count(rng) if n_lesions is None else n_lesions,
         tracer=tracer,
-        places=lesion_places(canvas, inside=inside),
+        inside=inside,
     )
     return Phantom(
         activity=canvas.activity,
@@ -125,8 +137,6 @@ def make_phantom(
         tracer=tracer,
         uptake=suv,
         body_weight=weight,
-        sex=physique.sex,
-        height=physique.height,
         arms=arms,
         physique=physique,
     )
