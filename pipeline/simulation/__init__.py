@@ -4,7 +4,14 @@ from pipeline.simulation.attenuation import attenuation_from_body, attenuation_f
 from pipeline.simulation.cohort import simulate_cohort
 from pipeline.simulation.ct import attenuation_of_series
 from pipeline.simulation.low_dose import DOSE_MODES, DoseMode, check_dose_reduction_factors, thin
-from pipeline.simulation.noise_insertion import FullDoseScan, full_dose_scan, insert_noise, low_dose_of, scanner_of
+from pipeline.simulation.noise_insertion import (
+    FullDoseScan,
+    InsertionSettings,
+    full_dose_scan,
+    insert_noise,
+    low_dose_of,
+    scanner_of,
+)
 from pipeline.simulation.patient.nema import (
     NEMAPhantom,
     background_variability,
@@ -54,6 +61,7 @@ __all__ = [
     "Acquisition",
     "DoseMode",
     "FullDoseScan",
+    "InsertionSettings",
     "LesionSite",
     "NEMAPhantom",
     "OrganUptake",

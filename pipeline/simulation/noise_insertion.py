@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from pipeline.simulation.scanner.presets import GENERIC
 from pipeline.simulation.scanner.reconstruction import SystemModel, system_model
 from pipeline.simulation.scanner.scanner import Scanner
 
-__all__ = ["FullDoseScan", "full_dose_scan", "insert_noise", "low_dose_of", "scanner_of"]
+__all__ = ["FullDoseScan", "InsertionSettings", "full_dose_scan", "insert_noise", "low_dose_of", "scanner_of"]
 
 _FIELD_MARGIN = 40.0  # [mm] of air around the body that is given noise, too
 _CALIBRATION_DRAWS = 4  # six pairs: the scale is known to 2 or 3 % of the noise
@@ -135,20 +135,29 @@ class FullDoseScan:
         return images
 
 
-def full_dose_scan(
-    image: np.ndarray,
-    *,
-    scanner: Scanner,
-    attenuation: np.ndarray,
-    rng: np.random.Generator,
-    liver: np.ndarray | None = None,
-    liver_cov: float | None = None,
-    counts: float | None = None,
-    device: str | None = None,
-) -> FullDoseScan:
-    """Reproject a full-dose image and find how many counts it was made of.
+@dataclass(frozen=True, kw_only=True)
+class InsertionSettings:
+    """What noise is inserted by: a scanner, the attenuation, and how noisy the full dose is.
 
-    Parameters are those of `insert_noise`.
+    Give either the liver and its coefficient of variation, or the number of counts.
+    """
+
+    scanner: Scanner
+    """What the image was scanned with, on its voxels, see `scanner_of`."""
+    attenuation: np.ndarray
+    """At 511 keV on the image's grid [1/mm], shape (X, Y, Z)."""
+    liver: np.ndarray | None = None
+    """Voxels of the liver in which the noise is known, shape (X, Y, Z)."""
+    liver_cov: float | None = None
+    """Coefficient of variation of the full dose's noise there."""
+    counts: float | None = None
+    """Number of prompts at full dose."""
+    device: str | None = None
+    """Where OSEM runs, see `system_model`."""
+
+
+def full_dose_scan(image: np.ndarray, settings: InsertionSettings, *, rng: np.random.Generator) -> FullDoseScan:
+    """Reproject a full-dose image (SUVbw [g/mL], shape (X, Y, Z)) and find how many counts it was made of.
 
     Raises
     ------
@@ -156,16 +165,16 @@ def full_dose_scan(
         If shapes differ, or it is not said how noisy the image is.
     """
     image = np.asarray(image, dtype=np.float32)
-    expected = scanner.matrix[2]
+    attenuation, scanner = settings.attenuation, settings.scanner
+    n, _, expected = scanner.matrix
     if image.ndim != 3 or attenuation.shape != image.shape or image.shape[2] != expected:
         raise PETError(
             f"image of {image.shape} and attenuation of {attenuation.shape} voxels, expected one shape with "
             f"{expected} slices"
         )
-    n = scanner.matrix[0]
     center_x, center_y, _ = _body_circle(attenuation, scanner.voxel_size)
     window = _Window((round(center_x - (n - 1) / 2), round(center_y - (n - 1) / 2)), n)
-    model = system_model(scanner, device)
+    model = system_model(scanner, settings.device)
     acquisition = model.acquire(
         window.cut(np.maximum(image, 0)),
         window.cut(np.asarray(attenuation, dtype=np.float32)),
@@ -174,7 +183,7 @@ def full_dose_scan(
     )
     if acquisition.total <= 0:
         raise PETError("the image is empty, expected activity in the field of view")
-    scale = _scale(model, acquisition, window, image, rng=rng, liver=liver, liver_cov=liver_cov, counts=counts)
+    scale = _scale(model, acquisition, window, image.shape, settings, rng=rng)
     return FullDoseScan(image, model, acquisition, scale, window)
 
 
@@ -182,14 +191,13 @@ def _scale(
     model: SystemModel,
     acquisition: Acquisition,
     window: _Window,
-    image: np.ndarray,
+    shape: tuple[int, ...],
+    settings: InsertionSettings,
     *,
     rng: np.random.Generator,
-    liver: np.ndarray | None,
-    liver_cov: float | None,
-    counts: float | None,
 ) -> float:
-    """Scale of the counts [counts / (SUV mm)], from their number or from the liver's noise."""
+    """Return the scale of the counts [counts / (SUV mm)], from their number or from the liver's noise."""
+    counts, liver, liver_cov = settings.counts, settings.liver, settings.liver_cov
     if counts is not None:
         if liver_cov is not None or not counts > 0:
             raise PETError(f"counts are {counts:g} and liver_cov is {liver_cov}, expected one of them, above 0")
@@ -198,8 +206,8 @@ def _scale(
         raise PETError("neither counts nor the liver with its liver_cov were given, expected one to set the noise by")
     if not 0 < liver_cov < 1:
         raise PETError(f"liver_cov is {liver_cov:g}, expected a fraction above 0 and below 1, such as 0.1")
-    if liver.shape != image.shape:
-        raise PETError(f"liver mask of {liver.shape} voxels, expected {image.shape}")
+    if liver.shape != shape:
+        raise PETError(f"liver mask of {liver.shape} voxels, expected {shape}")
     region = window.cut(liver.astype(bool))
     if not region.any():
         raise PETError("no voxel of the liver lies in the field of view, expected it there to set the counts by")
@@ -207,16 +215,7 @@ def _scale(
 
 
 def insert_noise(
-    full: np.ndarray,
-    factors: Sequence[float],
-    *,
-    scanner: Scanner,
-    attenuation: np.ndarray,
-    rng: np.random.Generator,
-    liver: np.ndarray | None = None,
-    liver_cov: float | None = None,
-    counts: float | None = None,
-    device: str | None = None,
+    full: np.ndarray, factors: Sequence[float], settings: InsertionSettings, *, rng: np.random.Generator
 ) -> dict[float, np.ndarray]:
     """Images as lower doses would have given them, from a full-dose image and no raw data.
 
@@ -242,20 +241,10 @@ def insert_noise(
         SUVbw [g/mL], shape (X, Y, Z).
     factors
         Different dose reduction factors above 1 and up to 200, one each for a scan so many times shorter.
-    scanner
-        See `scanner_of`.
-    attenuation
-        At 511 keV on the image's grid [1/mm].
+    settings
+        Scanner, attenuation and noise of the full dose.
     rng
         Source of randomness.
-    liver
-        Voxels of the liver in which the noise is known.
-    liver_cov
-        Coefficient of variation of the full dose's noise there.
-    counts
-        Number of prompts at full dose, in place of the liver.
-    device
-        Where OSEM runs, see `system_model`.
 
     Returns
     -------
@@ -268,17 +257,7 @@ def insert_noise(
         If a factor is out of range, shapes differ, or it is not said how noisy the image is.
     """
     check_dose_reduction_factors(factors)
-    scan = full_dose_scan(
-        full,
-        scanner=scanner,
-        attenuation=attenuation,
-        rng=rng,
-        liver=liver,
-        liver_cov=liver_cov,
-        counts=counts,
-        device=device,
-    )
-    return scan.low_doses(factors, rng=rng)
+    return full_dose_scan(full, settings, rng=rng).low_doses(factors, rng=rng)
 
 
 def low_dose_of(
@@ -333,34 +312,15 @@ def low_dose_of(
         attenuation = attenuation_from_body(series.suv, voxel_size=series.voxel_size)
         attenuation_source = "the outline of the body, taken for water"
     scanner = scanner_of(attenuation, voxel_size=series.voxel_size, preset=preset)
-    images = insert_noise(
-        series.suv,
-        factors,
-        scanner=scanner,
-        attenuation=attenuation,
-        rng=np.random.default_rng(seed),
-        liver=liver,
-        liver_cov=liver_cov,
-        device=device,
+    settings = InsertionSettings(
+        scanner=scanner, attenuation=attenuation, liver=liver, liver_cov=liver_cov, device=device
     )
-    return _as_series(series, images, scanner=scanner, liver_cov=liver_cov, seed=seed, source=attenuation_source)
-
-
-def _as_series(
-    series: PETSeries,
-    images: Mapping[float, np.ndarray],
-    *,
-    scanner: Scanner,
-    liver_cov: float,
-    seed: int,
-    source: str,
-) -> dict[float, PETSeries]:
     duration = series.header.frame_duration
     result = {}
-    for factor, image in images.items():
+    for factor, image in insert_noise(series.suv, factors, settings, rng=np.random.default_rng(seed)).items():
         note = (
             f"Noise inserted for a dose reduction factor of {factor:g}, as by a scan {factor:g} times shorter: "
-            f"simulated on scanner {scanner.name}, attenuation from {source}, coefficient of variation of "
+            f"simulated on scanner {scanner.name}, attenuation from {attenuation_source}, coefficient of variation of "
             f"the liver {liver_cov:.4f} at full dose, seed {seed}."
         )
         header = replace(series.header, frame_duration=None if duration is None else duration / factor)

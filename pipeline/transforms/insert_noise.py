@@ -14,7 +14,7 @@ from pipeline.errors import PETError
 from pipeline.simulation import GENERIC, Scanner
 from pipeline.simulation.attenuation import attenuation_from_body
 from pipeline.simulation.low_dose import LARGEST_FACTOR
-from pipeline.simulation.noise_insertion import insert_noise, scanner_of
+from pipeline.simulation.noise_insertion import InsertionSettings, insert_noise, scanner_of
 
 __all__ = ["RandInsertNoised", "slab_margin"]
 
@@ -115,13 +115,8 @@ class RandInsertNoised(RandomizableTransform, MapTransform):
         else:
             mu = np.asarray(attenuation[0].detach().cpu(), dtype=np.float32)
         scanner = scanner_of(mu, voxel_size=voxel_size, preset=self.scanner)
-        images = insert_noise(
-            suv,
-            [self.factor],
-            scanner=scanner,
-            attenuation=mu,
-            rng=np.random.default_rng(self.R.randint(2**32, dtype=np.uint64)),
-            counts=self.counts * suv.shape[2],
-        )
+        settings = InsertionSettings(scanner=scanner, attenuation=mu, counts=self.counts * suv.shape[2])
+        rng = np.random.default_rng(self.R.randint(2**32, dtype=np.uint64))
+        images = insert_noise(suv, [self.factor], settings, rng=rng)
         result = torch.from_numpy(images[self.factor])[None]
         return MetaTensor(result.to(volume.device), meta=volume.meta)

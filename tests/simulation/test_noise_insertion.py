@@ -9,7 +9,7 @@ from pipeline.images.liver import measured_liver_cov
 from pipeline.pet import PETError, PETHeader, PETSeries, read_nifti, read_pet, write_nifti
 from pipeline.simulation import DISCOVERY_ST, GENERIC, ORGAN_LABELS, Scanner, make_phantom, system_model, thin
 from pipeline.simulation.attenuation import attenuation_from_body, attenuation_from_ct, resampled
-from pipeline.simulation.noise_insertion import full_dose_scan, insert_noise, low_dose_of, scanner_of
+from pipeline.simulation.noise_insertion import InsertionSettings, full_dose_scan, insert_noise, low_dose_of, scanner_of
 from pipeline.simulation.scanner.calibration import draw_counts, noise_cov
 
 FACTORS = (4.0, 10.0, 20.0)
@@ -37,8 +37,8 @@ def cylinder(scanner=SMALL, radius=110.0):
 
 def insert(factors, seed=0, image=None, **kwargs):
     image, mu = (cylinder()[0] if image is None else image), cylinder()[1]
-    rng = np.random.default_rng(seed)
-    return insert_noise(image, factors, scanner=SMALL, attenuation=mu, rng=rng, **{"counts": COUNTS, **kwargs})
+    settings = InsertionSettings(scanner=SMALL, attenuation=mu, **{"counts": COUNTS, **kwargs})
+    return insert_noise(image, factors, settings, rng=np.random.default_rng(seed))
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +104,8 @@ def test_the_scale_follows_the_liver():
     liver = cylinder(radius=60.0)[0] > 0
     prompts = []
     for cov in (0.1, 0.2):
-        scan = full_dose_scan(
-            image, scanner=SMALL, attenuation=mu, rng=np.random.default_rng(1), liver=liver, liver_cov=cov
-        )
+        settings = InsertionSettings(scanner=SMALL, attenuation=mu, liver=liver, liver_cov=cov)
+        scan = full_dose_scan(image, settings, rng=np.random.default_rng(1))
         prompts.append(scan.prompts)
         draws = [draw_counts(scan.acquisition, scan.scale, np.random.default_rng(k)) for k in range(2)]
         a, b = (scan.model.reconstruct(c, scan.acquisition, scale=scan.scale) for c in draws)
@@ -120,7 +119,12 @@ def test_place_in_the_image_does_not_matter():
     shifted, shifted_mu = (np.roll(v, (-3, 4), axis=(0, 1)) for v in (image, mu))
     scanner = scanner_of(mu, voxel_size=SMALL.voxel_size, preset=SMALL)
     results = [
-        insert_noise(i, [5.0], scanner=scanner, attenuation=m, rng=np.random.default_rng(3), counts=COUNTS)[5.0]
+        insert_noise(
+            i,
+            [5.0],
+            InsertionSettings(scanner=scanner, attenuation=m, counts=COUNTS),
+            rng=np.random.default_rng(3),
+        )[5.0]
         for i, m in ((image, mu), (shifted, shifted_mu))
     ]
     body = mu > 0
@@ -274,15 +278,13 @@ def make_slab(seed, *, preset=GENERIC, liver_counts=2.2e5):
 
 
 def insert_into(slab, seed):
-    return insert_noise(
-        slab.full,
-        FACTORS,
+    settings = InsertionSettings(
         scanner=slab.scanner,
         attenuation=slab.attenuation,
-        rng=np.random.default_rng(seed),
         liver=slab.regions["liver"],
         liver_cov=slab.noise_cov,
     )
+    return insert_noise(slab.full, FACTORS, settings, rng=np.random.default_rng(seed))
 
 
 def autocorrelation(noise, region):
