@@ -71,6 +71,28 @@ def test_headers_are_physical(cohort):
     assert sidecar["DoseReductionFactor"] == 20
 
 
+BIDS_REQUIRES = """Manufacturer ManufacturersModelName Units TracerName TracerRadionuclide InjectedRadioactivity
+InjectedRadioactivityUnits InjectedMass InjectedMassUnits SpecificRadioactivity SpecificRadioactivityUnits
+ModeOfAdministration TimeZero ScanStart InjectionStart FrameTimesStart FrameDuration AcquisitionMode ImageDecayCorrected
+ImageDecayCorrectionTime ReconMethodName ReconMethodParameterLabels ReconFilterType AttenuationCorrection"""
+
+
+def test_every_sidecar_has_the_keys_that_bids_requires_of_pet(cohort):
+    folder, _ = cohort
+    for path in folder.glob("sub-*/pet/*_pet.json"):
+        assert not set(BIDS_REQUIRES.split()) - set(json.loads(path.read_text())), path.name
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_before_the_first_subject(tmp_path, monkeypatch):
+    def refused(*args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(tmp_path / ".lock"))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refused)
+    monkeypatch.setattr("pipeline.simulation.cohort.simulate_subject", None)
+    with pytest.raises(PETError, match="Permission denied"):
+        simulate_cohort(tmp_path, n_subjects=1, **OPTIONS)
+
+
 def test_finished_subjects_are_kept(cohort):
     folder, subjects = cohort
     before = {p: p.stat().st_mtime_ns for s in subjects for p in s.rglob("*") if p.is_file()}
