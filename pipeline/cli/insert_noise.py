@@ -1,5 +1,6 @@
 """Command `unipet insert-noise`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,10 @@ def insert_noise(
     seed: Annotated[int, typer.Option(min=0, help="The same seed and scan give the same images.")] = 0,
     ct: Annotated[Path | None, typer.Option(help="CT of the examination; without it the body counts as water.")] = None,
     scanner: Scanner = "generic",
+    post_filter: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Gaussian after reconstruction, FWHM in plane and along Z [mm]; by default the preset's."),
+    ] = None,
     liver_center: Annotated[
         tuple[float, float, float] | None, typer.Option(help="Centre of a 30 mm sphere in the liver, RAS+ [mm].")
     ] = None,
@@ -37,6 +42,9 @@ def insert_noise(
         from pipeline.simulation import scanner_preset
         from pipeline.workflow import insert_noise_into_scan
 
+        preset = scanner_preset(scanner)
+        if post_filter is not None:
+            preset = replace(preset, post_filter=post_filter[0], post_filter_axial=post_filter[1])
         with console.status("starting") as status:
             result = insert_noise_into_scan(
                 source,
@@ -44,7 +52,7 @@ def insert_noise(
                 drf or (4.0, 10.0, 20.0),
                 seed=seed,
                 ct=ct,
-                scanner=scanner_preset(scanner),
+                scanner=preset,
                 liver_center=liver_center,
                 liver_cov=liver_cov,
                 device=device,
@@ -54,6 +62,8 @@ def insert_noise(
         for row in result.noise.itertuples():
             measured = f"liver SUV {row.liver_suv_mean:.2f}, CoV {row.liver_cov:.3f} (expected {row.expected_cov:.3f})"
             print(f"DRF {row.dose_reduction_factor:g}: {measured}")
+        if "warning" in result.run:
+            print(f"Warning: {result.run['warning']}")
         if result.run["dicom"] != "written":
             print(f"DICOM {result.run['dicom']}")
         print(f"{output / 'report.html'} written")

@@ -20,6 +20,7 @@ from pipeline.report import liver_noise_table, write_noise_page
 from pipeline.simulation import GENERIC, Scanner, check_dose_reduction_factors
 from pipeline.simulation.ct import attenuation_of_series
 from pipeline.simulation.noise_insertion import low_dose_of
+from pipeline.simulation.noise_match import noise_match
 
 __all__ = ["NoisyScan", "insert_noise_into_scan"]
 
@@ -128,6 +129,7 @@ def insert_noise_into_scan(
                 extra={"DoseReductionFactor": factor},
                 options=dicom,
             )
+        match = noise_match(full_dose, low_dose[ordered[0]], region=liver.region, scanner=scanner)
         noise = liver_noise_table(full_dose, low_dose, region=liver.region, noise_cov=noise_cov)
         write_table(noise, folder / "noise.tsv")
         run = {
@@ -139,6 +141,10 @@ def insert_noise_into_scan(
             "liver_center_mm": [round(c, 1) for c in liver.center],
             "liver_noise_cov": round(noise_cov, 5),
             "liver_noise_cov_is": "measured" if liver_cov is None else "stated",
+            "post_filter_mm": [scanner.post_filter, scanner.post_filter_axial or scanner.post_filter],
+            "noise_correlation_of_the_scan": [round(r, 3) for r in match.scan],
+            "noise_correlation_inserted": [round(r, 3) for r in match.inserted],
+            **({"warning": match.warning} if match.warning else {}),
             "suv_provenance": list(full_dose.provenance),
             "dicom": "written" if objection is None else f"not written, {objection}",
         }

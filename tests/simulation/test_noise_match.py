@@ -1,11 +1,12 @@
 """Whether inserted noise has the texture of the scan's own, and the filter that would give it."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pipeline.pet import PETHeader, PETSeries
+from pipeline.pet import PETHeader, PETSeries, write_nifti
 from pipeline.simulation import Scanner, low_dose_of, system_model
 from pipeline.simulation.noise_match import noise_correlation, noise_match
 from pipeline.simulation.scanner.calibration import draw_counts
@@ -50,7 +51,7 @@ def test_correlation_of_noise_of_known_correlation():
     noise = np.random.default_rng(1).standard_normal((60, 60, 60))
     blurred = noise + np.roll(noise, 1, axis=0)  # half of each voxel is shared with its neighbour along X
     region = np.ones(noise.shape, dtype=bool)
-    found = noise_correlation(blurred + np.linspace(0, 9, 60), region, voxel_size=(2.0, 2.0, 2.0))
+    found = noise_correlation(blurred + np.linspace(0, 2, 60), region, voxel_size=(2.0, 2.0, 2.0))
     np.testing.assert_allclose(found, [0.5, 0, 0], atol=0.02)
 
 
@@ -65,3 +66,17 @@ def test_noise_finer_than_the_scan_is_named_with_figures_and_with_the_filter_tha
     fitted = replace(SCANNER, post_filter=in_plane, post_filter_axial=axial)
     again = noise_match(scan, inserted(scan, fitted), region=inside(70), scanner=fitted)
     assert again.warning == ""
+
+
+@pytest.mark.parametrize(("options", "finer"), [([], True), (["--post-filter", "16", "9"], False)])
+def test_screen_record_and_page_say_when_the_noise_is_another(scan, unipet, tmp_path, options, finer):
+    # As if of 7 mm voxels: a sphere in the liver needs 30 of them.
+    path = write_nifti(replace(scan, affine=np.diag([7.0, 7.0, 7.0, 1.0])), tmp_path / "scan.nii.gz")
+    options += ["--drf", "4", "--liver-center", "136", "136", "56"]
+    done = unipet("insert-noise", path, tmp_path / "low", *options)
+    assert done.returncode == 0, done.stderr
+    run = json.loads((tmp_path / "low" / "run.json").read_text())
+    page = (tmp_path / "low" / "report.html").read_text()
+    for where in (done.stdout, run.get("warning", ""), page):
+        assert ("finer than the scan" in where) is finer
+    assert len(run["noise_correlation_of_the_scan"]) == 3

@@ -99,6 +99,9 @@ def test_time_of_flight_covers_the_field_of_view():
     ("change", "message"),
     [
         ({"n_subsets": 7}, "multiple of 7"),
+        ({"voxel_size": (1e4, 1e4, 5.0)}, "expected sides of 0.1 to 100 mm"),
+        ({"voxel_size": (1e-9, 1e-9, 1e-9)}, "expected sides of 0.1 to 100 mm"),
+        ({"post_filter": -1.0}, "expected 0 to 100"),
         ({"matrix": (96, 95, 192)}, "X equal to Y"),
         ({"randoms_fraction": 1.0}, "expected 0 to 1"),
         ({"liver_cov": (0.0, 0.1)}, "above 0"),

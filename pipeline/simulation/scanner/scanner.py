@@ -10,6 +10,8 @@ from pipeline.errors import PETError
 
 __all__ = ["Scanner", "axial_sensitivity", "point_sensitivity"]
 
+_SMALLEST_VOXEL, _LARGEST_VOXEL = 0.1, 100.0  # [mm]
+_LARGEST_WIDTH = 100.0  # [mm] of PSF and post-filter
 _END_PLANE = 0.15  # of a bed's central sensitivity: its last planes see few lines of response, yet some
 
 
@@ -61,6 +63,14 @@ class Scanner:
     def __post_init__(self) -> None:
         if self.matrix[0] != self.matrix[1] or self.voxel_size[0] != self.voxel_size[1]:
             raise PETError(f"scanner {self.name}: matrix {self.matrix} of {self.voxel_size} mm, expected X equal to Y")
+        if not all(_SMALLEST_VOXEL <= side <= _LARGEST_VOXEL for side in self.voxel_size):
+            raise PETError(
+                f"scanner {self.name}: voxels of {self.voxel_size} mm, expected sides of {_SMALLEST_VOXEL:g} to "
+                f"{_LARGEST_VOXEL:g} mm"
+            )
+        widths = (self.psf_in_plane, self.psf_axial, self.post_filter, self.post_filter_axial or 0.0)
+        if not all(0 <= width <= _LARGEST_WIDTH for width in widths):
+            raise PETError(f"scanner {self.name}: widths {widths} mm, expected 0 to {_LARGEST_WIDTH:g}")
         if self.n_angles % self.n_subsets:
             raise PETError(f"scanner {self.name}: {self.n_angles} angles, expected a multiple of {self.n_subsets}")
         if not (0 <= self.scatter_fraction < 1 and 0 <= self.randoms_fraction < 1):
