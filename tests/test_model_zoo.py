@@ -1,9 +1,7 @@
 """What MONAI's model zoo checks of a bundle before it takes it, without the network that its own checks need."""
 
 import copy
-import hashlib
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +10,7 @@ import jsonschema
 import pytest
 import torch
 import yaml
-from monai.bundle import ConfigParser, download_large_files, verify_net_in_out
+from monai.bundle import ConfigParser, verify_net_in_out
 from monai.bundle.workflows import ConfigWorkflow
 
 from pipeline.training import checked_config
@@ -145,12 +143,6 @@ def test_the_network_takes_and_gives_what_the_metadata_say(bundle, monkeypatch, 
     )
 
 
-def test_weights_are_those_of_the_inference_network(bundle):
-    parser = ConfigParser(ConfigParser.load_config_file(bundle / "configs" / "inference.yaml"))
-    network = parser.get_parsed_content("network_def")
-    network.load_state_dict(torch.load(bundle / "models" / "model.pt", weights_only=True))
-
-
 def test_exported_torchscript_denoises_alike(bundle, tmp_path):
     """A small network of the shipped class, its style from statistics, every layer alive."""
     config = checked_config(bundle / "configs" / "train.yaml")
@@ -189,21 +181,9 @@ def test_exported_torchscript_denoises_alike(bundle, tmp_path):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
-def test_large_files_are_listed_and_small_ones_are_not(bundle):
+def test_every_large_file_is_listed(bundle):
     listed = yaml.safe_load((bundle / "large_files.yml").read_text(encoding="utf-8"))["large_files"]
-    for entry in listed:
-        assert set(entry) <= {"path", "url", "hash_val", "hash_type"}
-        assert re.match("https?://", entry["url"])
-        assert ".." not in Path(entry["path"]).parts
-        digits = hashlib.new(entry["hash_type"]).digest_size * 2
-        assert re.fullmatch(f"[0-9a-f]{{{digits}}}", entry["hash_val"])
     shipped = [path for name in ("configs", "docs", "models") for path in (bundle / name).rglob("*") if path.is_file()]
     large = {str(path.relative_to(bundle)) for path in shipped if path.stat().st_size > LARGE}
     assert large <= {entry["path"] for entry in listed}
     assert (bundle / "models" / "model.pt").stat().st_size < 16 * 2**20
-
-
-def test_monai_can_fetch_what_is_listed(bundle, tmp_path):
-    (tmp_path / "large_files.yml").write_bytes((bundle / "large_files.yml").read_bytes())
-    download_large_files(bundle_path=str(tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == ["large_files.yml"]
