@@ -18,11 +18,15 @@ demo: $(VENV)/.installed
 	$(BIN)/unipet denoise $(DEMO)/simulated/sub-0001/pet/sub-0001_rec-drf020_pet.nii.gz $(DEMO)/denoised \
 		--reference $(DEMO)/simulated/sub-0001/pet/sub-0001_rec-full_pet.nii.gz
 
+# WORKERS processes, one thread each; tests go to whichever has nothing left.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -19,9 +19,10 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def reference_data() -> Path:
     """Folder of real and reference data, which the project does not ship; tests that need it skip without it."""
-    folder = Path(os.environ.get("UNIPET_REFERENCE_DATA", REPOSITORY.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"reference data is not at {folder}; set UNIPET_REFERENCE_DATA")
+    if "UNIPET_REFERENCE_DATA" not in os.environ:
+        pytest.skip("UNIPET_REFERENCE_DATA does not name a folder of reference data (CONTRIBUTING.md)")
+    folder = Path(os.environ["UNIPET_REFERENCE_DATA"])
+    assert folder.is_dir(), f"UNIPET_REFERENCE_DATA names {folder}, which is no folder"
     return folder
 
 
