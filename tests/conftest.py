@@ -27,11 +27,11 @@ def reference_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two subjects simulated on a coarse scanner, in seconds."""
-    from pipeline.simulation import Scanner, simulate_cohort
+def tiny_scanner():
+    """A coarse scanner: a whole body is projected and reconstructed in less than a second."""
+    from pipeline.simulation import Scanner
 
-    scanner = Scanner(
+    return Scanner(
         name="tiny",
         matrix=(32, 32, 64),
         voxel_size=(15.0, 15.0, 15.0),
@@ -42,8 +42,15 @@ def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         psf_axial=15.0,
         post_filter=15.0,
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_cohort(tiny_scanner, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two subjects simulated on the tiny scanner, in seconds; tests only read them."""
+    from pipeline.simulation import simulate_cohort
+
     folder = tmp_path_factory.mktemp("cohort")
-    return simulate_cohort(folder, n_subjects=2, seed=11, scanner=scanner, dose_reduction_factors=(4, 20))
+    return simulate_cohort(folder, n_subjects=2, seed=11, scanner=tiny_scanner, dose_reduction_factors=(4, 20))
 
 
 @pytest.fixture(scope="session")
