@@ -19,7 +19,9 @@ class VoxelSize(StrEnum):
 
 
 def denoise(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="DICOM folder, or NIfTI with JSON sidecar.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="DICOM folder, or NIfTI (.mha, .nrrd) with JSON sidecar.")
+    ],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create.")],
     method: Annotated[str, typer.Option(help="unipet, identity, or any overlay in the bundle's configs/methods.")] = (
         "unipet"

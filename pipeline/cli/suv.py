@@ -12,7 +12,9 @@ __all__ = ["suv"]
 
 
 def suv(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="DICOM folder or file, or NIfTI with JSON sidecar.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="DICOM folder or file, or NIfTI (.mha, .nrrd) with JSON sidecar.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say which rule gives the SUV of a scan, what was repaired and what disagrees; convert nothing.

@@ -10,7 +10,7 @@ from scipy import ndimage
 from pipeline.errors import PETError
 from pipeline.images import body_mask, connected_regions, gaussian_filter_mm, measured_liver_cov
 from pipeline.pet import PETSeries, read_pet
-from pipeline.pet.nifti import read_labels_on
+from pipeline.pet.volumes import read_labels_on
 from pipeline.simulation import ORGAN_LABELS
 
 __all__ = ["HOT_REGIONS", "Reference", "full_dose_reference", "simulated_reference"]

@@ -9,7 +9,8 @@ from pipeline.data.manifest import Image, Manifest, Subject
 from pipeline.errors import PETError, naming
 from pipeline.files import write_json
 from pipeline.pet.dicom.reading.survey import survey_series
-from pipeline.pet.nifti import is_nifti_name, survey_nifti
+from pipeline.pet.nifti import survey_nifti
+from pipeline.pet.volumes import is_volume_name
 
 __all__ = ["decathlon_datalist", "write_datalist"]
 
@@ -91,7 +92,7 @@ def _items(subject: Subject, root: Path) -> Iterator[dict[str, Any]]:
 def _suv_factor(image: Image, root: Path) -> float:
     path = root / image.path
     with naming(path):
-        if is_nifti_name(path):
+        if is_volume_name(path):
             factor = survey_nifti(path, sidecar=image.sidecar).factor
             return 1.0 if factor is None else factor
         common = survey_series(path, with_pixels=False).factor

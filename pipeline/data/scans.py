@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from pipeline.errors import PETError
-from pipeline.pet.nifti import is_nifti_name
-from pipeline.pet.sidecar import sidecar_files
+from pipeline.pet.sidecar_files import sidecar_files
+from pipeline.pet.volumes import is_volume_name
 
 __all__ = ["find_scans"]
 
@@ -27,7 +27,7 @@ def find_scans(folder: str | Path) -> list[str]:
         if path.is_dir():
             if any(_is_dicom(file) for file in path.iterdir() if file.is_file()):
                 scans.append(path)
-        elif is_nifti_name(path) and sidecar_files(path):
+        elif is_volume_name(path) and sidecar_files(path):
             scans.append(path)
     if not scans:
         raise PETError(f"{folder}: no PET scan found, expected NIfTI with JSON sidecar or folders of DICOM slices")

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.errors import PETError
 from pipeline.pet import read_pet
 from pipeline.pet.derived_files import denoised_name, denoising_fields, scan_name
-from pipeline.pet.nifti import sidecar_path_of
+from pipeline.pet.sidecar_files import sidecar_path_of
 
 __all__ = ["PendingScans"]
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline.errors import PETError
 
 __all__ = [
+    "LPS_TO_RAS",
     "SAME_GRID",
     "Grid",
     "canonical_grid",
@@ -38,6 +39,9 @@ VOXEL_SIZES = (1e-3, 1e3)
 
 MOST_VOXELS = 2**30
 """A volume has at most this many voxels, 1024 each way: a total-body PET of 1 mm has fewer."""
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""From positions as DICOM and ITK state them, X to the left and Y to the back, to RAS+."""
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 

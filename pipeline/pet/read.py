@@ -9,8 +9,9 @@ from pipeline.errors import PETError, naming, one_line
 from pipeline.pet.dicom.reading.reader import read_dicom_series
 from pipeline.pet.dicom.reading.survey import survey_series
 from pipeline.pet.header import PETHeader
-from pipeline.pet.nifti import is_nifti_name, read_nifti, survey_nifti
+from pipeline.pet.nifti import read_nifti, survey_nifti
 from pipeline.pet.series import PETSeries
+from pipeline.pet.volumes import is_volume_name
 
 __all__ = ["READING_VERSION", "SUVExplanation", "explain_suv", "read_pet"]
 
@@ -25,7 +26,8 @@ def read_pet(path: str | Path, *, sidecar: Mapping[str, Any] | None = None) -> P
     Parameters
     ----------
     path
-        Folder of one DICOM series, the file of an enhanced PET image, or a file ending in .nii or .nii.gz.
+        Folder of one DICOM series, the file of an enhanced PET image, or a file ending in .nii, .nii.gz, .mha or
+        .nrrd.
     sidecar
         What stands for the JSON file beside a NIfTI volume; None reads the file.
 
@@ -38,7 +40,7 @@ def read_pet(path: str | Path, *, sidecar: Mapping[str, Any] | None = None) -> P
     with naming(path):
         if not path.exists():
             raise PETError("no such file or folder")
-        if is_nifti_name(path) and not path.is_dir():
+        if is_volume_name(path) and not path.is_dir():
             return read_nifti(path, sidecar=sidecar)
         if sidecar is not None:
             raise PETError("a sidecar was given for DICOM, expected one for NIfTI only")
@@ -114,7 +116,7 @@ def explain_suv(path: str | Path) -> SUVExplanation:
     with naming(path):
         if not path.exists():
             raise PETError("no such file or folder")
-        if is_nifti_name(path) and not path.is_dir():
+        if is_volume_name(path) and not path.is_dir():
             found = survey_nifti(path)
             factor = 1.0 if found.factor is None else found.factor
             return SUVExplanation(header=found.header, factors=(factor, factor), provenance=found.provenance)

@@ -1,4 +1,4 @@
-"""The JSON file beside a NIfTI volume: PET-BIDS keys from and to a `PETHeader`, and which files apply.
+"""What the JSON file beside a volume says: PET-BIDS keys from and to a `PETHeader`.
 
 Keys are those of the Brain Imaging Data Structure for PET (Norgaard et al. 2022) where it has one; it has none
 for what SUV needs beyond the dose, so ``BodyWeight`` [kg], ``BodyHeight`` [m], ``Sex``,
@@ -7,31 +7,20 @@ quantities, those of DICOM, are read as well. Times are seconds; times of day ar
 two of them give the time from the administration to the scan.
 """
 
-import csv
-import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import time
-from pathlib import Path
 from typing import Any
 
-from pipeline.errors import PETError, naming
+from pipeline.errors import PETError
 from pipeline.pet.header import PETHeader
 from pipeline.pet.suv.factor import average_activity_time, stored_header
 from pipeline.pet.suv.nuclides import HALF_LIFE, nuclide_from_name
 from pipeline.pet.suv.quantities import dose_in_bq, height_in_m, weight_in_kg
 
-__all__ = [
-    "SidecarHeader",
-    "files_of_sidecar",
-    "header_from_sidecar",
-    "number_in",
-    "read_sidecar",
-    "sidecar_files",
-    "sidecar_of",
-]
+__all__ = ["DICOM_NAMES", "SidecarHeader", "header_from_sidecar", "number_in", "sidecar_of"]
 
 UNITS = {
     "Bq/mL": ("BQML", 1.0),
@@ -58,122 +47,6 @@ _UNCORRECTED = re.compile(
     r"(no|none|not|nac|non[- ]?corrected|without|false|0|off)\b|.*\b(uncorrected|not (attenuation )?corrected)\b"
 )
 """How an AttenuationCorrection begins, in lower case, or what it says, where none was made."""
-
-
-def _json_object(file: Path) -> dict[str, Any]:
-    """Return the keys of a JSON file that are not null."""
-
-    def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        content = dict(pairs)
-        if len(content) < len(pairs):
-            names = [name for name, _ in pairs]
-            raise PETError(f"{next(name for name in names if names.count(name) > 1)} stands twice, expected it once")
-        return content
-
-    with naming(f"sidecar {file.name}"):
-        try:
-            # Given bytes, json finds the encoding itself, with or without a byte order mark.
-            content = json.loads(file.read_bytes(), object_pairs_hook=without_doubles)
-            json.dumps(content, ensure_ascii=False).encode()
-        except PETError:
-            raise
-        except UnicodeEncodeError as error:
-            raise PETError("holds half a surrogate pair, which is no text of Unicode") from error
-        except (ValueError, RecursionError) as error:
-            raise PETError(f"is not JSON ({error})") from error
-        if not isinstance(content, dict):
-            raise PETError(f"holds a {type(content).__name__}, expected an object")
-    return {key: value for key, value in content.items() if value is not None}
-
-
-def _entities(stem: str) -> set[str]:
-    return set(stem.split("_")) - {"", "pet"}
-
-
-def sidecar_files(path: Path) -> list[Path]:
-    """Return the JSON files that apply to a NIfTI volume, the nearest last; none if there is none.
-
-    Beside the file of the same stem these are, for a BIDS name, those that the inheritance principle names: files
-    ``*pet.json`` between the folder of the image and that which holds the ``sub-`` folder, whose entities the image
-    has, too.
-    """
-    stem = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
-    beside = path.with_name(f"{stem}.json")
-    files = []
-    if stem.startswith("sub-") and stem.endswith("_pet"):
-        for folder in reversed(_folders_of_subject(path, stem)):
-            applying = [file for file in folder.glob("*pet.json") if _entities(file.stem) <= _entities(stem)]
-            files += sorted(applying, key=lambda file: (len(_entities(file.stem)), file.name))
-    return [file for file in files if file != beside] + ([beside] if beside.is_file() else [])
-
-
-def _folders_of_subject(path: Path, stem: str) -> list[Path]:
-    """Return the folders from that of an image to the root of its data set, or its own alone outside of BIDS."""
-    folders = [path.parent, *path.parent.parents]
-    named = [k for k, folder in enumerate(folders) if folder.name == stem.partition("_")[0]]
-    return folders[: named[0] + 2] if named else folders[:1]
-
-
-def read_sidecar(path: Path) -> dict[str, Any]:
-    """Return what is known of a NIfTI volume: its JSON files merged, and what ``participants.tsv`` adds.
-
-    Of each key the nearest file wins; the participant's weight, height and sex are taken where no file states them.
-
-    Raises
-    ------
-    PETError
-        If there is no JSON file, or one of them cannot be read.
-    """
-    files = sidecar_files(path)
-    if not files:
-        stem = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
-        raise PETError(f"sidecar {stem}.json is missing, SUV cannot be computed")
-    merged: dict[str, Any] = {}
-    for file in files:
-        merged |= _json_object(file)
-    stated = {key for key, other in DICOM_NAMES.items() if {key, other} & set(merged)}
-    return {**{key: value for key, value in _participant(path).items() if key not in stated}, **merged}
-
-
-_COLUMNS = {
-    "weight": ("BodyWeight", {"kg", "kilogram", "kilograms"}),
-    "height": ("BodyHeight", {"m", "metre", "meter"}),
-}
-
-
-def _participants_of(path: Path) -> tuple[Path, Path]:
-    folder = _folders_of_subject(path, path.name)[-1]
-    return folder / "participants.tsv", folder / "participants.json"
-
-
-def files_of_sidecar(path: Path) -> list[Path]:
-    """Return every file that `read_sidecar` may read for a NIfTI volume, so that a change of one is noticed."""
-    return [file for file in _participants_of(path) if file.is_file()] + sidecar_files(path)
-
-
-def _participant(path: Path) -> dict[str, Any]:
-    """Return weight [kg] and height [m], where ``participants.json`` states the unit, and sex of an image's subject."""
-    subject = path.name.partition("_")[0]
-    table, described = _participants_of(path)
-    if not subject.startswith("sub-") or not table.is_file():
-        return {}
-    units = _json_object(described) if described.is_file() else {}
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-    except (ValueError, csv.Error) as error:
-        raise PETError(f"{table}: cannot be read ({error})") from error
-    row = next((row for row in rows if (row.get("participant_id") or "").strip() == subject), {})
-    known: dict[str, Any] = {}
-    for column, (key, names) in _COLUMNS.items():
-        unit = units[column].get("Units", "") if isinstance(units.get(column), dict) else ""
-        # A weight of unknown unit is left out, never guessed.
-        value = (row.get(column) or "").strip()
-        if str(unit).lower() in names and re.fullmatch(r"\d+(\.\d*)?", value):
-            known[key] = float(value)
-    if sex := (row.get("sex") or "").strip():
-        known["Sex"] = sex
-    return known
 
 
 def number_in(sidecar: Mapping[str, Any], key: str, *, positive: bool = False) -> float | None:

@@ -13,7 +13,7 @@ from pipeline.pet.dicom.reading.files import SliceFile, read_slice_files
 from pipeline.pet.dicom.reading.pixels import rescaled_slice
 from pipeline.pet.dicom.values import number_of
 from pipeline.pet.grid import to_canonical
-from pipeline.pet.nifti import is_nifti_name, read_voxels
+from pipeline.pet.volumes import is_volume_name, read_voxels
 from pipeline.simulation.attenuation import attenuation_from_ct, resampled
 
 __all__ = ["attenuation_of_series"]
@@ -48,7 +48,7 @@ def attenuation_of_series(path: str | Path, series: PETSeries) -> np.ndarray:
     with naming(path):
         if not path.exists():
             raise PETError("no such file or folder")
-        if is_nifti_name(path):
+        if is_volume_name(path):
             (hu, affine), tube_voltage = to_canonical(*read_voxels(path)), _USUAL_VOLTAGE
         else:
             hu, affine, tube_voltage = _read_dicom(path)

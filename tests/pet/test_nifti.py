@@ -259,7 +259,7 @@ def test_geometry_that_cannot_be_trusted(written, series):
 
 def test_names_that_are_not_nifti(series, tmp_path):
     for name in ("scan.img", "scan", ".nii", ".nii.gz", "scan.nii.zip"):
-        with pytest.raises(PETError, match=r"expected a name ending in \.nii or \.nii\.gz"):
+        with pytest.raises(PETError, match=r"expected a name ending in \.nii"):
             write_nifti(series, tmp_path / name)
     assert not list(tmp_path.iterdir())
     with pytest.raises(PETError, match="no such file"):

@@ -20,7 +20,8 @@ from pipeline.pet import PETHeader
 from pipeline.pet.dicom.reading.survey import survey_series
 from pipeline.pet.dicom.values import text_of
 from pipeline.pet.grid import Grid, canonical_grid, grid_difference
-from pipeline.pet.nifti import is_nifti_name, read_grid, survey_nifti
+from pipeline.pet.nifti import survey_nifti
+from pipeline.pet.volumes import is_volume_name, read_grid
 
 __all__ = ["ImageHeader", "read_image_header", "read_label_grid", "read_session", "reason_for"]
 
@@ -82,7 +83,7 @@ def read_image_header(path: Path, *, sidecar: Mapping[str, Any] | None = None) -
         If there is no such image, or its headers do not suffice to read it as SUVbw.
     """
     with naming(path):
-        if is_nifti_name(path):
+        if is_volume_name(path):
             found = survey_nifti(path, sidecar=sidecar)
             return ImageHeader(found.grid, found.header)
         if not path.exists():

@@ -14,7 +14,7 @@ from pipeline.data.manifest import Image, Manifest, Subject, read_image
 from pipeline.images.body import body_mask
 from pipeline.images.noise import noise_meter
 from pipeline.pet.grid import Grid, grid_difference
-from pipeline.pet.nifti import read_labels_on
+from pipeline.pet.volumes import read_labels_on
 
 __all__ = ["MEAN_AGREEMENT", "MEAN_SUV", "check_images", "shared_identities"]
 

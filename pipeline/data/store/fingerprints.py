@@ -11,8 +11,8 @@ from pipeline.data.manifest import File, Image, Subject
 from pipeline.data.store.checksums import content_sha256
 from pipeline.data.store.store import Input
 from pipeline.errors import PETError, naming
-from pipeline.pet.nifti import is_nifti_name, sidecar_path_of
-from pipeline.pet.sidecar import files_of_sidecar
+from pipeline.pet.sidecar_files import files_of_sidecar, sidecar_path_of
+from pipeline.pet.volumes import is_volume_name
 
 __all__ = ["image_name", "inputs_of"]
 
@@ -69,7 +69,7 @@ def _sources(subject: Subject, root: Path) -> Iterator[_Source]:
         name, path = image_name(image), root / image.path
         yield _Source(name, path, image.sha256)
         # SUV depends on the sidecar as much as on the voxels.
-        if image.sidecar is None and is_nifti_name(path):
+        if image.sidecar is None and is_volume_name(path):
             for stated in files_of_sidecar(path):
                 is_beside = stated == sidecar_path_of(path)
                 yield _Source(f"sidecar of {name}" if is_beside else f"{stated.name} of {name}", stated)

@@ -43,7 +43,7 @@ from pipeline.errors import PETError, naming, reason_of
 from pipeline.files import UNFINISHED, locked_folder, new_folder, write_text
 from pipeline.pet import PETSeries
 from pipeline.pet.grid import check_same_grid
-from pipeline.pet.nifti import read_labels_on, read_on
+from pipeline.pet.volumes import read_labels_on, read_on
 from pipeline.processes import run_in_processes
 from pipeline.simulation.ct import attenuation_of_series
 

@@ -12,8 +12,9 @@ from pydicom.valuerep import format_number_as_ds
 
 from pipeline.errors import PETError
 from pipeline.pet.dicom.codes import code_item
-from pipeline.pet.dicom.geometry import LPS_TO_RAS, ORIENTATION_TOLERANCE
+from pipeline.pet.dicom.geometry import ORIENTATION_TOLERANCE
 from pipeline.pet.dicom.reading.times import moment_of_reference
+from pipeline.pet.grid import LPS_TO_RAS
 from pipeline.pet.header import PETHeader
 from pipeline.pet.series import PETSeries
 from pipeline.pet.suv.factor import decay_factor

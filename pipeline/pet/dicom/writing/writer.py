@@ -23,9 +23,9 @@ from pipeline.pet.dicom.writing.original import original_headers
 from pipeline.pet.dicom.writing.reference import state_quantities, state_reference, state_units
 from pipeline.pet.grid import to_native
 from pipeline.pet.header import PETHeader
-from pipeline.pet.nifti import is_nifti_name
 from pipeline.pet.series import PETSeries
 from pipeline.pet.suv.factor import stored_header, suvbw_factor_of
+from pipeline.pet.volumes import is_volume_name
 
 __all__ = ["DicomOptions", "DicomOutputError", "quantise", "write_dicom_series"]
 
@@ -154,7 +154,7 @@ def _check_text(name: str, text: str, longest: int) -> None:
 
 
 def _is_from_dicom(series: PETSeries) -> bool:
-    return bool(series.source_files) and not is_nifti_name(series.source_files[0])
+    return bool(series.source_files) and not is_volume_name(series.source_files[0])
 
 
 def _derived(
