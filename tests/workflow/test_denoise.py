@@ -1,0 +1,128 @@
+"""One scan to a folder of results, in this process."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from monai.inferers import SimpleInferer
+from torch import nn
+
+from pipeline import read_pet
+from pipeline.errors import PETError, line_for_user
+from pipeline.inference import Denoiser
+from pipeline.pet import write_nifti
+from pipeline.workflow import RegionRule, denoise_scan, insert_noise_into_scan
+
+
+def test_the_folder_holds_everything_about_the_scan(scan, identity, tmp_path):
+    steps = []
+    result = denoise_scan(scan, tmp_path / "out", identity, on_step=steps.append)
+    assert steps == ["reading", "denoising", "writing", "measuring", "reporting"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *(".bidsignore", "dataset_description.json", "lesions.tsv", "report.html", "run.json"),
+        *("sub-01_desc-denoised_pet.json", "sub-01_desc-denoised_pet.nii.gz"),
+    ]
+    np.testing.assert_array_equal(read_pet(tmp_path / "out" / "sub-01_desc-denoised_pet.nii.gz").suv, result.before.suv)
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run == result.run
+    assert list(run["seconds"]) == steps
+    assert run["dicom"].startswith("not written, ")
+    assert run["warnings"] == []
+
+
+def test_results_carry_a_digest_of_their_source(scan, identity, body_series, tmp_path):
+    first = denoise_scan(scan, tmp_path / "a", identity).run["source_sha256"]
+    sidecar = json.loads((tmp_path / "a" / "sub-01_desc-denoised_pet.json").read_text())
+    assert sidecar["DenoisingSourceSHA256"] == first
+    write_nifti(body_series(seed=1), scan)
+    assert denoise_scan(scan, tmp_path / "b", identity).run["source_sha256"] != first
+
+
+@pytest.mark.parametrize("field", ["threshold", "min_volume", "fwhm"])
+@pytest.mark.parametrize("value", [math.inf, math.nan, -1.0])
+def test_a_rule_of_regions_is_finite(field, value):
+    with pytest.raises(PETError, match="expected finite numbers"):
+        RegionRule(**{field: value})
+
+
+def test_the_published_rule_takes_the_images_as_they_are(scan, identity, tmp_path):
+    denoise_scan(scan, tmp_path / "out", identity, regions=RegionRule(threshold=4.0, fwhm=0.0))
+    table = pd.read_csv(tmp_path / "out" / "lesions.tsv", sep="\t")
+    assert table["volume_ml"].tolist() == [64 * 0.125]  # 4 x 4 x 4 voxels of 5 mm
+    assert table["method"].tolist() == ["fixed SUV >= 4 in either image, >= 1 mL, 26-connectivity"]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_voxel_that_no_scan_has_is_told_and_does_not_reach_the_network_as_it_is(
+    scan, body_series, identity, tmp_path, sign
+):
+    wrong = body_series()
+    wrong.suv[0, 0, 0] = sign * 1e5
+    write_nifti(wrong, scan)
+    seen = []
+
+    class Watched(nn.Identity):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(float(x.abs().max()))
+            return x
+
+    result = denoise_scan(scan, tmp_path / "out", replace(identity, network=Watched()))
+    assert seen == [500.0]  # SUV 1000 in units of SUV 2
+    (warning,) = result.run["warnings"]
+    assert warning.startswith("1 voxels beyond SUV 1000 ")
+    assert warning in (tmp_path / "out" / "report.html").read_text()
+    assert "Voxels beyond SUV 1000 entered as SUV 1000." in result.after.provenance[-1]
+
+
+def test_the_bits_of_a_sound_scan_are_those_without_the_limit(body_series, identity):
+    series = body_series()
+    assert np.array_equal(identity(series).suv, series.suv)
+    assert series.with_implausible_voxels_noted() is series
+
+
+@pytest.mark.parametrize("workflow", ["denoise", "insert noise"])
+def test_a_nuclide_without_positrons_is_refused(body_series, identity, tmp_path, workflow):
+    path = write_nifti(body_series(radionuclide="Lu-177"), tmp_path / "sub-01_pet.nii.gz")
+    run = {
+        "denoise": lambda: denoise_scan(path, tmp_path / "out", identity),
+        "insert noise": lambda: insert_noise_into_scan(path, tmp_path / "out", [4.0]),
+    }
+    with pytest.raises(PETError, match=r"sub-01_pet\.nii\.gz: radionuclide Lu-177 emits no positrons"):
+        run[workflow]()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_programmers_mistake_keeps_its_traceback(scan, identity, tmp_path):
+    class Wrong(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layres(x)
+
+    with pytest.raises(AttributeError, match="layres") as caught:
+        denoise_scan(scan, tmp_path / "out", replace(identity, network=Wrong()))
+    assert line_for_user(caught.value) is None
+    assert line_for_user(ValueError("shapes differ")) is None
+
+
+@pytest.mark.parametrize("error", [MemoryError("Unable to allocate 9 GiB"), RuntimeError("can't allocate memory: 9")])
+def test_memory_that_does_not_suffice_is_one_line_that_names_the_scan(scan, identity, tmp_path, error):
+    class Greedy(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise error
+
+    with pytest.raises(PETError, match=r"sub-01_pet\.nii\.gz: memory does not suffice to denoise 16 x 16 x 16 voxels"):
+        denoise_scan(scan, tmp_path / "out", replace(identity, network=Greedy()))
+
+
+def test_errors_of_the_inferer_name_the_file(scan, tmp_path):
+    denoise = Denoiser.from_bundle(device="cpu")
+    with pytest.raises(PETError, match=r"sub-01_pet\.nii\.gz: memory"):
+        denoise_scan(scan, tmp_path / "out", replace(denoise, inferer=_Refusing()))
+
+
+class _Refusing(SimpleInferer):
+    def __call__(self, inputs, network, *args, **kwargs):
+        raise PETError(f"{inputs.meta['filename_or_obj']}: memory")
