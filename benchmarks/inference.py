@@ -30,11 +30,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from monai.inferers import SlidingWindowInferer
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline import read_pet
 from pipeline.evaluation import seam_ratio
-from pipeline.inference import AutocastInferer, Denoiser, StreamingInferer, make_plan, stream_style
+from pipeline.inference import Denoiser, StreamingInferer, make_plan, stream_style
 from pipeline.inference.streaming.slabs import occupied_cells, plane_boxes
 from pipeline.networks import UniPET
 from pipeline.pet import PETHeader, PETSeries, write_nifti
@@ -77,10 +77,17 @@ def hard_paste(x: Tensor, network: UniPET, *, tile: int = 64, stride: int = 32, 
     return out
 
 
+def autocast(x: Tensor, network: nn.Module, *, dtype: torch.dtype | None) -> Tensor:
+    """network(x) under autocast, float32 outside; None is float32 inside, too."""
+    x = x.contiguous(memory_format=torch.channels_last_3d)
+    with torch.autocast(x.device.type, dtype=dtype, enabled=dtype is not None):
+        return network(x).float()
+
+
 def sliding(x: Tensor, network: UniPET, *, tile: int, overlap: float, dtype: torch.dtype | None) -> Tensor:
     """MONAI's sliding window, Gaussian weights, blended in float32."""
     inferer = SlidingWindowInferer((tile,) * 3, sw_batch_size=1, overlap=overlap, mode="gaussian")
-    return inferer(x, partial(AutocastInferer(dtype), network=network))  # type: ignore[return-value]
+    return inferer(x, partial(autocast, network=network, dtype=dtype))  # type: ignore[return-value]
 
 
 def compiled(x: Tensor, network: UniPET, *, mode: str) -> Tensor:
@@ -112,7 +119,7 @@ def ways(device: torch.device) -> dict[str, Way]:
 
     found = {
         "whole": Way(lambda x, network: network(x), "float32", 0),
-        "whole-bf16": Way(AutocastInferer(bf16), "bfloat16", 0),
+        "whole-bf16": Way(partial(autocast, dtype=bf16), "bfloat16", 0),
         "stream": Way(streaming, "float32", 0),
         "stream-box": Way(partial(streaming, box=True), "float32", 0),
         "stream-bf16": Way(partial(streaming, dtype=bf16), "bfloat16", 0),

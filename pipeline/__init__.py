@@ -27,8 +27,8 @@ _LAZY = {
 
 
 _SUBPACKAGES = {
-    *("data", "evaluation", "inference", "losses", "networks", "pet"),
-    *("report", "simulation", "training", "transforms"),
+    *("comparison", "data", "evaluation", "images", "inference", "losses", "networks", "pet"),
+    *("processes", "report", "simulation", "training", "transforms", "workflow"),
 }
 
 

@@ -1,4 +1,8 @@
-"""The one error type for PET input that cannot be trusted."""
+"""The one error type for PET input that cannot be trusted, and the one line in which it reaches the user.
+
+What depends on a user's files and voxels is a `PETError`, also where a measure is not defined for them; it ends in one
+line. A wrong call of a function is a `ValueError` or `TypeError`: the programmer's mistake, which keeps its traceback.
+"""
 
 import os
 import re
@@ -6,7 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["PETError", "UndefinedMeasureError", "causes_of", "naming", "one_line", "reason_of"]
+__all__ = [
+    "PETError",
+    "UndefinedMeasureError",
+    "causes_of",
+    "line_for_user",
+    "naming",
+    "one_line",
+    "reason_of",
+]
 
 
 class PETError(ValueError):
@@ -34,6 +46,22 @@ def causes_of(error: BaseException) -> list[BaseException]:
     while (cause := causes[-1].__cause__) is not None:
         causes.append(cause)
     return causes
+
+
+def line_for_user(error: BaseException) -> str | None:
+    """Return the line that a user is told instead of a traceback; None for a programmer's mistake.
+
+    An error that a library wrapped counts as what it was raised from.
+    """
+    for cause in causes_of(error):
+        if isinstance(cause, PETError):
+            return one_line(str(cause))
+        if isinstance(cause, MemoryError):
+            return one_line(f"memory does not suffice ({reason_of(cause)})")
+        if isinstance(cause, OSError):
+            reason = (cause.strerror or str(cause) or "failed").partition("\n")[0].lower()
+            return one_line(f"{cause.filename}: {reason}" if cause.filename is not None else reason)
+    return None
 
 
 def one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Run tasks in processes that leave nothing behind: not when one fails, not when the parent is killed."""
+"""Processes that leave nothing behind: not when a task fails, not when one is ended, not when the parent is killed."""
 
 import multiprocessing
 import os
@@ -8,11 +8,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
 from typing import TypeVar
 
-from pipeline.errors import PETError
+from pipeline.errors import PETError, line_for_user
 
-__all__ = ["run_in_processes"]
+__all__ = ["end_by_signals", "end_in_one_line", "run_in_processes"]
 
 Result = TypeVar("Result")
 
@@ -57,6 +58,30 @@ def run_in_processes(tasks: Sequence[Callable[[], Result]], *, jobs: int = 1) ->
                 reason = "a process was ended from outside, as when memory runs out"
                 raise PETError(f"{reason}; expected enough for {jobs} jobs, try fewer") from error
             raise
+
+
+def end_by_signals() -> None:
+    """Leave through the stack, which removes what is half written, when the system or the terminal ends the process."""
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        if number := getattr(signal, name, None):
+            signal.signal(number, lambda n, _: sys.exit(128 + n))
+
+
+def end_in_one_line() -> None:
+    """Let this process end in one line where the mistake is the user's, and clean up when it is ended.
+
+    This is for processes whose entry point is not ours, such as `python -m monai.bundle run`, and for its `initialize`.
+    """
+
+    def say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        line = "interrupted, nothing half written is left"
+        if not isinstance(error, KeyboardInterrupt) and (line := line_for_user(error) or "") == "":
+            sys.__excepthook__(kind, error, trace)
+        else:
+            print(f"unipet: {line}", file=sys.stderr)
+
+    sys.excepthook = say
+    end_by_signals()
 
 
 def _start_worker() -> None:

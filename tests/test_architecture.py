@@ -22,7 +22,7 @@ ALLOWED = {
     "images": {"constants", "errors", "pet"},
     "networks": {"constants"},
     "losses": {"constants"},
-    "transforms": {"constants", "errors", "files", "images", "pet", "simulation"},
+    "transforms": {"constants", "errors", "images", "pet", "simulation"},
     "simulation": {"constants", "errors", "files", "images", "pet", "processes"},
     "evaluation": {"constants", "errors", "files", "images", "pet"},
     "data": {"errors", "files", "images", "pet", "processes", "shipped", "simulation"},
@@ -31,11 +31,11 @@ ALLOWED = {
     "report": {"errors", "evaluation", "files", "images", "pet"},
     "comparison": {"data", "errors", "evaluation", "files", "images", "inference", "pet", "simulation", "transforms"},
     "workflow": {
-        *("data", "errors", "evaluation", "files", "images", "inference", "pet", "report", "simulation", "transforms"),
+        *("data", "errors", "evaluation", "files", "images", "inference", "pet", "report", "simulation"),
     },
     "cli": {
-        *("comparison", "data", "errors", "evaluation", "files", "inference", "pet", "shipped", "simulation"),
-        *("training", "workflow"),
+        *("comparison", "data", "errors", "evaluation", "files", "inference", "pet", "processes", "shipped"),
+        *("simulation", "training", "workflow"),
     },
 }
 

@@ -99,11 +99,11 @@ def test_inference_denoises_a_folder(bundle, tiny_cohort, tmp_path):
         cwd=tmp_path,
     )
     noisy = read_pet(scans / f"{name}.nii.gz")
-    denoised = read_pet(tmp_path / "out" / "sub-0001_rec-drf020_desc-denoised_pet.nii.gz")
+    denoised = read_pet(tmp_path / "out" / "sub-0001_rec-drf020" / "sub-0001_rec-drf020_desc-denoised_pet.nii.gz")
     np.testing.assert_allclose(denoised.affine, noisy.affine, atol=1e-4)
     assert denoised.suv.min() >= 0
     assert not np.array_equal(denoised.suv, noisy.suv)
-    from_dicom = read_pet(tmp_path / "out" / "sub-0001_rec-drf020_dicom")
+    from_dicom = read_pet(tmp_path / "out" / "sub-0001_rec-drf020" / "dicom")
     assert len(from_dicom.source_files) == noisy.suv.shape[2]
     np.testing.assert_allclose(from_dicom.suv, denoised.suv, atol=denoised.suv.max() / 32767)
 

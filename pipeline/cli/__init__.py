@@ -1,7 +1,8 @@
 """Command line: the `unipet` command. Heavy imports wait inside the commands."""
 
-import signal
+import re
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +17,7 @@ from pipeline.cli.prepare import prepare
 from pipeline.cli.simulate import simulate
 from pipeline.cli.suv import suv
 from pipeline.cli.train import train
+from pipeline.processes import end_by_signals
 
 __all__ = ["app", "main"]
 
@@ -24,7 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,  # it would edit the files of the user's shell
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",  # in which a unit such as [g/mL] is no markup
 )
 for command in (denoise, suv, simulate, insert_noise, prepare, train, evaluate):
     app.command()(command)
@@ -34,12 +36,9 @@ app.add_typer(bundle, name="bundle")
 
 def main() -> None:
     """Entry point of the console script."""
-    # Batch systems end jobs with SIGTERM, a closed terminal with SIGHUP: leave through the stack, which removes what is
-    # half written.
-    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-        if number := getattr(signal, name, None):
-            signal.signal(number, lambda n, _: sys.exit(128 + n))
-    app()
+    end_by_signals()
+    # Shells expand `--output ~/runs`, and leave `--output=~/runs` as it is.
+    app([re.sub(r"^(--[\w-]+=)~(?=/|$)", lambda match: f"{match[1]}{Path.home()}", word) for word in sys.argv[1:]])
 
 
 def _show_version(wanted: bool) -> None:

@@ -17,7 +17,7 @@ bundle = typer.Typer(no_args_is_help=True, help="Find or copy the bundle that co
 def path() -> None:
     """Print the folder of the bundle, whose configs MONAI runs.
 
-    Example: [bold]python -m monai.bundle run --config_file "$(unipet bundle path)/configs/inference.yaml"[/bold]
+    Example: `python -m monai.bundle run --config_file "$(unipet bundle path)/configs/inference.yaml"`
     """
     with errors_in_one_line():
         from pipeline.shipped import own_bundle
@@ -29,7 +29,7 @@ def path() -> None:
 def copy(output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create.")]) -> None:
     """Copy the bundle to a folder of your own, to change its configurations; --bundle then names that folder.
 
-    Example: [bold]unipet bundle copy mine/[/bold]
+    Example: `unipet bundle copy mine/`
     """
     with errors_in_one_line():
         from pipeline.files import new_folder

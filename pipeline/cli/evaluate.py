@@ -46,9 +46,9 @@ def evaluate(
 ) -> None:
     """Compare methods with the noisy input, the best Gaussian and the best non-local means, per dose.
 
-    Example: [bold]unipet evaluate data/test data/test_tof --tuning data/validation[/bold]
+    Example: `unipet evaluate data/test data/test_tof --tuning data/validation`
 
-    Of a real scan: [bold]unipet evaluate --scan FULL --low 4=LOW4 --low 20=LOW20 --tuning data/validation[/bold]
+    Of a real scan: `unipet evaluate --scan FULL --low 4=LOW4 --low 20=LOW20 --tuning data/validation`
     """
     with errors_in_one_line():
         from pipeline.comparison import check_gate, read_gate, result_tables

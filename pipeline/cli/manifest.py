@@ -51,7 +51,7 @@ def build(
 ) -> None:
     """Find the subjects of a data set, with doses, grids and a split by patient.
 
-    Example: [bold]unipet manifest build data_manifests/udpet.yaml /data/udpet udpet_here.yaml[/bold]
+    Example: `unipet manifest build data_manifests/udpet.yaml /data/udpet udpet_here.yaml`
     """
     with errors_in_one_line():
         from pipeline.data import build_manifest, exclusion_table, read_exclusions, summary_table
@@ -124,7 +124,7 @@ def check(
 ) -> None:
     """Find leaks between splits, missing files, unlike grids and wrong doses; exit code 1 where there is one.
 
-    Example: [bold]unipet manifest check udpet_here.yaml /data/udpet --level voxels[/bold]
+    Example: `unipet manifest check udpet_here.yaml /data/udpet --level voxels`
     """
     with errors_in_one_line():
         from pipeline.data import Manifest, check_manifest, noise_table, problem_table
@@ -156,7 +156,7 @@ def datalist(
 ) -> None:
     """Write the pairs as a data list that MONAI's load_decathlon_datalist reads.
 
-    Example: [bold]unipet manifest datalist udpet_here.yaml /data/udpet udpet.json[/bold]
+    Example: `unipet manifest datalist udpet_here.yaml /data/udpet udpet.json`
     """
     with errors_in_one_line():
         from pipeline.data import Manifest, write_datalist

@@ -32,7 +32,7 @@ def prepare(
 
     A killed run goes on where it stopped; changed inputs, settings and damaged chunks are made anew.
 
-    Example: [bold]unipet prepare data/manifest.yaml data/store --jobs 2[/bold]
+    Example: `unipet prepare data/manifest.yaml data/store --jobs 2`
     """
     with errors_in_one_line():
         from pipeline.data import Manifest, NoiseInsertion, prepare_store, simulated_manifest

@@ -27,7 +27,7 @@ def simulate(
 ) -> None:
     """Simulate whole-body scans at full and reduced dose, with a manifest and a picture of them.
 
-    Example: [bold]unipet simulate data/ --subjects 3 --drf 4 --drf 20[/bold]
+    Example: `unipet simulate data/ --subjects 3 --drf 4 --drf 20`
     """
     with errors_in_one_line():
         from pipeline.simulation import DEFAULT_DOSE_REDUCTION_FACTORS, scanner_preset, simulate_cohort, tracer_named

@@ -19,7 +19,7 @@ def suv(
 ) -> None:
     """Say which rule gives the SUV of a scan, what was repaired and what disagrees; convert nothing.
 
-    Example: [bold]unipet suv scan_folder/[/bold]
+    Example: `unipet suv scan_folder/`
     """
     with errors_in_one_line():
         from pipeline.pet import explain_suv

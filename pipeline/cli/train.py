@@ -30,7 +30,7 @@ def train(
     By default data and results lie in the folders data and runs of the bundle, or of the working directory if the
     bundle is that of an installed package.
 
-    Example: [bold]unipet train --set dataset_dir=/data --set manifest=mine.yaml --output runs/mine[/bold]
+    Example: `unipet train --set dataset_dir=/data --set manifest=mine.yaml --output runs/mine`
     """
     with errors_in_one_line():
         from pipeline.shipped import own_bundle

@@ -134,10 +134,8 @@ def regions_in_either(
         "both" if a >= threshold and b >= threshold else "before only" if a >= threshold else "after only"
         for a, b in zip(_highest(first, labels), _highest(second, labels), strict=True)
     )
-    method = (
-        f"fixed SUV >= {threshold:g} in either image after a {fwhm:g} mm FWHM Gaussian, "
-        f">= {min_volume:g} mL, 26-connectivity"
-    )
+    smoothing = f" after a {fwhm:g} mm FWHM Gaussian" if fwhm else ""
+    method = f"fixed SUV >= {threshold:g} in either image{smoothing}, >= {min_volume:g} mL, 26-connectivity"
     return Regions(labels, method, found_in)
 
 

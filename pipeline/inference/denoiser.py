@@ -1,5 +1,6 @@
 """Denoiser: a method of the bundle applied to a PET series."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,19 +8,21 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from torch import Tensor, nn
 
 from pipeline.errors import PETError, causes_of
 from pipeline.files import sha256_of
-from pipeline.inference.progress import Progress
+from pipeline.inference.bundle import method_config
+from pipeline.inference.progress import Progress, TellsProgress
 from pipeline.inference.resampling import ResamplingInferer
+from pipeline.inference.streaming.plan import is_out_of_memory
 from pipeline.pet import PETSeries
+from pipeline.pet.series import HIGHEST_SUV
 from pipeline.shipped import own_bundle
 from pipeline.transforms import pet_to_tensor, scale_suv, tensor_to_pet
 
-__all__ = ["Denoiser", "method_names"]
+__all__ = ["Denoiser"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,7 @@ class Denoiser:
         voxel_size: Literal["native", "training"] = "native",
         on_progress: Callable[[Progress], None] | None = None,
     ) -> "Denoiser":
-        """Denoiser of a bundle: ``configs/inference.yaml`` and, on top, ``configs/methods/METHOD.yaml``.
+        """Return the denoiser of a bundle: ``configs/inference.yaml`` and, on top, ``configs/methods/METHOD.yaml``.
 
         Parameters
         ----------
@@ -85,20 +88,14 @@ class Denoiser:
             configuration does not say the voxel size of the training that is asked for.
         """
         bundle = own_bundle() if bundle is None else Path(bundle)
-        if not (bundle / "configs" / "inference.yaml").is_file():
-            raise PETError(f"{bundle}: not a bundle, configs/inference.yaml is missing")
-        names = method_names(bundle)
-        if method not in names:
-            raise PETError(f"unknown method {method!r}, expected one of {', '.join(names)}")
-        parser = ConfigParser()
-        parser.read_config([str(path) for path in _config_files(bundle, method)])
+        parser = method_config(bundle, method)
         parser["bundle_root"] = str(bundle.resolve())
         if device is not None:
             parser["device"] = _available(device)
         with _original_errors():
             weights = parser.get_parsed_content("weights")
             inferer = parser.get_parsed_content("inferer")
-            if on_progress is not None and hasattr(inferer, "on_progress"):
+            if on_progress is not None and isinstance(inferer, TellsProgress):
                 inferer.on_progress = on_progress
             if voxel_size == "training":
                 if parser.get("voxel_size") is None:
@@ -114,26 +111,48 @@ class Denoiser:
             )
 
     def __call__(self, series: PETSeries) -> PETSeries:
-        """Denoised series on the grid of the given one."""
+        """Return the denoised series on the grid of the given one.
+
+        Voxels beyond :data:`~pipeline.pet.series.HIGHEST_SUV` enter the network as that SUV: a single wrong one would
+        change the result in all of the body.
+
+        Raises
+        ------
+        PETError
+            If memory does not suffice, or the inferer refuses the scan. The message names the file or folder.
+        """
         image = scale_suv(pet_to_tensor(series).as_tensor(), suv_scale=self.suv_scale)[None].to(self.device)
-        with torch.inference_mode():
-            pred = self.inferer(MetaTensor(image, affine=torch.from_numpy(series.affine)), self.network)[0]
-        return tensor_to_pet(pred, series, suv_scale=self.suv_scale, note=f"Denoised by {self.method}.")
+        limit = HIGHEST_SUV / self.suv_scale
+        note = f"Denoised by {self.method}."
+        if float(image.abs().max()) > limit:
+            image = image.clamp(-limit, limit)
+            note += f" Voxels beyond SUV {HIGHEST_SUV:g} entered as SUV {HIGHEST_SUV:g}."
+        name = _name_of(series)
+        meta = {} if name is None else {"filename_or_obj": name}
+        try:
+            with torch.inference_mode():
+                pred = self.inferer(MetaTensor(image, affine=torch.from_numpy(series.affine), meta=meta), self.network)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            shape = " x ".join(map(str, series.suv.shape))
+            raise PETError(f"{name or 'the scan'}: memory does not suffice to denoise {shape} voxels") from error
+        return tensor_to_pet(pred[0], series, suv_scale=self.suv_scale, note=note)
 
 
-def method_names(bundle: str | Path) -> list[str]:
-    """Methods of a bundle: ``unipet`` and the overlays in ``configs/methods``."""
-    return ["unipet", *sorted(path.stem for path in (Path(bundle) / "configs" / "methods").glob("*.yaml"))]
+def _name_of(series: PETSeries) -> str | None:
+    """File or folder that a series was read from; None if it was not."""
+    files = series.source_files
+    return None if not files else str(files[0] if len(files) == 1 else files[0].parent)
 
 
 def _available(device: str | torch.device) -> torch.device:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", str(device)):
+        raise PETError(f"device {str(device)!r} cannot be used, expected cpu, cuda or, of several GPUs, such as cuda:1")
     try:
-        found = torch.empty(0, device=device).device
+        return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # which depends on how torch was built
         raise PETError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0][:200]}") from error
-    if found.type not in ("cpu", "cuda"):
-        raise PETError(f"device {str(device)!r} cannot be used, expected cpu or cuda")
-    return found
 
 
 @contextmanager
@@ -143,8 +162,3 @@ def _original_errors() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise next((cause for cause in causes_of(error) if isinstance(cause, PETError)), error) from None
-
-
-def _config_files(bundle: Path, method: str) -> list[Path]:
-    overlay = bundle / "configs" / "methods" / f"{method}.yaml"
-    return [bundle / "configs" / "inference.yaml", *([overlay] if overlay.is_file() else [])]

@@ -1,11 +1,11 @@
 """How far a scan is, and how long it will still take."""
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
-__all__ = ["Progress", "ProgressClock", "print_progress"]
+__all__ = ["Progress", "ProgressClock", "TellsProgress"]
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,12 @@ class Progress:
     """What remains of this scan at the pace so far [s]."""
 
 
-def print_progress(progress: Progress) -> None:
-    """Show a bar with the time left on standard error, on one line that is written over."""
-    bar = ("#" * round(20 * progress.done)).ljust(20)
-    which = f" scan {progress.scan + 1} of {progress.n_scans}" if progress.n_scans > 1 else ""
-    end = "\n" if progress.done >= 1 else ""
-    sys.stderr.write(f"\r[{bar}] {progress.done:4.0%}{which}, {progress.seconds_left:.0f} s left {end}")
-    sys.stderr.flush()
+@runtime_checkable
+class TellsProgress(Protocol):
+    """An inferer that tells how far a scan is."""
+
+    on_progress: Callable[[Progress], None] | None
+    """Is told the state of the scan; None tells nobody."""
 
 
 class ProgressClock:

@@ -10,7 +10,7 @@ from monai.inferers import Inferer
 from monai.networks.layers import GaussianFilter
 from torch import Tensor
 
-from pipeline.inference.progress import Progress
+from pipeline.inference.progress import Progress, TellsProgress
 from pipeline.inference.scan_check import check_shape
 
 __all__ = ["LocalMeanRestoration"]
@@ -56,11 +56,11 @@ class LocalMeanRestoration(Inferer):
     @property
     def on_progress(self) -> Callable[[Progress], None] | None:
         """Is told how far a scan is, where the other inferer tells."""
-        return getattr(self.inferer, "on_progress", None)
+        return self.inferer.on_progress if isinstance(self.inferer, TellsProgress) else None
 
     @on_progress.setter
     def on_progress(self, on_progress: Callable[[Progress], None] | None) -> None:
-        if hasattr(self.inferer, "on_progress"):
+        if isinstance(self.inferer, TellsProgress):
             self.inferer.on_progress = on_progress
 
     @torch.no_grad()

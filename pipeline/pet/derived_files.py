@@ -34,10 +34,11 @@ def denoised_name(name: str) -> str:
     return f"{name}_desc-denoised_pet.nii.gz"
 
 
-def denoising_fields(method: str, weights_sha256: str | None) -> dict[str, str]:
+def denoising_fields(method: str, weights_sha256: str | None, source_sha256: str | None = None) -> dict[str, str]:
     """Return what the sidecar of a denoised volume says of how it was made."""
     weights = {} if weights_sha256 is None else {"DenoisingWeightsSHA256": weights_sha256}
-    return {"DenoisingMethod": method, **weights}
+    source = {} if source_sha256 is None else {"DenoisingSourceSHA256": source_sha256}
+    return {"DenoisingMethod": method, **weights, **source}
 
 
 def describe_dataset(folder: Path, *, name: str, kind: Literal["raw", "derivative"], ignored: Sequence[str]) -> None:
@@ -117,6 +118,7 @@ def write_denoised(
     name: str,
     method: str,
     weights_sha256: str | None = None,
+    source_sha256: str | None = None,
     dicom_folder: str = "dicom",
     options: DicomOptions | None = None,
 ) -> str | None:
@@ -127,6 +129,6 @@ def write_denoised(
         Path(folder) / dicom_folder,
         description=f"Denoised PET ({method})",
         derivation=f"Denoised by unipet_3d {__version__}, method {method}",
-        extra=denoising_fields(method, weights_sha256),
+        extra=denoising_fields(method, weights_sha256, source_sha256),
         options=options,
     )

@@ -11,7 +11,10 @@ from pipeline.errors import PETError
 from pipeline.pet.grid import Grid, check_geometry
 from pipeline.pet.header import PETHeader
 
-__all__ = ["PETSeries"]
+__all__ = ["HIGHEST_SUV", "PETSeries"]
+
+HIGHEST_SUV = 1000.0
+"""No voxel of a sound scan has more [g/mL]; a full bladder has about 200."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,6 +108,17 @@ class PETSeries:
             array = np.where(self.padding, array.dtype.type(0), array)
         provenance = self.provenance if note is None else (*self.provenance, note)
         return replace(self, suv=array, provenance=provenance)
+
+    def with_implausible_voxels_noted(self) -> "PETSeries":
+        """Return this series, with a warning if voxels exceed `HIGHEST_SUV` in either direction."""
+        n = int(np.count_nonzero(np.abs(self.suv) > HIGHEST_SUV))
+        if not n:
+            return self
+        lowest, highest = float(self.suv.min()), float(self.suv.max())
+        note = (
+            f"{n} voxels beyond SUV {HIGHEST_SUV:g} (from {lowest:.4g} to {highest:.4g} g/mL), which no sound scan has."
+        )
+        return replace(self, provenance=(*self.provenance, note), warnings=(*self.warnings, note))
 
 
 def _checked_padding(padding: ArrayLike | None, suv: NDArray[np.float32]) -> NDArray[np.bool_] | None:

@@ -1,20 +1,24 @@
 """Transforms: thin MONAI wrappers over pure functions."""
 
+from typing import TYPE_CHECKING, Any
+
 from pipeline.transforms.insert_lesion import RandInsertLesiond
-from pipeline.transforms.insert_noise import RandInsertNoised, slab_margin
-from pipeline.transforms.load import LoadPETd, pet_to_tensor
-from pipeline.transforms.save import (
-    SavePETd,
+from pipeline.transforms.scale import (
+    RandScaleUptaked,
+    ScaleSUVd,
+    pet_to_tensor,
+    scale_suv,
     tensor_to_pet,
+    unscale_suv,
 )
-from pipeline.transforms.scale import RandScaleUptaked, ScaleSUVd, scale_suv, unscale_suv
+
+if TYPE_CHECKING:
+    from pipeline.transforms.insert_noise import RandInsertNoised, slab_margin
 
 __all__ = [
-    "LoadPETd",
     "RandInsertLesiond",
     "RandInsertNoised",
     "RandScaleUptaked",
-    "SavePETd",
     "ScaleSUVd",
     "pet_to_tensor",
     "scale_suv",
@@ -22,3 +26,12 @@ __all__ = [
     "tensor_to_pet",
     "unscale_suv",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: it needs the simulation, which nothing else here does.
+    if name not in ("RandInsertNoised", "slab_margin"):
+        raise AttributeError(f"module 'pipeline.transforms' has no attribute {name!r}")
+    from pipeline.transforms import insert_noise
+
+    return getattr(insert_noise, name)

@@ -1,24 +1,43 @@
-"""Scaling between SUV and what a network sees."""
+"""From SUV volumes to what a network sees, and back."""
 
 import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform, RandomizableTransform
 from torch import Tensor
 
-__all__ = ["RandScaleUptaked", "ScaleSUVd", "scale_suv", "unscale_suv"]
+from pipeline.pet import PETSeries
+
+__all__ = ["RandScaleUptaked", "ScaleSUVd", "pet_to_tensor", "scale_suv", "tensor_to_pet", "unscale_suv"]
+
+
+def pet_to_tensor(series: PETSeries) -> MetaTensor:
+    """Return a SUVbw volume as MetaTensor (1, X, Y, Z), float32, with its RAS+ affine [mm]."""
+    return MetaTensor(torch.from_numpy(series.suv)[None], affine=torch.from_numpy(series.affine))
+
+
+def tensor_to_pet(pred: Tensor, source: PETSeries, *, suv_scale: float, note: str) -> PETSeries:
+    """Return a network's output (1, X, Y, Z) in scaled SUV as a series with the grid and the header of its source.
+
+    Activity is not negative: where the network says so, the voxel is 0, or the source's own value if that is
+    negative, too. ``note`` goes into the provenance of the series.
+    """
+    suv = unscale_suv(pred.detach().cpu().float(), suv_scale=suv_scale)[0].numpy()
+    return source.with_suv(np.maximum(suv, np.minimum(source.suv, 0)), note=note)
 
 
 def scale_suv(suv: Tensor, *, suv_scale: float) -> Tensor:
-    """SUV [g/mL] to network units: suv / suv_scale. With 2, soft tissue lies near 1."""
+    """Return SUV [g/mL] in network units: suv / suv_scale. With 2, soft tissue lies near 1."""
     return suv / suv_scale
 
 
 def unscale_suv(scaled: Tensor, *, suv_scale: float) -> Tensor:
-    """Network units back to SUV [g/mL]: the inverse of :func:`scale_suv`."""
+    """Return network units as SUV [g/mL]: the inverse of :func:`scale_suv`."""
     return scaled * suv_scale
 
 

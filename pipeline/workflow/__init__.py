@@ -1,7 +1,35 @@
-"""The commands' work: a scan or a cohort in, everything about it out."""
+"""Library calls behind the commands: everything about one scan, a folder of scans or a cohort, as files."""
 
-from pipeline.workflow.cohort import describe_cohort
-from pipeline.workflow.denoise import ScanResult, denoise_scan
-from pipeline.workflow.insert_noise import NoisyScan, insert_noise_into_scan
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["NoisyScan", "ScanResult", "denoise_scan", "describe_cohort", "insert_noise_into_scan"]
+if TYPE_CHECKING:
+    from pipeline.workflow.cohort import describe_cohort
+    from pipeline.workflow.denoise import RegionRule, ScanResult, denoise_scan
+    from pipeline.workflow.denoise_folder import FolderDenoiser, ScanFolder
+    from pipeline.workflow.insert_noise import NoisyScan, insert_noise_into_scan
+
+__all__ = [
+    "FolderDenoiser",
+    "NoisyScan",
+    "RegionRule",
+    "ScanFolder",
+    "ScanResult",
+    "denoise_scan",
+    "describe_cohort",
+    "insert_noise_into_scan",
+]
+
+# Imported on first use: only denoising needs torch, which takes seconds to import.
+_LAZY = {
+    **dict.fromkeys(("RegionRule", "ScanResult", "denoise_scan"), "denoise"),
+    **dict.fromkeys(("FolderDenoiser", "ScanFolder"), "denoise_folder"),
+    **dict.fromkeys(("NoisyScan", "insert_noise_into_scan"), "insert_noise"),
+    "describe_cohort": "cohort",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'pipeline.workflow' has no attribute {name!r}")
+    return getattr(import_module(f"pipeline.workflow.{_LAZY[name]}"), name)

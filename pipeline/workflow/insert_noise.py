@@ -1,7 +1,6 @@
 """A full-dose scan in, the scans that lower doses would have given out: NIfTI, DICOM, page and run record."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,16 @@ from pipeline import __version__
 from pipeline.data import dose_key
 from pipeline.errors import PETError
 from pipeline.evaluation import write_table
-from pipeline.files import new_folder
+from pipeline.files import new_folder, write_json
 from pipeline.images.liver import measured_liver_cov
-from pipeline.pet import DicomOptions, PETSeries, read_pet
+from pipeline.pet import DicomOptions, PETSeries
 from pipeline.pet.derived_files import scan_name, write_derived
 from pipeline.report import liver_noise_table, write_noise_page
 from pipeline.simulation import GENERIC, Scanner, check_dose_reduction_factors
 from pipeline.simulation.ct import attenuation_of_series
 from pipeline.simulation.noise_insertion import low_dose_of
 from pipeline.simulation.noise_match import noise_match
+from pipeline.workflow.scan_run import ScanRun, check_elsewhere, shown, source_sha256
 
 __all__ = ["NoisyScan", "insert_noise_into_scan"]
 
@@ -96,69 +96,74 @@ def insert_noise_into_scan(
         raise PETError("no dose reduction factor was given, expected at least one above 1")
     if liver_cov is not None and not 0 < liver_cov < 1:
         raise PETError(f"liver_cov is {liver_cov:g}, expected a fraction above 0 and below 1")
-    if Path(source).is_dir() and Path(output).resolve().is_relative_to(Path(source).resolve()):
-        raise PETError(f"{output}: lies inside the series {source}, expected a folder elsewhere")
+    run = ScanRun(source, on_step)
+    check_elsewhere(Path(output), run.source)
     with new_folder(Path(output)) as folder:
-        on_step("reading")
-        full_dose = read_pet(source)
-        attenuation = None if ct is None else attenuation_of_series(ct, full_dose)
-        on_step("finding the liver")
-        liver = measured_liver_cov(full_dose, center=liver_center)
-        on_step("reconstructing")
-        noise_cov = liver.noise_cov if liver_cov is None else liver_cov
-        low_dose = low_dose_of(
-            full_dose,
-            ordered,
-            liver=liver.region,
-            liver_cov=noise_cov,
-            seed=seed,
-            preset=scanner,
-            attenuation=attenuation,
-            device=device,
-        )
-        on_step("writing")
-        name = scan_name(full_dose)
-        objection = None
-        for factor, series in low_dose.items():
-            objection = write_derived(
-                series,
-                folder / f"{name}_rec-{dose_key(factor)}_pet.nii.gz",
-                folder / f"dicom_{dose_key(factor)}",
-                description=f"Simulated low dose, DRF {factor:g}",
-                derivation=f"Noise of dose reduction factor {factor:g} inserted by unipet_3d {__version__}",
-                extra={"DoseReductionFactor": factor},
-                options=dicom,
+        full_dose = run.read()
+        with run.step("finding the liver"):
+            attenuation = None if ct is None else attenuation_of_series(ct, full_dose)
+            liver = measured_liver_cov(full_dose, center=liver_center)
+            noise_cov = liver.noise_cov if liver_cov is None else liver_cov
+        with run.step("reconstructing"):
+            low_dose = low_dose_of(
+                full_dose,
+                ordered,
+                liver=liver.region,
+                liver_cov=noise_cov,
+                seed=seed,
+                preset=scanner,
+                attenuation=attenuation,
+                device=device,
             )
-        match = noise_match(full_dose, low_dose[ordered[0]], region=liver.region, scanner=scanner)
-        noise = liver_noise_table(full_dose, low_dose, region=liver.region, noise_cov=noise_cov)
-        write_table(noise, folder / "noise.tsv")
-        run = {
-            "unipet_3d": __version__,
-            "dose_reduction_factors": list(low_dose),
-            "seed": seed,
-            "scanner": scanner.name,
-            "attenuation": "water in the body" if ct is None else "CT",
-            "liver_center_mm": [round(c, 1) for c in liver.center],
-            "liver_noise_cov": round(noise_cov, 5),
-            "liver_noise_cov_is": "measured" if liver_cov is None else "stated",
-            "post_filter_mm": [scanner.post_filter, scanner.post_filter_axial or scanner.post_filter],
-            "noise_correlation_of_the_scan": [round(r, 3) for r in match.scan],
-            "noise_correlation_inserted": [round(r, 3) for r in match.inserted],
-            **({"warning": match.warning} if match.warning else {}),
-            "suv_provenance": list(full_dose.provenance),
-            "dicom": "written" if objection is None else f"not written, {objection}",
-        }
-        on_step("reporting")
-        write_noise_page(
-            folder / "report.html",
-            title=name,
-            full=full_dose,
-            low=low_dose,
-            region=liver.region,
-            noise_cov=noise_cov,
-            run=run,
+        name = scan_name(full_dose)
+        with run.step("writing"):
+            objection = _write(low_dose, folder, name, source_sha256=source_sha256(full_dose), dicom=dicom)
+            noise = liver_noise_table(full_dose, low_dose, region=liver.region, noise_cov=noise_cov)
+            write_table(noise, folder / "noise.tsv")
+        with run.step("measuring"):
+            match = noise_match(full_dose, low_dose[ordered[0]], region=liver.region, scanner=scanner)
+        record = run.record(
+            full_dose,
+            objection=objection,
+            warnings=[match.warning] if match.warning else [],
+            dose_reduction_factors=list(low_dose),
+            seed=seed,
+            scanner=scanner.name,
+            attenuation="water in the body" if ct is None else "CT",
+            liver_center_mm=[round(c, 1) for c in liver.center],
+            liver_noise_cov=round(noise_cov, 5),
+            liver_noise_cov_is="measured" if liver_cov is None else "stated",
+            post_filter_mm=[scanner.post_filter, scanner.post_filter_axial or scanner.post_filter],
+            noise_correlation_of_the_scan=[round(r, 3) for r in match.scan],
+            noise_correlation_inserted=[round(r, 3) for r in match.inserted],
         )
-        (folder / "run.json").write_text(
-            json.dumps(run, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        with run.step("reporting"):
+            write_noise_page(
+                folder / "report.html",
+                title=name,
+                full=full_dose,
+                low=low_dose,
+                region=liver.region,
+                noise_cov=noise_cov,
+                run=shown(record),
+            )
+        write_json(folder / "run.json", record)
+    return NoisyScan(name=name, full_dose=full_dose, low_dose=low_dose, noise=noise, run=record)
+
+
+def _write(
+    low_dose: Mapping[float, PETSeries], folder: Path, name: str, *, source_sha256: str, dicom: DicomOptions | None
+) -> str | None:
+    """Write every dose as NIfTI and DICOM; return why there is no DICOM, None if there is."""
+    objection = None
+    for factor, series in low_dose.items():
+        objection = write_derived(
+            series,
+            folder / f"{name}_rec-{dose_key(factor)}_pet.nii.gz",
+            folder / f"dicom_{dose_key(factor)}",
+            description=f"Simulated low dose, DRF {factor:g}",
+            derivation=f"Noise of dose reduction factor {factor:g} inserted by unipet_3d {__version__}",
+            extra={"DoseReductionFactor": factor, "FullDoseSHA256": source_sha256},
+            options=dicom,
         )
-    return NoisyScan(name=name, full_dose=full_dose, low_dose=low_dose, noise=noise, run=run)
+    return objection

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
 from torch import nn
 
-from pipeline.inference import AutocastInferer, Denoiser, fast_dtype, find_bundle, load_weights, method_names
+from pipeline.inference import Denoiser, fast_dtype, find_bundle, load_weights, method_names
 from pipeline.networks import UniPET
 from pipeline.pet import PETError, PETHeader, PETSeries
 
@@ -18,27 +17,6 @@ from pipeline.pet import PETError, PETHeader, PETSeries
 def series(shape=(12, 13, 14)) -> PETSeries:
     suv = np.random.default_rng(0).gamma(2.0, 1.0, shape).astype(np.float32)
     return PETSeries(suv=suv, affine=np.diag([4.0, 4.0, 3.0, 1.0]), header=PETHeader(units="GML"))
-
-
-def test_autocast_runs_inside_at_low_precision_and_outside_in_float32():
-    seen = []
-
-    class Probe(nn.Conv3d):
-        def forward(self, x):
-            y = super().forward(x)
-            seen.append(y.dtype)
-            return y
-
-    x = MetaTensor(torch.rand(1, 1, 4, 4, 4))
-    out = AutocastInferer(torch.bfloat16)(x, Probe(1, 1, 1))
-    assert seen == [torch.bfloat16]
-    assert out.dtype == torch.float32
-    assert not isinstance(out, MetaTensor)
-
-
-def test_autocast_without_dtype_is_exact():
-    x, network = torch.rand(1, 1, 6, 5, 4), nn.Conv3d(1, 1, 3, padding=1)
-    torch.testing.assert_close(AutocastInferer(None)(x, network), network(x), rtol=0, atol=0)
 
 
 def test_fast_dtype_follows_the_processor(monkeypatch):

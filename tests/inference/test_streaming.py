@@ -151,55 +151,10 @@ def test_low_precision_leaves_the_network_and_the_image_skip_alone(randomised, v
     assert network.conv0.weight.dtype == torch.float32
 
 
-class HourGlass(nn.Module):
-    """U-Net shaped: down by two, a convolution, up by two, a skip; no normalisation."""
-
-    resolution_factor = 2
-    receptive_radius = 6
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Conv3d(1, 4, 3, padding=1)
-        self.down = nn.Conv3d(4, 8, 2, stride=2)
-        self.inner = nn.Conv3d(8, 8, 3, padding=1)
-        self.up = nn.ConvTranspose3d(8, 4, 2, stride=2)
-        self.last = nn.Conv3d(4, 1, 3, padding=1)
-
-    def forward(self, x):
-        h = torch.relu(self.first(x))
-        return x + self.last(h + self.up(torch.relu(self.inner(torch.relu(self.down(h))))))
-
-
-@pytest.mark.parametrize("slab", [2, 5, 16, None])
-def test_other_networks_of_known_reach_are_run_with_a_halo(randomised, volume, slab):
-    network, x = randomised(HourGlass()).double(), volume(40, 12, 10).double()
-    with torch.no_grad():
-        whole = network(x)
-    torch.testing.assert_close(StreamingInferer(slab=slab)(x, network), whole, rtol=0, atol=1e-13)
-    assert (whole - x).abs().max() > 1e-2
-
-
-def test_halo_in_the_box_equals_the_full_run_in_the_body(randomised, body):
-    x = body((40, 40, 60), (slice(8, 16), slice(10, 14), slice(30, 35))).double()
-    network = randomised(HourGlass()).double()
-    boxed = StreamingInferer(slab=8, body_threshold=0.05)(x, network)
-    inside = occupied_cells(x, threshold=0.05, cell=1)
-    with torch.no_grad():
-        torch.testing.assert_close(boxed[0, 0][inside], network(x)[0, 0][inside], rtol=0, atol=1e-13)
-    assert (boxed[0, 0, :, 30:] == 0).all()
-
-
-def test_plan_takes_the_cheaper_way_and_says_so(volume):
-    x = volume(200, 16, 16)
-    streamed = make_plan(BaseDenoisingNetwork(8, 2), x, thickness=8)
-    assert streamed.way == "streaming"
-    assert streamed.cost == 1
-    assert "streaming, slabs of 8 planes, 1.00 of one pass" in str(streamed)
-    halo = make_plan(HourGlass(), x, thickness=10)
-    # 10 slabs of 20 planes; 8 of them with 6 planes more to each side, the outer two with 6 to one side.
-    assert halo.way == "halo"
-    assert halo.cost == pytest.approx((200 + 18 * 6) / 200)
-    assert "halo of 6 voxels, slabs of 20 planes, 1.54 of one pass" in str(halo)
+def test_plan_says_what_it_costs(volume):
+    plan = make_plan(BaseDenoisingNetwork(8, 2), volume(200, 16, 16), thickness=8)
+    assert plan.cost == 1
+    assert "streaming, slabs of 8 planes, 1.00 of one pass over the volume, about" in str(plan)
 
 
 def test_reach_of_the_network_is_its_convolutions():

@@ -77,6 +77,6 @@ def test_screen_record_and_page_say_when_the_noise_is_another(scan, unipet, tmp_
     assert done.returncode == 0, done.stderr
     run = json.loads((tmp_path / "low" / "run.json").read_text())
     page = (tmp_path / "low" / "report.html").read_text()
-    for where in (done.stdout, run.get("warning", ""), page):
+    for where in (done.stdout, str(run["warnings"]), page):
         assert ("finer than the scan" in where) is finer
     assert len(run["noise_correlation_of_the_scan"]) == 3

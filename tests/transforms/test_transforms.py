@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.pet import PETError, PETHeader, PETSeries, read_pet, write_nifti
+from pipeline.pet import PETHeader, PETSeries
 from pipeline.transforms import (
-    LoadPETd,
-    SavePETd,
     ScaleSUVd,
     tensor_to_pet,
 )
@@ -33,22 +31,6 @@ def test_scale_must_be_positive():
         ScaleSUVd("image", suv_scale=0)
 
 
-def test_loading_gives_suv_with_its_affine(tmp_path):
-    original = series()
-    write_nifti(original, tmp_path / "a_pet.nii.gz")
-    image = LoadPETd("image")({"image": tmp_path / "a_pet.nii.gz"})["image"]
-    assert image.shape == (1, 5, 6, 7)
-    np.testing.assert_array_equal(image[0].numpy(), original.suv)
-    np.testing.assert_allclose(image.affine.numpy(), original.affine)
-
-
-def test_loading_without_sidecar_does_not_fall_back_to_raw_values(tmp_path):
-    write_nifti(series(), tmp_path / "a_pet.nii.gz")
-    (tmp_path / "a_pet.json").unlink()
-    with pytest.raises(PETError):
-        LoadPETd("image")({"image": tmp_path / "a_pet.nii.gz"})
-
-
 def test_back_to_a_series_inverts_and_adds_no_negative_activity():
     source = series()
     pred = torch.from_numpy(source.suv)[None] / 2
@@ -64,28 +46,3 @@ def test_negative_voxels_of_the_source_survive_the_identity():
     source = source.with_suv(source.suv - 1)
     pred = torch.from_numpy(source.suv)[None] / 2
     np.testing.assert_array_equal(tensor_to_pet(pred, source, suv_scale=2.0, note="n").suv, source.suv)
-
-
-def test_saving_writes_what_was_predicted_on_the_source_grid(tmp_path):
-    original = series()
-    write_nifti(original, tmp_path / "sub-7_rec-low_pet.nii.gz")
-    data = LoadPETd("image")({"image": tmp_path / "sub-7_rec-low_pet.nii.gz"})
-    data["pred"] = data["image"].as_tensor()
-    SavePETd("pred", output_dir=tmp_path / "out", suv_scale=3.0, method="test")(data)
-    written = read_pet(tmp_path / "out" / "sub-7_rec-low_desc-denoised_pet.nii.gz")
-    np.testing.assert_allclose(written.suv, 3 * original.suv, rtol=1e-6)
-    np.testing.assert_allclose(written.affine, original.affine)
-
-
-def test_scans_of_one_name_do_not_replace_each_other(tmp_path):
-    save = SavePETd("pred", output_dir=tmp_path / "out", suv_scale=3.0, method="test")
-    for k, visit in enumerate(("first", "second")):
-        (tmp_path / visit).mkdir()
-        write_nifti(series(seed=k), tmp_path / visit / "sub-7_pet.nii.gz")
-        data = LoadPETd("image")({"image": tmp_path / visit / "sub-7_pet.nii.gz"})
-        data["pred"] = data["image"].as_tensor()
-        if k == 0:
-            save(data)
-    with pytest.raises(PETError, match=r"second/sub-7_pet\.nii\.gz: would be written as sub-7, as .*first"):
-        save(data)
-    np.testing.assert_allclose(read_pet(tmp_path / "out" / "sub-7_desc-denoised_pet.nii.gz").suv, 3 * series().suv)

@@ -8,14 +8,20 @@ from typing import Any
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
-from torch import Tensor, nn
+from torch import Tensor
 
-from pipeline.errors import PETError
-from pipeline.inference.halo import run_with_halo
+from pipeline.errors import PETError, one_line
 from pipeline.inference.progress import Progress, ProgressClock
 from pipeline.inference.scan_check import check_body_threshold, check_finite, check_shape, name_of_scan
-from pipeline.inference.streaming.memory import available_memory, is_out_of_memory, release_memory
-from pipeline.inference.streaming.plan import Plan, make_plan, thinner
+from pipeline.inference.streaming.plan import (
+    Plan,
+    available_memory,
+    is_out_of_memory,
+    make_plan,
+    release_memory,
+    streamable_base,
+    thinner,
+)
 from pipeline.inference.streaming.planes import stream
 from pipeline.inference.streaming.slabs import occupied_cells, plane_boxes
 from pipeline.inference.streaming.style import stream_style
@@ -28,13 +34,14 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class StreamingInferer(Inferer):
-    """Run UniPET, or any fully convolutional network of known reach, over whole scans slab by slab, without seams.
+    """Run UniPET or its base network over whole scans slab by slab, without seams.
 
-    UniPET and its base network are streamed along X, the axis along which slabs are contiguous in memory: a
+    They are streamed along X, the axis along which slabs are contiguous in memory: a
     convolution keeps the last two planes that it was fed, so a slab continues where the one before ended and nothing
     is computed twice. The style is computed once per scan, from all of it, and folded into plain weights; it equals
     that of the whole volume up to the order of summation (1e-6). With the style given, the result has the bits of
-    one pass over the whole volume, on a CPU, in every precision. Other networks are run in slabs with a halo.
+    one pass over the whole volume, on a CPU, in every precision. Other networks are run by
+    :class:`~pipeline.inference.WindowInferer`.
 
     Parameters
     ----------
@@ -78,7 +85,7 @@ class StreamingInferer(Inferer):
         Raises
         ------
         TypeError
-            If the network is neither streamable nor of known reach.
+            If the network cannot be streamed.
         ValueError
             If inputs are not (B, 1, X, Y, Z).
         PETError
@@ -102,19 +109,18 @@ class StreamingInferer(Inferer):
         return torch.cat(results) if len(results) > 1 else results[0]
 
     def _one_scan(self, x: Tensor, network: Callable[..., Tensor], name: str, clock: ProgressClock) -> Tensor:
-        base = network.base if isinstance(network, UniPET) else network
-        factor = int(getattr(base, "resolution_factor", 1))
+        factor = streamable_base(network).resolution_factor
         cells = None
         # Of a volume thinner than the body mask's window most would be air.
         if self.body_threshold is not None and min(x.shape[2:]) > 2 * TISSUE_MASK_RADIUS:
             cells = occupied_cells(x, threshold=self.body_threshold, cell=factor)
         thickness = None if self.slab is None else -(-self.slab // factor)
         plan: Plan | None = make_plan(network, x, thickness=thickness, cells=cells, dtype=self.dtype)
-        plain: Callable[..., Tensor] | None = None
+        plain: BaseDenoisingNetwork | None = None
         while plan is not None:
             lacking = _lacking(plan, x)
             if not lacking:
-                _LOGGER.info("%s: %s", name, plan)
+                _LOGGER.info("%s: %s", one_line(name), plan)
                 try:
                     plain = plain or self._plain(network, x)
                     return self._run(plain, x, plan, cells, clock)
@@ -125,51 +131,40 @@ class StreamingInferer(Inferer):
             # Outside of the handler, so that the traceback's tensors are free again.
             release_memory(x.device)
             previous, plan = plan, thinner(plan, network, x, cells=cells, dtype=self.dtype)
-            _LOGGER.warning("%s: slabs of %d planes do not fit, %s", name, previous.thickness * factor, lacking)
+            _LOGGER.warning(
+                "%s: slabs of %d planes do not fit, %s", one_line(name), previous.thickness * factor, lacking
+            )
         shape = tuple(x.shape[2:])
         raise PETError(f"{name}: volume of {shape} voxels does not fit into memory even plane by plane, {lacking}")
 
     def _run(
-        self, network: Callable[..., Tensor], x: Tensor, plan: Plan, cells: Tensor | None, clock: ProgressClock
+        self, network: BaseDenoisingNetwork, x: Tensor, plan: Plan, cells: Tensor | None, clock: ProgressClock
     ) -> Tensor:
         clock.begin(sum(slab.size for slab in plan.slabs))
-        if isinstance(network, BaseDenoisingNetwork):
-            out = stream(network, x, slabs=plan.slabs, on_slab=lambda slab: clock.advance(slab.size))
-        else:
-            with torch.autocast(x.device.type, dtype=self.dtype, enabled=self.dtype is not None):
-                out = run_with_halo(
-                    network,
-                    x,
-                    receptive_radius=plan.receptive_radius,
-                    resolution_factor=plan.resolution_factor,
-                    slabs=plan.slabs,
-                    on_slab=lambda slab: clock.advance(slab.size),
-                )
+        out = stream(network, x, slabs=plan.slabs, on_slab=lambda slab: clock.advance(slab.size))
         return out if cells is None else _cleared_outside(out, cells, plan.resolution_factor)
 
-    def _plain(self, network: Callable[..., Tensor], scan: Tensor) -> Callable[..., Tensor]:
-        """Network that acts on this scan as the given one, with plain weights in the wanted precision if ours."""
+    def _plain(self, network: Callable[..., Tensor], scan: Tensor) -> BaseDenoisingNetwork:
+        """Return the network that acts on this scan as the given one, with plain weights in the wanted precision."""
         if isinstance(network, UniPET):
-            plain: nn.Module = network.fold(stream_style(network, scan))
-        elif isinstance(network, BaseDenoisingNetwork):
-            plain = deepcopy(network)
+            plain = network.fold(stream_style(network, scan))
         else:
-            return network
+            plain = deepcopy(streamable_base(network))
         if self.dtype is not None:
             plain = plain.to(self.dtype)
         return plain.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
 
 def _lacking(plan: Plan, x: Tensor) -> str:
-    """What of memory is missing for a plan; empty if nothing is."""
+    """Return what of memory is missing for a plan; empty if nothing is."""
     available = available_memory(x.device)
-    if plan.n_bytes is None or available is None or plan.n_bytes <= available:
+    if available is None or plan.n_bytes <= available:
         return ""
     return f"about {plan.n_bytes / 2**30:.1f} GiB needed, {available / 2**30:.1f} GiB free"
 
 
 def _cleared_outside(out: Tensor, cells: Tensor, factor: int) -> Tensor:
-    """out (1, 1, X, Y, Z) with 0 outside the bounding boxes of the body's cells, changed in place."""
+    """Return out (1, 1, X, Y, Z) with 0 outside the bounding boxes of the body's cells, changed in place."""
     for i, box in enumerate(plane_boxes(cells)):
         box = box.repeat_interleave(factor, 0).repeat_interleave(factor, 1)[: out.shape[3], : out.shape[4]]
         out[:, :, factor * i : factor * (i + 1)].masked_fill_(~box, 0)

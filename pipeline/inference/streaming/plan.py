@@ -1,35 +1,39 @@
-"""How a volume will be run: which of the exact ways, in how thick slabs, at what cost and memory."""
+"""How a volume will be streamed: in how thick slabs, at what cost, and in how much memory of how much there is."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from pipeline.inference.halo import halo_planes
-from pipeline.inference.streaming.layers import Stage, chain, network_stages
+from pipeline.inference.streaming.layers import Stage, network_stages
 from pipeline.inference.streaming.planes import KEPT_PLANES
 from pipeline.inference.streaming.slabs import Slab, body_slabs, computed_fraction, every_slab
 from pipeline.networks import BaseDenoisingNetwork, UniPET
 from pipeline.networks.noise_statistics import statistics_bytes
 
-__all__ = ["Plan", "make_plan", "thinner"]
+__all__ = ["Plan", "available_memory", "is_out_of_memory", "make_plan", "release_memory", "streamable_base", "thinner"]
 
 # Bytes of a convolution's output. The C library maps blocks above 32 MiB anew for every call, page by page.
 _CPU_BYTES = 16 * 2**20
 _CUDA_BYTES = 512 * 2**20
 _THICKEST = 16
 
+_MEMINFO = Path("/proc/meminfo")
+_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
+# What torch and oneDNN say on a CPU when an allocation fails.
+_SAYINGS = ("can't allocate memory", "could not create a primitive", "could not create a memory object")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """Decision on how to run one volume."""
 
-    way: str
-    """``streaming``: every voxel of every layer once. ``halo``: slabs with all that they depend on."""
     shape: tuple[int, ...]
     """The volume at the network's working resolution (X, Y, Z)."""
     thickness: int
@@ -38,18 +42,30 @@ class Plan:
     """What is computed."""
     resolution_factor: int
     """Voxels per voxel at the working resolution, along each axis."""
-    receptive_radius: int
-    """Reach of the network [voxels]."""
     cost: float
     """Work relative to one pass over the whole volume."""
-    n_bytes: int | None
-    """Peak memory above that of input and weights; None where the network does not tell."""
+    n_bytes: int
+    """Peak memory above that of input and weights."""
 
     def __str__(self) -> str:
         planes = self.thickness * self.resolution_factor
-        how = "streaming" if self.way == "streaming" else f"halo of {self.receptive_radius} voxels"
-        memory = "" if self.n_bytes is None else f", about {self.n_bytes / 2**30:.2g} GiB"
-        return f"{how}, slabs of {planes} planes, {self.cost:.2f} of one pass over the volume{memory}"
+        memory = f"about {self.n_bytes / 2**30:.2g} GiB"
+        return f"streaming, slabs of {planes} planes, {self.cost:.2f} of one pass over the volume, {memory}"
+
+
+def streamable_base(network: object) -> BaseDenoisingNetwork:
+    """Return the part of a network that is streamed.
+
+    Raises
+    ------
+    TypeError
+        If the network has none.
+    """
+    base = network.base if isinstance(network, UniPET) else network
+    if not isinstance(base, BaseDenoisingNetwork):
+        name = type(network).__name__
+        raise TypeError(f"cannot stream {name}, expected UniPET or BaseDenoisingNetwork; use WindowInferer for others")
+    return base
 
 
 def make_plan(
@@ -60,11 +76,7 @@ def make_plan(
     cells: Tensor | None = None,
     dtype: torch.dtype | None = None,
 ) -> Plan:
-    """Cheaper of the exact ways to run a network over x (1, 1, X, Y, Z).
-
-    UniPET and its base network can be streamed, which costs one pass and is never beaten. Any other network that
-    says its ``receptive_radius`` [voxels] and ``resolution_factor`` is run in slabs with a halo, for which every
-    plane of a halo is paid twice; the thinner the slabs, the more.
+    """Plan the streaming of a network over x (1, 1, X, Y, Z), which costs one pass over what is computed.
 
     Parameters
     ----------
@@ -78,69 +90,41 @@ def make_plan(
     Raises
     ------
     TypeError
-        If the network is neither, so that no part of a volume can be told from the rest.
+        If the network cannot be streamed.
     """
-    base = network.base if isinstance(network, UniPET) else network
-    radius, factor = getattr(base, "receptive_radius", None), getattr(base, "resolution_factor", None)
-    if radius is None or factor is None:
-        raise TypeError(
-            f"cannot stream {type(network).__name__}, expected UniPET, BaseDenoisingNetwork or a network with "
-            "receptive_radius and resolution_factor; use WindowInferer for others"
-        )
-    if isinstance(base, BaseDenoisingNetwork):
-        multiple = base.alignment // factor
-        shape = tuple(-(-n // base.alignment) * multiple for n in x.shape[2:])
-        thickness = thickness or _fast_thickness(base.channels, shape, x.device, dtype or x.dtype)
-        thickness = -(-thickness // multiple) * multiple
+    base = streamable_base(network)
+    factor = base.resolution_factor
+    multiple = base.alignment // factor
+    shape = tuple(-(-n // base.alignment) * multiple for n in x.shape[2:])
+    thickness = thickness or _fast_thickness(base.channels, shape, x.device, dtype or x.dtype)
+    thickness = min(-(-thickness // multiple) * multiple, shape[0])
+    stages = network_stages(base)
+    if cells is None:
+        slabs = every_slab(shape, thickness=thickness, stages=stages)
     else:
-        shape = tuple(-(-n // factor) for n in x.shape[2:])
-        thickness = thickness or max(4 * halo_planes(receptive_radius=radius, resolution_factor=factor) // factor, 1)
-    plan = Plan(
-        way="streaming" if isinstance(base, BaseDenoisingNetwork) else "halo",
+        missing = [n - m for n, m in zip(shape, cells.shape, strict=True)]
+        cells = F.pad(cells, [p for n in reversed(missing) for p in (0, n)])
+        slabs = body_slabs(cells, thickness=thickness, stages=stages)
+    layers = _layer_voxels(slabs, stages, thickness) * base.channels * (dtype or next(base.parameters()).dtype).itemsize
+    # Two and a half times: the kernels' own copies, and what the allocator cannot use again. Measured peaks were
+    # 0.5 to 0.9 of this. Besides, there are the padded input, the result and the mask.
+    n_bytes = layers * 5 // 2 + x.numel() * (2 * x.element_size() + 1)
+    if isinstance(network, UniPET) and network.style == "statistics":
+        n_bytes = max(n_bytes, statistics_bytes(tuple(x.shape[2:])))
+    return Plan(
         shape=shape,
-        thickness=min(thickness, shape[0]),
-        slabs=(),
+        thickness=thickness,
+        slabs=tuple(slabs),
         resolution_factor=factor,
-        receptive_radius=radius,
-        cost=1.0,
-        n_bytes=None,
+        cost=computed_fraction(slabs, shape),
+        n_bytes=n_bytes,
     )
-    itemsize = (dtype or _weight_dtype(base) or x.dtype).itemsize
-    volumes = x.numel() * (2 * x.element_size() + 1)  # padded input, result, mask
-    plan = _with_slabs(plan, base, cells=cells, volumes=volumes, itemsize=itemsize)
-    if plan.n_bytes is None or not isinstance(network, UniPET) or network.style != "statistics":
-        return plan
-    return replace(plan, n_bytes=max(plan.n_bytes, statistics_bytes(tuple(x.shape[2:]))))
-
-
-def _weight_dtype(network: Any) -> torch.dtype | None:
-    return next((p.dtype for p in network.parameters()), None) if isinstance(network, nn.Module) else None
 
 
 def thinner(plan: Plan, network: Any, x: Tensor, *, cells: Tensor | None, dtype: torch.dtype | None) -> Plan | None:
-    """Plan with slabs of half the thickness, None where they are as thin as can be already."""
+    """Return a plan with slabs of half the thickness, None where they are as thin as can be already."""
     half = make_plan(network, x, thickness=max(plan.thickness // 2, 1), cells=cells, dtype=dtype)
     return half if half.thickness < plan.thickness else None
-
-
-def _with_slabs(plan: Plan, network: Any, *, cells: Tensor | None, volumes: int, itemsize: int) -> Plan:
-    streams = plan.way == "streaming"
-    halo = -(-plan.receptive_radius // plan.resolution_factor)
-    stages = network_stages(network) if streams else chain(max(halo, 1))
-    if cells is None:
-        slabs = every_slab(plan.shape, thickness=plan.thickness, stages=stages)
-    else:
-        missing = [n - m for n, m in zip(plan.shape, cells.shape, strict=True)]
-        cells = F.pad(cells, [p for n in reversed(missing) for p in (0, n)])
-        slabs = body_slabs(cells, thickness=plan.thickness, stages=stages)
-    if streams:
-        layers = _layer_voxels(slabs, stages, plan.thickness) * network.channels * itemsize
-        # Two and a half times: the kernels' own copies, and what the allocator cannot use again. Measured peaks were
-        # 0.5 to 0.9 of this.
-        n_bytes = layers * 5 // 2 + volumes
-        return replace(plan, slabs=tuple(slabs), cost=computed_fraction(slabs, plan.shape), n_bytes=n_bytes)
-    real = tuple(slab for slab in slabs if slab.start < plan.shape[0])
-    return replace(plan, slabs=real, cost=_halo_cost(real, plan.shape, halo))
 
 
 def _layer_voxels(slabs: Sequence[Slab], stages: Sequence[Stage], thickness: int) -> int:
@@ -167,15 +151,72 @@ def _crossings(stages: Sequence[Stage]) -> list[tuple[Stage, Stage]]:
     return pairs
 
 
-def _halo_cost(slabs: Sequence[Slab], shape: Sequence[int], halo: int) -> float:
-    work = 0
-    for slab in slabs:
-        n_planes = min(slab.stop + halo, shape[0]) - max(slab.start - halo, 0)
-        work += n_planes * slab.boxes[0].size
-    return work / (shape[0] * shape[1] * shape[2])
-
-
 def _fast_thickness(channels: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> int:
     plane = shape[1] * shape[2] * channels * dtype.itemsize
     target = _CUDA_BYTES if device.type == "cuda" else _CPU_BYTES
     return min(max(target // max(plane, 1), 2), _THICKEST)
+
+
+def available_memory(device: torch.device | str) -> int | None:
+    """Return the bytes that can still be had on a device; None where the system does not say."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    amounts = [amount for amount in (_of_machine(), *map(_of_group, _group_folders())) if amount is not None]
+    return min(amounts, default=None)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory could not be had; there are several ways to say so."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(saying in str(error) for saying in _SAYINGS)
+
+
+def release_memory(device: torch.device | str) -> None:
+    """Give cached memory of a GPU back; what is no longer referred to on a CPU is free already."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _of_machine() -> int | None:
+    try:
+        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
+    except OSError:  # not Linux
+        return None
+    found = [line.split() for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0][1]) * 1024 if found else None
+
+
+def _group_folders() -> list[Path]:
+    """Return the control groups around this process, from the inside out: each may have a limit of its own."""
+    try:
+        lines = _OWN_GROUPS.read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return []
+    folders = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):  # version 2, version 1
+            root = _GROUPS / controllers
+            own = root / path.lstrip("/")
+            # In a container the path may be that of the host; the root is then the container's own.
+            folders += [own, *(folder for folder in own.parents if folder == root or root in folder.parents)]
+    return list(dict.fromkeys([*folders, _GROUPS]))
+
+
+def _of_group(folder: Path) -> int | None:
+    """Return what a control group may still take; its cached files do not count, they give way."""
+    is_first_version = (folder / "memory.limit_in_bytes").is_file()
+    names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if is_first_version else ("memory.max", "memory.current")
+    try:
+        limit, used = ((folder / name).read_text(encoding="ascii").strip() for name in names)
+        statistics = (folder / "memory.stat").read_text(encoding="ascii").split()
+    except OSError:  # no such limit
+        return None
+    if limit == "max":
+        return None
+    pairs = dict(zip(statistics[::2], statistics[1::2], strict=False))
+    cached = pairs.get("total_inactive_file", pairs.get("inactive_file", 0))
+    return max(int(limit) - int(used) + int(cached), 0)
