@@ -4,7 +4,7 @@ Everything takes plain arrays of SUVbw [g/mL] of shape (X, Y, Z) and the voxel s
 how an image was made.
 """
 
-from pipeline.evaluation.hot_spots import bias_by_diameter, false_hot_spots, lesion_bias
+from pipeline.evaluation.hot_spots import false_hot_spots, lesion_bias
 from pipeline.evaluation.image_quality import PEAK_SUV, bias, noise_level, noise_sd, nrmse, psnr, ssim
 from pipeline.evaluation.quantification import (
     LESION_TABLE_COLUMNS,
@@ -12,8 +12,6 @@ from pipeline.evaluation.quantification import (
     suv_max,
     suv_mean,
     suv_peak,
-    suv_percentile,
-    tlg,
     volume,
 )
 from pipeline.evaluation.seams import seam_ratio
@@ -24,7 +22,6 @@ __all__ = [
     "LESION_TABLE_COLUMNS",
     "PEAK_SUV",
     "bias",
-    "bias_by_diameter",
     "false_hot_spots",
     "lesion_bias",
     "lesion_table",
@@ -39,8 +36,6 @@ __all__ = [
     "suv_max",
     "suv_mean",
     "suv_peak",
-    "suv_percentile",
-    "tlg",
     "volume",
     "write_table",
 ]

@@ -1,7 +1,6 @@
 """What denoising may do to lesions where the truth is known, as in simulation: invent them or bias them."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -11,9 +10,7 @@ from scipy import ndimage
 from pipeline.evaluation.quantification import each_region, measure_region
 from pipeline.images import ball_offsets, label_touching
 
-__all__ = ["bias_by_diameter", "false_hot_spots", "lesion_bias"]
-
-DIAMETER_EDGES = (0.0, 10.0, 15.0, 25.0, np.inf)  # [mm]
+__all__ = ["false_hot_spots", "lesion_bias"]
 
 
 def false_hot_spots(
@@ -120,31 +117,3 @@ def lesion_bias(
     endings = ("pred", "reference", "error_percent")
     columns = ["region", "diameter_mm", *(f"{quantity}_{end}" for quantity in quantities for end in endings)]
     return pd.DataFrame(rows, columns=columns)
-
-
-def bias_by_diameter(table: pd.DataFrame, *, edges: Sequence[float] = DIAMETER_EDGES) -> pd.DataFrame:
-    """Mean error and root mean square error of `lesion_bias` by lesion diameter [%].
-
-    Parameters
-    ----------
-    table
-        Rows of `lesion_bias`, of as many subjects as you like.
-    edges
-        Limits of the groups [mm]; a group holds its lower limit and not its upper.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per group, empty groups included: diameter_from_mm, diameter_to_mm, n_lesions, and for each
-        SUV *_bias_percent and *_rmse_percent.
-    """
-    rows = []
-    for low, high in pairwise(edges):
-        group = table[(table["diameter_mm"] >= low) & (table["diameter_mm"] < high)]
-        row: dict[str, float] = {"diameter_from_mm": low, "diameter_to_mm": high, "n_lesions": len(group)}
-        for quantity in ("suv_max", "suv_peak", "suv_mean"):
-            error = group[f"{quantity}_error_percent"]
-            row[f"{quantity}_bias_percent"] = error.mean()
-            row[f"{quantity}_rmse_percent"] = float(np.sqrt((error**2).mean()))
-        rows.append(row)
-    return pd.DataFrame(rows)

@@ -17,8 +17,6 @@ __all__ = [
     "suv_max",
     "suv_mean",
     "suv_peak",
-    "suv_percentile",
-    "tlg",
     "volume",
 ]
 
@@ -64,26 +62,9 @@ def suv_mean(suv: ArrayLike, mask: NDArray[np.bool_]) -> float:
     return float(_values(suv, mask).mean(dtype=np.float64))
 
 
-def suv_percentile(suv: ArrayLike, mask: NDArray[np.bool_], *, percentile: float) -> float:
-    """SUV below which `percentile` percent of the mask lies [g/mL], linear between voxels.
-
-    Raises ValueError for an empty mask or another shape.
-    """
-    return float(np.percentile(_values(suv, mask), percentile))
-
-
 def volume(mask: NDArray[np.bool_], *, voxel_size: Sequence[float]) -> float:
     """Volume of the mask by counting voxels [mL]; `voxel_size` in mm."""
     return int(np.count_nonzero(mask)) * voxel_volume(voxel_size)
-
-
-def tlg(suv: ArrayLike, mask: NDArray[np.bool_], *, voxel_size: Sequence[float]) -> float:
-    """Total lesion glycolysis, SUVmean x voxel-counted volume [g].
-
-    IBSI's integrated intensity uses the mesh volume instead, which is a few percent smaller for small
-    regions. Raises ValueError for an empty mask or another shape.
-    """
-    return suv_mean(suv, mask) * volume(mask, voxel_size=voxel_size)
 
 
 def suv_peak(
@@ -200,7 +181,10 @@ def measure_region(
     *,
     voxel_size: Sequence[float],
 ) -> dict[str, float]:
-    """SUVmax, SUVmean, global SUVpeak [g/mL] and TLG [g] of one region.
+    """Return SUVmax, SUVmean, global SUVpeak [g/mL] and TLG [g] of one region.
+
+    TLG is SUVmean x voxel-counted volume. IBSI's integrated intensity uses the mesh volume instead, which is a few
+    percent smaller for small regions.
 
     Parameters
     ----------
