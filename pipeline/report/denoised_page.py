@@ -21,7 +21,7 @@ from pipeline.report.figures import (
     mip_figure,
     profile_figure,
 )
-from pipeline.report.page import series_facts, write_page
+from pipeline.report.page import write_page
 
 __all__ = ["write_report"]
 
@@ -38,7 +38,6 @@ def write_report(
     after: PETSeries,
     lesions: pd.DataFrame,
     run: Mapping[str, object],
-    suv_window: tuple[float, float] = SUV_WINDOW,
 ) -> Path:
     """Write the report of one denoised series.
 
@@ -59,8 +58,6 @@ def write_report(
     run
         What was done, shown line by line in this order: method, weights and their SHA-256, versions, device,
         time.
-    suv_window
-        SUV shown white and SUV shown black [g/mL].
 
     Raises
     ------
@@ -76,8 +73,8 @@ def write_report(
     cropped = before.suv[box], after.suv[box]
     coronal_index = center_of_activity(cropped[0])[1]
     figures = {
-        "mip": mip_figure(*cropped, voxel_size=voxel_size, suv_window=suv_window),
-        "difference": difference_figure(*cropped, voxel_size=voxel_size, index=coronal_index, suv_window=suv_window),
+        "mip": mip_figure(*cropped, voxel_size=voxel_size),
+        "difference": difference_figure(*cropped, voxel_size=voxel_size, index=coronal_index),
     }
     if body.any():
         figures["profile"] = profile_figure(*cropped, mask=body[box], voxel_size=voxel_size)
@@ -86,16 +83,16 @@ def write_report(
     return write_page(
         Path(path),
         "denoised.html",
+        source=before,
         figures=figures,
         run=run,
         kind="PET denoising report",
         title=title,
-        series=series_facts(before),
         provenance=after.provenance,
         body=_body_facts(before.suv, after.suv, body),
         lesions=lesions.to_dict("records"),
         regions=_region_facts(lesions),
-        suv_window=suv_window,
+        suv_window=SUV_WINDOW,
         notable_change=NOTABLE_CHANGE,
         body_rule={"fwhm": BODY_FWHM, "threshold": BODY_THRESHOLD},
     )

@@ -7,6 +7,7 @@ made in threads and a user's notebook is not disturbed.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,8 +29,8 @@ SUV_WINDOW = (0.0, 7.0)
 _TEXT = "#1b1f24"
 _MUTED = "#5b6470"
 _LINE = "#c9ced6"
-_BEFORE = "#8a929e"
-_AFTER = "#0b5cad"
+BEFORE_COLOR = "#8a929e"
+AFTER_COLOR = "#0b5cad"
 _DPI = 160
 _WIDTH = 10.0  # [in]
 _MAX_PANEL_HEIGHT = 8.5  # [in]
@@ -52,7 +53,7 @@ def mip_figure(
     suv_window: tuple[float, float] = SUV_WINDOW,
     names: tuple[str, str] = ("Before", "After"),
 ) -> bytes:
-    """Coronal and sagittal maximum intensity projections of two images at one inverted grey scale.
+    """Draw coronal and sagittal maximum intensity projections of two images at one inverted grey scale.
 
     Parameters
     ----------
@@ -90,51 +91,29 @@ def difference_figure(
     *,
     voxel_size: Sequence[float],
     index: int,
-    view: View = "coronal",
     suv_window: tuple[float, float] = SUV_WINDOW,
-    difference_limit: float | None = None,
-    names: tuple[str, str] = ("Before", "After"),
 ) -> bytes:
-    """One plane of two images at one inverted grey scale, and their difference on a symmetrical scale.
+    """Draw one coronal plane of two images at one inverted grey scale, and their difference on a symmetrical scale.
+
+    The difference's scale ends at the smallest of 0.2, 0.5, 1, 2, 5, 10 g/mL that holds 99 % of the plane's voxels
+    with activity; it is drawn beside the panel.
 
     Parameters
     ----------
-    before, after
-        SUV images on one grid, shape (X, Y, Z) with axes towards right, front and head [g/mL].
-    voxel_size
-        Spacing along X, Y, Z [mm].
+    before, after, voxel_size, suv_window
+        As in `mip_figure`, and so are what is returned and raised.
     index
-        Which plane: along Y for a coronal, along X for a sagittal view.
-    view
-        Orientation of the plane.
-    suv_window
-        SUV shown white and SUV shown black [g/mL].
-    difference_limit
-        End of the difference's scale [g/mL]; by default the smallest of 0.2, 0.5, 1, 2, 5, 10 that holds 99 %
-        of the plane's voxels with activity. The scale is drawn beside the panel.
-    names
-        What the two images are called.
-
-    Returns
-    -------
-    bytes
-        PNG.
-
-    Raises
-    ------
-    ValueError
-        Shapes differ.
+        Which plane along Y.
     """
     _check_shapes(before, after)
-    first, second = (plane(volume, view, index=index) for volume in (before, after))
+    first, second = (plane(volume, "coronal", index=index) for volume in (before, after))
     difference = second.astype(np.float64) - first
-    limit = _difference_limit(difference[first > 0.1]) if difference_limit is None else difference_limit
     panels = [
-        _Panel(first, view, f"{names[0]}, {view} plane"),
-        _Panel(second, view, f"{names[1]}, {view} plane"),
-        _Panel(difference, view, f"{names[1]} − {names[0].lower()}", is_difference=True),
+        _Panel(first, "coronal", "Before, coronal plane"),
+        _Panel(second, "coronal", "After, coronal plane"),
+        _Panel(difference, "coronal", "After − before", is_difference=True),
     ]
-    return _panel_figure(panels, voxel_size, suv_window, difference_limit=limit)
+    return _panel_figure(panels, voxel_size, suv_window, difference_limit=_difference_limit(difference[first > 0.1]))
 
 
 def profile_figure(
@@ -143,32 +122,17 @@ def profile_figure(
     *,
     mask: NDArray[np.bool_],
     voxel_size: Sequence[float],
-    names: tuple[str, str] = ("Before", "After"),
 ) -> bytes:
-    """Mean SUV of the body in every axial plane, and the histogram of SUV in the body.
+    """Draw the mean SUV of the body in every axial plane, and the histogram of SUV in the body.
 
     A denoiser that keeps the calibration leaves the profile where it was and narrows the histogram.
 
     Parameters
     ----------
-    before, after
-        SUV images on one grid, shape (X, Y, Z) with axes towards right, front and head [g/mL].
+    before, after, voxel_size
+        As in `mip_figure`, and so are what is returned and raised.
     mask
         The body, shape (X, Y, Z).
-    voxel_size
-        Spacing along X, Y, Z [mm].
-    names
-        What the two images are called.
-
-    Returns
-    -------
-    bytes
-        PNG.
-
-    Raises
-    ------
-    ValueError
-        Shapes differ.
     """
     _check_shapes(before, after, mask)
     figure = Figure(figsize=(_WIDTH, 3.4), dpi=_DPI, facecolor="white")
@@ -178,7 +142,7 @@ def profile_figure(
     occupied = n_voxels > 0
     distance = np.flatnonzero(occupied) * voxel_size[2] / 10
     edges = np.linspace(0, 10, 101)
-    for name, volume, color in zip(names, (before, after), (_BEFORE, _AFTER), strict=True):
+    for name, volume, color in (("Before", before, BEFORE_COLOR), ("After", after, AFTER_COLOR)):
         sums = np.where(mask, volume, 0).sum(axis=(0, 1), dtype=np.float64)
         along_z.plot(distance, sums[occupied] / n_voxels[occupied], color=color, linewidth=1.6, label=name)
         counts, _ = np.histogram(volume[mask], bins=edges)
@@ -186,32 +150,18 @@ def profile_figure(
     along_z.set_ylim(bottom=0)
     histogram.set_yscale("log")
     histogram.set_xlim(0, 10)
-    _style_axes(along_z, "Mean SUV of the body, plane by plane", "from the lowest plane [cm]", "SUVbw [g/mL]")
-    _style_axes(histogram, "SUV of the body's voxels", "SUVbw [g/mL]", "voxels per 0.1 g/mL [%]")
+    style_axes(along_z, "Mean SUV of the body, plane by plane", "from the lowest plane [cm]", "SUVbw [g/mL]")
+    style_axes(histogram, "SUV of the body's voxels", "SUVbw [g/mL]", "voxels per 0.1 g/mL [%]")
     for axes in (along_z, histogram):
         axes.legend(frameon=False, fontsize=10, labelcolor=_TEXT)
-    return _png(figure)
+    return png(figure)
 
 
 def agreement_figure(lesions: pd.DataFrame) -> bytes:
-    """Change of SUVmax, SUVpeak and SUVmean of every region against its value before, with a band of 10 %.
+    """Draw the change of SUVmax, SUVpeak and SUVmean of every region against its value before, with a band of 10 %.
 
-    Changes of more than 100 % (a region that was invented) are arrowheads at the upper end.
-
-    Parameters
-    ----------
-    lesions
-        Rows of `pipeline.evaluation.lesion_table`; at least one.
-
-    Returns
-    -------
-    bytes
-        PNG.
-
-    Raises
-    ------
-    ValueError
-        The table has no rows.
+    Changes of more than 100 % (a region that was invented) are arrowheads at the upper end. `lesions` has at least one
+    row of `pipeline.evaluation.lesion_table`; a ValueError is raised otherwise.
     """
     if lesions.empty:
         raise ValueError("agreement_figure: no regions to show")
@@ -227,17 +177,9 @@ def agreement_figure(lesions: pd.DataFrame) -> bytes:
         y = changes[:, position]
         beyond = y > 100
         shown = np.where(beyond, 0.95 * end, y)
-        for chosen, marker, size in ((~beyond, "o", 36), (beyond, "^", 60)):
-            axes.scatter(
-                x[chosen],
-                shown[chosen],
-                s=size,
-                marker=marker,
-                color=_AFTER,
-                edgecolor="white",
-                linewidth=0.8,
-                zorder=3,
-            )
+        style: dict[str, Any] = {"color": AFTER_COLOR, "edgecolor": "white", "linewidth": 0.8, "zorder": 3}
+        axes.scatter(x[~beyond], shown[~beyond], s=36, marker="o", **style)
+        axes.scatter(x[beyond], shown[beyond], s=60, marker="^", **style)
         axes.set_xscale("log")
         low, high = 0.7 * x[x > 0].min(initial=2.0), 1.4 * x.max(initial=5.0)
         ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200) if low <= tick <= high]
@@ -245,8 +187,8 @@ def agreement_figure(lesions: pd.DataFrame) -> bytes:
         axes.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
         axes.set_xticks([], minor=True)
         axes.set_ylim(-end, end)
-        _style_axes(axes, title, f"{title} before [g/mL]", "change [%]" if position == 0 else "")
-    return _png(figure)
+        style_axes(axes, title, f"{title} before [g/mL]", "change [%]" if position == 0 else "")
+    return png(figure)
 
 
 def _panel_figure(
@@ -289,7 +231,7 @@ def _panel_figure(
             bar = figure.add_axes((left / total_width, bottom + 0.2 * tall, 0.13 / total_width, 0.6 * tall))
             _draw_bar(figure, bar, shown, is_difference=panel.is_difference)
             left += _BAR
-    return _png(figure)
+    return png(figure)
 
 
 def _mark_panel(axes: Axes, panel: _Panel, *, with_ruler: bool, size_mm: tuple[float, float]) -> None:
@@ -317,7 +259,8 @@ def _draw_bar(figure: Figure, bar: Axes, shown: AxesImage, *, is_difference: boo
     bar.tick_params(labelsize=9, colors=_TEXT, length=3)
 
 
-def _style_axes(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+def style_axes(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+    """Give axes of curves or points the style of the pages."""
     axes.set_title(title, fontsize=11, color=_TEXT, loc="left", pad=8)
     axes.set_xlabel(x_label, fontsize=9.5, color=_TEXT)
     axes.set_ylabel(y_label, fontsize=9.5, color=_TEXT)
@@ -341,8 +284,8 @@ def _check_shapes(*volumes: NDArray) -> None:
         raise ValueError(f"volumes of one 3D shape are needed, found {', '.join(map(str, shapes))}")
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG; without the software's version the same figure is the same file."""
     buffer = BytesIO()
-    # Without the software's version the same figure is the same file.
     FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()

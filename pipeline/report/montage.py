@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipeline.images.projections import center_of_activity, maximum_projection, plane
+from pipeline.report.figures import SUV_WINDOW, png
 
 __all__ = ["MontageRow", "montage_figure", "montage_row"]
 
@@ -32,7 +31,7 @@ class MontageRow:
 def montage_row(
     name: str, images: Iterable[tuple[str, NDArray[np.floating]]], *, voxel_size: Sequence[float]
 ) -> MontageRow:
-    """Panels of one subject: the coronal projection of the first image, then one coronal plane of every image.
+    """Return the panels of a subject: the coronal projection of the first image, then one coronal plane of each.
 
     Parameters
     ----------
@@ -61,8 +60,8 @@ def montage_row(
     return MontageRow(name=name, panels=tuple(panels), aspect=voxel_size[2] / voxel_size[0])
 
 
-def montage_figure(rows: Sequence[MontageRow], *, suv_window: tuple[float, float] = (0.0, 7.0)) -> bytes:
-    """Rows of subjects below each other, as PNG.
+def montage_figure(rows: Sequence[MontageRow], *, suv_window: tuple[float, float] = SUV_WINDOW) -> bytes:
+    """Draw rows of subjects below each other, as PNG.
 
     Parameters
     ----------
@@ -85,18 +84,11 @@ def montage_figure(rows: Sequence[MontageRow], *, suv_window: tuple[float, float
     width = _NAME_WIDTH + max(sum(w) + _GAP * len(w) for w in widths)
     height = len(rows) * (_PANEL_HEIGHT + _TITLE_HEIGHT)
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)
     for k, (row, row_widths) in enumerate(zip(rows, widths, strict=True)):
         bottom = height - (k + 1) * (_PANEL_HEIGHT + _TITLE_HEIGHT)
         left = _NAME_WIDTH
-        figure.text(
-            _NAME_WIDTH / 2 / width,
-            (bottom + _PANEL_HEIGHT / 2) / height,
-            row.name,
-            rotation=90,
-            ha="center",
-            va="center",
-        )
+        middle = (bottom + _PANEL_HEIGHT / 2) / height
+        figure.text(_NAME_WIDTH / 2 / width, middle, row.name, rotation=90, ha="center", va="center")
         for (title, panel), panel_width in zip(row.panels, row_widths, strict=True):
             box = (left / width, bottom / height, panel_width / width, _PANEL_HEIGHT / height)
             axes = figure.add_axes(box)
@@ -104,6 +96,4 @@ def montage_figure(rows: Sequence[MontageRow], *, suv_window: tuple[float, float
             axes.set_axis_off()
             axes.set_title(title, fontsize=8, pad=3)
             left += panel_width + _GAP
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return png(figure)

@@ -2,23 +2,21 @@
 
 import os
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.errors import PETError
-from pipeline.images import body_mask
+from pipeline.images import body_mask, voxel_volume
 from pipeline.images.liver import measured_liver_cov
 from pipeline.images.projections import body_box
 from pipeline.pet import PETSeries
 from pipeline.pet.grid import check_same_grid
+from pipeline.report.figures import AFTER_COLOR, BEFORE_COLOR, SUV_WINDOW, png, style_axes
 from pipeline.report.montage import montage_figure, montage_row
-from pipeline.report.page import series_facts, write_page
+from pipeline.report.page import write_page
 
 __all__ = ["liver_noise_figure", "liver_noise_table", "write_noise_page"]
 
@@ -28,7 +26,7 @@ _COLUMNS = ["dose_reduction_factor", "liver_suv_mean", "liver_cov", "expected_co
 def liver_noise_table(
     full: PETSeries, low: Mapping[float, PETSeries], *, region: NDArray[np.bool_], noise_cov: float
 ) -> pd.DataFrame:
-    """Coefficient of variation of the liver at every dose, against the square root of the dose reduction factor.
+    """Return the liver's coefficient of variation at every dose, against the square root of the dose reduction factor.
 
     Noise grows as sqrt(d) and the organ's own texture does not, so sqrt(texture^2 + d noise^2) is expected.
 
@@ -64,12 +62,12 @@ def liver_noise_table(
 
 
 def liver_noise_figure(table: pd.DataFrame) -> bytes:
-    """Measured and expected coefficient of variation against the dose reduction factor, as PNG."""
+    """Draw measured and expected coefficient of variation against the dose reduction factor, as PNG."""
     figure = Figure(figsize=(7.0, 3.6), dpi=140, facecolor="white")
     axes = figure.add_axes((0.1, 0.15, 0.86, 0.8))
     factors = table["dose_reduction_factor"]
-    axes.plot(factors, 100 * table["expected_cov"], color="#8a929e", label="expected, as the square root")
-    axes.plot(factors, 100 * table["liver_cov"], "o", color="#0b5cad", markersize=7, label="measured")
+    axes.plot(factors, 100 * table["expected_cov"], color=BEFORE_COLOR, label="expected, as the square root")
+    axes.plot(factors, 100 * table["liver_cov"], "o", color=AFTER_COLOR, markersize=7, label="measured")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xticks(list(factors), labels=[f"{factor:g}" for factor in factors])
@@ -77,15 +75,9 @@ def liver_noise_figure(table: pd.DataFrame) -> bytes:
     ticks = [tick for tick in (5, 10, 20, 50, 100, 200) if tick <= 150 * max(table["liver_cov"].max(), 0.1)]
     axes.set_yticks(ticks, labels=[f"{tick}" for tick in ticks])
     axes.set_yticks([], minor=True)
-    axes.set_xlabel("dose reduction factor")
-    axes.set_ylabel("coefficient of variation of the liver [%]")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#eceff3")
+    style_axes(axes, "", "dose reduction factor", "coefficient of variation of the liver [%]")
     axes.legend(frameon=False)
-    buffer = BytesIO()
-    # Without the software's version the same figure is the same file.
-    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
-    return buffer.getvalue()
+    return png(figure)
 
 
 def write_noise_page(
@@ -97,7 +89,6 @@ def write_noise_page(
     region: NDArray[np.bool_],
     noise_cov: float,
     run: Mapping[str, object],
-    suv_window: tuple[float, float] = (0.0, 7.0),
 ) -> Path:
     """Write one self-contained HTML page on noise that was inserted into a full-dose series.
 
@@ -115,38 +106,33 @@ def write_noise_page(
         See `liver_noise_table`.
     run
         What was done, shown line by line: scanner, attenuation, seed, versions.
-    suv_window
-        SUV shown white and SUV shown black [g/mL].
 
     Raises
     ------
     PETError
-        The series or the region lie on different grids, or no body is found.
+        The series or the region lie on different grids.
     """
     for factor, series in low.items():
         check_same_grid({"the full dose": full.grid, f"{path}: the series of factor {factor:g}": series.grid})
     voxel_size = full.voxel_size
-    body = body_mask(full.suv, voxel_size=voxel_size)
-    if not body.any():
-        raise PETError(f"{path}: no body found in the full-dose series")
-    box = body_box(body, voxel_size=voxel_size)
+    box = body_box(body_mask(full.suv, voxel_size=voxel_size), voxel_size=voxel_size)
     panels = [("full dose", full.suv[box]), *((f"1/{d:g} of the counts", low[d].suv[box]) for d in sorted(low))]
     table = liver_noise_table(full, low, region=region, noise_cov=noise_cov)
     figures = {
-        "images": montage_figure([montage_row("", panels, voxel_size=voxel_size)], suv_window=suv_window),
+        "images": montage_figure([montage_row("", panels, voxel_size=voxel_size)]),
         "liver": liver_noise_figure(table),
     }
     return write_page(
         Path(path),
         "noise.html",
+        source=full,
         figures=figures,
         run=run,
         kind="Inserted noise",
         title=title,
-        series=series_facts(full),
         provenance=low[max(low)].provenance if low else full.provenance,
         rows=table.to_dict("records"),
         noise_cov=noise_cov,
-        litres=float(region.sum()) * float(np.prod(voxel_size)) * 1e-6,
-        suv_window=suv_window,
+        litres=int(region.sum()) * voxel_volume(voxel_size) / 1000,
+        suv_window=SUV_WINDOW,
     )

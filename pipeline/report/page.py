@@ -12,11 +12,17 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from pipeline.files import write_text
 from pipeline.pet import PETSeries
 
-__all__ = ["series_facts", "write_page"]
+__all__ = ["write_page"]
 
 
 def write_page(
-    path: Path, template: str, *, figures: Mapping[str, bytes], run: Mapping[str, object], **content: Any
+    path: Path,
+    template: str,
+    *,
+    source: PETSeries,
+    figures: Mapping[str, bytes],
+    run: Mapping[str, object],
+    **content: Any,
 ) -> Path:
     """Fill in a template of this package and write the page, complete or not at all.
 
@@ -28,6 +34,8 @@ def write_page(
         The HTML file; its folder must exist.
     template
         Name of a file that extends ``base.html``.
+    source
+        Series whose facts are shown.
     figures
         PNG by name.
     run
@@ -37,13 +45,15 @@ def write_page(
     """
     encoded = {name: base64.b64encode(png).decode("ascii") for name, png in figures.items()}
     stated = {name: str(value) for name, value in run.items()}
-    page = _environment().get_template(template).render(figures=encoded, run=stated, **content)
+    page = (
+        _environment().get_template(template).render(series=_facts_of(source), figures=encoded, run=stated, **content)
+    )
     write_text(path, page)
     return path
 
 
-def series_facts(series: PETSeries) -> dict[str, str]:
-    """What SUV depends on, as the source states it; what it does not state is left out."""
+def _facts_of(series: PETSeries) -> dict[str, str]:
+    """Return what SUV depends on, as the source states it; what it does not state is left out."""
     header, factor = series.header, series.suvbw_factor
     tracer = " ".join(part for part in (header.radiopharmaceutical, header.radionuclide) if part)
     scanner = " ".join(part for part in (header.manufacturer, header.model_name) if part)
