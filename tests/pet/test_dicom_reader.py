@@ -1,18 +1,21 @@
 """Reading a folder: the geometry, and every broken series that other readers let pass."""
 
+import io
 import os
 import random
 import re
 import shutil
+import tracemalloc
 
 import numpy as np
 import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.uid import EnhancedPETImageStorage, JPEG2000Lossless, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, EnhancedPETImageStorage, JPEG2000Lossless, generate_uid
 
-from pipeline.pet import PETError, PETSeries, read_dicom_series, read_pet, write_dicom_series
+from pipeline.pet import PETError, PETSeries, explain_suv, read_dicom_series, read_pet, write_dicom_series
+from pipeline.pet.dicom.reading import pixels as slices
 
 HALF_STEP = 10.0 / 32767 / 2
 
@@ -216,8 +219,28 @@ def test_a_single_slice_is_not_a_series(dicom_folder):
 
 
 def test_two_series_in_one_folder(dicom_folder, series):
-    write_dicom_series(series, dicom_folder / "other", description="Late scan")
-    refuses(dicom_folder, "2 series", "'Whole body' (PT, 12 files)", "'Late scan' (PT, 12 files)")
+    before = read_dicom_series(dicom_folder)
+    write_dicom_series(series.with_suv(series.suv / 2), dicom_folder / "other", description="Late Doe")
+    for path in (dicom_folder / "other").iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.SeriesNumber = 7
+        dataset.save_as(path)
+    number = pydicom.dcmread(next(dicom_folder.glob("*.dcm"))).SeriesNumber
+    refuses(dicom_folder, f"2 PET series: number {number} (12 files), number 7 (12 files); choose one")
+    with pytest.raises(PETError) as caught:
+        read_dicom_series(dicom_folder)
+    assert "Doe" not in str(caught.value)
+    assert "Whole body" not in str(caught.value)
+    np.testing.assert_array_equal(read_pet(dicom_folder, series=str(number)).suv, before.suv)
+    uid = str(dataset.SeriesInstanceUID)
+    late = read_pet(dicom_folder, series=uid)
+    np.testing.assert_allclose(late.suv, series.suv / 2, atol=1.01 * HALF_STEP)
+    assert any("Another PET series (12 files) was left aside" in note for note in late.provenance)
+    assert explain_suv(dicom_folder, series=7).provenance == late.provenance
+    with pytest.raises(PETError, match="no PET series 8"):
+        read_pet(dicom_folder, series="8")
+    with pytest.raises(PETError, match="2 PET series"):
+        explain_suv(dicom_folder)
 
 
 def _set(keyword: str, value: object):
@@ -415,4 +438,243 @@ def test_a_folder_is_named_even_if_the_message_begins_alike(dicom_folder, tmp_pa
     dataset.save_as(dicom_folder / "PET_0005.dcm")
     dicom_folder.rename(tmp_path / "2")
     monkeypatch.chdir(tmp_path)
-    refuses("2", "2: 2 series in one folder")
+    refuses("2", "2: 2 PET series")
+
+
+# ------------------------------------------------------------------------- what others reported of real folders
+
+
+def other_object(dicom_folder, name, modality, sop_class):
+    dataset = pydicom.dcmread(next(dicom_folder.glob("PET*.dcm")))
+    dataset.Modality, dataset.SOPClassUID, dataset.SOPInstanceUID = modality, sop_class, generate_uid()
+    dataset.file_meta.MediaStorageSOPClassUID = sop_class
+    dataset.SeriesInstanceUID = generate_uid(entropy_srcs=[modality])
+    dataset.save_as(dicom_folder / name)
+    return dicom_folder / name
+
+
+def test_n9_other_objects_of_a_study_are_left_aside(dicom_folder):
+    before = read_dicom_series(dicom_folder)
+    for k in range(3):
+        other_object(dicom_folder, f"CT{k}.dcm", "CT", "1.2.840.10008.5.1.4.1.1.2")
+    other_object(dicom_folder, "structures.dcm", "RTSTRUCT", "1.2.840.10008.5.1.4.1.1.481.3")
+    read = read_dicom_series(dicom_folder)
+    np.testing.assert_array_equal(read.suv, before.suv)
+    assert len(read.source_files) == 12
+    assert "Objects that are no PET images were left aside: 3 CT, 1 RTSTRUCT." in read.provenance
+    assert explain_suv(dicom_folder).provenance == read.provenance
+    for path in dicom_folder.glob("PET*.dcm"):
+        path.unlink()
+    refuses(dicom_folder, "no PET image among 4 DICOM files (3 CT, 1 RTSTRUCT)")
+
+
+def test_n9_an_archive_is_refused_by_name(dicom_folder, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "scan"), "zip", dicom_folder)
+    with pytest.raises(PETError, match=r"scan.zip: a zip archive, expected a folder; unpack it first"):
+        read_pet(archive)
+
+
+@pytest.mark.parametrize(("representation", "value"), [(1, -32768), (1, -1), (0, 65535)])
+def test_p3_padding_is_not_a_measurement(edit, dicom_folder, representation, value):
+    before = read_dicom_series(dicom_folder).suv
+    kind = "<i2" if representation else "<u2"
+
+    def pad(dataset):
+        stored = np.frombuffer(dataset.PixelData, "<i2").reshape(10, 8).astype(int)
+        stored[:, 0] = value
+        dataset.PixelRepresentation = representation
+        dataset.add_new("PixelPaddingValue", "SS" if representation else "US", value)
+        dataset.PixelData = stored.astype(kind).tobytes()
+
+    read = read_dicom_series(edit(pad))
+    # Columns run to the left, so that the first of them is the last voxel along X.
+    outside = np.zeros(before.shape, bool)
+    outside[-1] = True
+    np.testing.assert_array_equal(read.padding, outside)
+    np.testing.assert_array_equal(read.suv, np.where(outside, 0, before))
+    assert any("120 voxels hold PixelPaddingValue" in note for note in read.provenance)
+
+
+@pytest.mark.parametrize(("limit", "value"), [(-100, -32768), (-32768, -100)])
+def test_p3_a_range_of_padding(edit, dicom_folder, limit, value):
+    def pad(dataset):
+        stored = np.frombuffer(dataset.PixelData, "<i2").reshape(10, 8).copy()
+        stored[:, 0], stored[:, 1] = -200, -100
+        dataset.PixelPaddingValue, dataset.PixelPaddingRangeLimit = value, limit
+        dataset["PixelPaddingValue"].VR = dataset["PixelPaddingRangeLimit"].VR = "SS"
+        dataset.PixelData = stored.tobytes()
+
+    read = read_dicom_series(edit(pad))
+    assert read.padding[-2:].all()
+    assert read.padding.sum() == 240
+    assert read.suv.min() == 0
+
+
+@pytest.mark.parametrize("value", [0, -5])
+def test_p3_padding_that_is_zero_or_nowhere_says_nothing(edit, dicom_folder, value):
+    before = read_dicom_series(dicom_folder)
+
+    def pad(dataset):
+        dataset.add_new("PixelPaddingValue", "SS", value)
+
+    read = read_dicom_series(edit(pad))
+    assert read.padding is None
+    np.testing.assert_array_equal(read.suv, before.suv)
+    assert read.provenance == before.provenance
+
+
+def test_p4_linked_folders_are_read_and_loops_end(dicom_folder, tmp_path, edit):
+    edit(lambda dataset: dataset.pop("NumberOfSlices"))
+    before = read_dicom_series(dicom_folder).suv
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for path in sorted(dicom_folder.glob("*.dcm"))[:6]:
+        path.rename(elsewhere / path.name)
+    (dicom_folder / "upper").symlink_to(elsewhere)
+    (elsewhere / "loop").symlink_to(dicom_folder)
+    np.testing.assert_array_equal(read_dicom_series(dicom_folder).suv, before)
+
+
+def test_p4_a_link_to_nothing(dicom_folder, edit):
+    (dicom_folder / "old").symlink_to(dicom_folder / "nowhere")
+    assert read_dicom_series(dicom_folder).suv.shape == (8, 10, 12)
+    edit(lambda dataset: dataset.pop("NumberOfSlices"))
+    refuses(dicom_folder, "old: link to a file that does not exist")
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize("preamble", [b"", bytes(128) + b"DICM"])
+@pytest.mark.parametrize("suffix", [".dcm", ""])
+def test_p6_files_without_preamble_or_meta_information(dicom_folder, implicit, preamble, suffix):
+    before = read_dicom_series(dicom_folder)
+    for path in sorted(dicom_folder.glob("*.dcm")):
+        dataset = pydicom.dcmread(path)
+        del dataset.file_meta
+        content = io.BytesIO()
+        pydicom.dcmwrite(content, dataset, implicit_vr=implicit, little_endian=True)
+        path.unlink()
+        path.with_suffix(suffix).write_bytes(preamble + content.getvalue())
+    read = read_dicom_series(dicom_folder)
+    np.testing.assert_array_equal(read.suv, before.suv)
+    assert read.header == before.header
+    assert "12 files have no file meta information (DICOM PS3.10)." in read.provenance
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("PatientWeight", "70.00"), ("PatientSize", "1.750"), ("SeriesTime", None), ("RadionuclideTotalDose", "3.50E+8")],
+)
+def test_p8_one_value_in_other_characters(edit, keyword, value):
+    def change(dataset):
+        target = item_of(dataset) if keyword.startswith("Radio") else dataset
+        setattr(target, keyword, value or str(target[keyword].value).partition(".")[0] + ".0")
+
+    folder = edit(change, number=5)
+    assert read_dicom_series(folder).suv.shape == (8, 10, 12)
+
+
+@pytest.mark.parametrize(
+    ("images", "method", "is_corrected"),
+    [
+        ("", "CT", True),
+        (None, "measured,AC_CT", True),
+        ("", "NONE", False),
+        ("", "No attenuation correction", False),
+        ("", "NAC", False),
+        ("", "", False),
+        ("DECY", "CT", False),
+        (["decy", "attn"], "", True),
+    ],
+)
+def test_p14_an_empty_corrected_image_says_nothing(edit, images, method, is_corrected):
+    def change(dataset):
+        if images is None:
+            dataset.pop("CorrectedImage")
+        else:
+            dataset["CorrectedImage"].value = images
+        dataset.AttenuationCorrectionMethod = method
+
+    folder = edit(change)
+    if is_corrected:
+        assert read_dicom_series(folder).header.attenuation_corrected
+    else:
+        refuses(folder, "not corrected for attenuation")
+
+
+@pytest.mark.parametrize("keyword", ["SeriesInstanceUID", "SOPClassUID"])
+def test_p15_a_file_cut_within_its_header_is_named(dicom_folder, keyword):
+    path = dicom_folder / "PET_0005.dcm"
+    content = path.read_bytes()
+    tag = pydicom.datadict.tag_for_keyword(keyword).to_bytes(4, "big")
+    at = content.index(bytes([tag[1], tag[0], tag[3], tag[2]]) + b"UI")
+    path.write_bytes(content[:at])
+    refuses(dicom_folder, "PET_0005.dcm: ", f"{keyword} is missing")
+
+
+@pytest.mark.parametrize(("owner", "name"), [(pydicom, "dcmread"), (pydicom.Dataset, "get"), (slices, "pixel_array")])
+def test_r7_memory_that_is_short_is_not_damage(dicom_folder, monkeypatch, owner, name):
+    def short(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(owner, name, short)
+    with pytest.raises(MemoryError):
+        read_dicom_series(dicom_folder)
+
+
+@pytest.mark.parametrize("units", ["BQML", "GML"])
+@pytest.mark.parametrize("date", ["20000103", "19600101"])
+def test_r8_slices_acquired_days_apart_are_no_static_series(edit, units, date):
+    edit(lambda dataset: setattr(dataset, "Units", units))
+    folder = edit(lambda dataset: setattr(dataset, "AcquisitionDate", date), number=5)
+    refuses(folder, "slices were acquired over", "expected one acquisition of at most 12 hours")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_set("PixelSpacing", [10000, 10000]), ["10000", "expected 0.001 to 1000 mm"]),
+        (_set("PixelSpacing", [1e-9, 1e-9]), ["1e-09", "expected 0.001 to 1000 mm"]),
+        (
+            lambda d: setattr(d, "ImagePositionPatient", [1e15, 0, d.ImagePositionPatient[2]]),
+            ["1e+15", "expected at most 100000 mm"],
+        ),
+        (
+            lambda d: setattr(d, "ImagePositionPatient", [0, 0, 2000 * d.InstanceNumber]),
+            ["2000", "expected 0.001 to 1000 mm"],
+        ),
+    ],
+)
+def test_r10_absurd_geometries(edit, change, words):
+    folder = edit(change)
+    refuses(folder, *words)
+    with pytest.raises(PETError, match="expected"):
+        explain_suv(folder)
+
+
+def test_r17_a_deflated_slice_is_measured_before_it_is_unpacked(dicom_folder):
+    path = dicom_folder / "PET_0005.dcm"
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.PixelData = bytes(200 << 20)
+    dataset.save_as(path)
+    assert path.stat().st_size < 1 << 18
+    tracemalloc.start()
+    refuses(dicom_folder, "PET_0005.dcm", "takes more than", "expected")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 64 << 20
+
+
+def test_d1_a_series_that_lost_its_slopes(edit, dicom_folder):
+    generator = np.random.default_rng(2)
+
+    def lose(dataset):
+        dataset.RescaleSlope = "1"
+        stored = generator.integers(0, 20000, 80).astype("<i2")
+        stored[generator.integers(80)] = 32767 - dataset.InstanceNumber % 2
+        dataset.PixelData = stored.tobytes()
+
+    refuses(edit(lose), "RescaleSlope is 1 on every slice", "12 slices")
+    # One slice that is not scaled to full range: the slope can be that of the whole series.
+    edit(lambda dataset: setattr(dataset, "PixelData", bytes(160)), number=5)
+    assert read_dicom_series(dicom_folder).suv.shape == (8, 10, 12)

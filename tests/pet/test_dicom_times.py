@@ -210,10 +210,11 @@ def test_time_of_day_alone_is_refused_for_long_lived_nuclides():
 
 
 def test_time_zones():
-    dataset = slice_at(START)
+    dataset = slice_at(START, injection_time=START - timedelta(hours=1))
     item = dataset.RadiopharmaceuticalInformationSequence[0]
     item.RadiopharmaceuticalStartDateTime = "20200305100000+0100"
     assert uptake(dataset)[0] == 3600
+    del item.RadiopharmaceuticalStartTime
     dataset.TimezoneOffsetFromUTC = "+0200"
     assert uptake(dataset)[0] == 0
 
@@ -288,3 +289,134 @@ def test_no_date_and_no_time_of_day_in_the_provenance():
         )
     )
     assert not re.search(r"2019|2020|\d\d:\d\d|1050|1100|100000", notes), notes
+
+
+def note_of_uptake(dataset: Dataset) -> tuple[float, str, str]:
+    found = read_header([dataset])
+    (sentence,) = (note for note in found.notes if note.startswith("Uptake"))
+    return found.header.uptake_time, sentence, " ".join(found.warnings)
+
+
+@pytest.mark.parametrize("with_time_of_day", [True, False])
+@pytest.mark.parametrize(
+    ("half_life", "seconds"),
+    [(282276.0, 7 * 86400), (45723.6, 48 * 3600), (1223.4, 3600), (4062.6, 10800), (HALF_LIFE, 4 * 3600), (76.4, 240)],
+)
+def test_p1_a_long_uptake_that_nothing_contradicts_is_believed(half_life, seconds, with_time_of_day):
+    administered = START - timedelta(seconds=seconds)
+    dataset = slice_at(
+        START,
+        administered=administered,
+        injection_time=administered if with_time_of_day else None,
+        half_life=half_life,
+    )
+    assert note_of_uptake(dataset)[0] == seconds
+    assert "not believed" not in note_of_uptake(dataset)[1]
+
+
+def test_p1_a_long_uptake_that_the_time_of_day_contradicts_is_not_believed():
+    dataset = slice_at(
+        START, administered=START - timedelta(hours=5, minutes=7), injection_time=START - timedelta(hours=1)
+    )
+    seconds, sentence, _ = note_of_uptake(dataset)
+    assert seconds == 3600
+    assert "not believed" in sentence
+
+
+def test_p1_more_than_ten_half_lives_are_an_error_in_the_times():
+    with pytest.raises(PETError, match="an uptake of 72000 s and RadiopharmaceuticalStartTime is missing"):
+        read_header([slice_at(START, administered=START - timedelta(hours=20))])
+
+
+@pytest.mark.parametrize(
+    ("hours", "offset"), [(-2, "+0000"), (5, "+0000"), (-1, "+0000"), (-5.5, "+0000"), (-2, ""), (3, "")]
+)
+@pytest.mark.parametrize("half_life", [HALF_LIFE, 282276.0])
+def test_p2_the_time_of_day_is_on_the_clock_of_the_acquisition(hours, offset, half_life):
+    injected = START - timedelta(hours=1)
+    dataset = slice_at(START, administered=None, injection_time=injected, half_life=half_life)
+    item = dataset.RadiopharmaceuticalInformationSequence[0]
+    item.RadiopharmaceuticalStartDateTime = (injected + timedelta(hours=hours)).strftime("%Y%m%d%H%M%S") + offset
+    seconds, sentence, warnings = note_of_uptake(dataset)
+    assert seconds == 3600
+    assert f"RadiopharmaceuticalStartDateTime is {3600 * hours:+.0f} s from it" in sentence
+    assert sentence in warnings
+
+
+def test_p2_an_offset_to_a_clock_that_nothing_tells_is_refused():
+    dataset = slice_at(START)
+    dataset.RadiopharmaceuticalInformationSequence[0].RadiopharmaceuticalStartDateTime = "20200305080000+0000"
+    with pytest.raises(PETError, match=r"UTC offset.*TimezoneOffsetFromUTC.*RadiopharmaceuticalStartTime"):
+        read_header([dataset])
+    dataset.AcquisitionDateTime = "20200305110000+0200"
+    assert uptake(dataset)[0] == 3600
+
+
+@pytest.mark.parametrize("written", ["-05:00", "CET", "-0500 "])
+def test_p2_an_offset_that_is_written_in_another_way(written):
+    dataset = slice_at(START, injection_time=START - timedelta(hours=1), TimezoneOffsetFromUTC=written)
+    item = dataset.RadiopharmaceuticalInformationSequence[0]
+    item.RadiopharmaceuticalStartDateTime = "20200305100000-0500"
+    assert uptake(dataset)[0] == 3600
+
+
+@pytest.mark.parametrize("value", ["20200305", "00000000000000", "05-03-2020 10:00", "20200305000000"])
+def test_p9_an_unusable_date_time_leaves_the_time_of_day(value):
+    dataset = slice_at(START, administered=None, injection_time=START - timedelta(hours=1))
+    item = dataset.RadiopharmaceuticalInformationSequence[0]
+    item.add_new("RadiopharmaceuticalStartDateTime", "UN", value.encode())
+    assert note_of_uptake(dataset)[0] == 3600
+
+
+@pytest.mark.parametrize("value", ["20200305", "20200305000000"])
+def test_p9_a_date_alone_is_not_midnight(value):
+    dataset = slice_at(START, administered=None)
+    item = dataset.RadiopharmaceuticalInformationSequence[0]
+    item.add_new("RadiopharmaceuticalStartDateTime", "UN", value.encode())
+    with pytest.raises(PETError, match="RadiopharmaceuticalStartDateTime has no hour and minute"):
+        read_header([dataset])
+
+
+def test_p9_a_date_alone_tells_the_day_of_a_long_lived_nuclide():
+    dataset = slice_at(START, administered=None, injection_time=START - timedelta(hours=1), half_life=282276.0)
+    item = dataset.RadiopharmaceuticalInformationSequence[0]
+    item.add_new("RadiopharmaceuticalStartDateTime", "UN", b"20200302")
+    assert note_of_uptake(dataset)[0] == 3 * 86400 + 3600
+
+
+def test_d3_dates_that_contradict_each_other_are_told_in_words():
+    stated = START.replace(year=1908).strftime("%Y%m%d%H%M%S")
+    dataset = slice_at(START, injection_time=START - timedelta(hours=1), Manufacturer="GE MEDICAL SYSTEMS")
+    dataset.AcquisitionDate = dataset.SeriesDate = "19080305"
+    dataset.private_block(0x0009, "GEMS_PETD_01", create=True).add_new(0x0D, "DT", START.strftime("%Y%m%d%H%M%S"))
+    seconds, notes = uptake(dataset)
+    assert seconds == 3600
+    assert not re.search(r"\d{6,}", notes), notes
+    assert "another date" in notes
+    assert stated not in notes
+
+
+@pytest.mark.parametrize(("first", "second"), [("C-111A1", "C-131A3"), ("C-131A3", "C-111A1")])
+def test_two_codes_of_a_nuclide_must_agree(first, second):
+    dataset = slice_at(START, half_life=None)
+    items = []
+    for value in (first, second):
+        code = Dataset()
+        code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "SRT", ""
+        items.append(code)
+    dataset.RadiopharmaceuticalInformationSequence[0].RadionuclideCodeSequence = items
+    with pytest.raises(PETError, match=r"RadionuclideCodeSequence names .* and .*, expected one nuclide"):
+        read_header([dataset])
+    items[0].CodeValue = "unknown"
+    expected = {"C-111A1": "F-18", "C-131A3": "Ga-68"}[second]
+    assert read_header([dataset]).header.radionuclide == expected
+
+
+def test_d2_a_nuclide_without_positrons_is_named():
+    dataset = slice_at(START, half_life=574300.0)
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "C-101ED", "99SDM", "^177^Lutetium"
+    dataset.RadiopharmaceuticalInformationSequence[0].RadionuclideCodeSequence = [code]
+    found = read_header([dataset])
+    assert found.header.radionuclide == "Lu-177"
+    assert "Lu-177 emits no positrons" in " ".join(found.warnings)
