@@ -44,7 +44,7 @@ def test_promised_signatures():
     from pipeline.pet import PETError
 
     assert issubclass(PETError, ValueError)
-    assert list(inspect.signature(pipeline.read_pet).parameters) == ["path", "sidecar"]
+    assert list(inspect.signature(pipeline.read_pet).parameters) == ["path", "sidecar", "series"]
     assert list(inspect.signature(UniPET.from_released_state_dict).parameters) == ["state_dict"]
     for field in ("suv", "affine", "header"):
         assert field in pipeline.PETSeries.__dataclass_fields__

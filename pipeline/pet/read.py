@@ -20,7 +20,9 @@ READING_VERSION = 2
 part of the key of everything that is cached from a volume that was read. 1 was version 0.2.0."""
 
 
-def read_pet(path: str | Path, *, sidecar: Mapping[str, Any] | None = None) -> PETSeries:
+def read_pet(
+    path: str | Path, *, sidecar: Mapping[str, Any] | None = None, series: str | int | None = None
+) -> PETSeries:
     """Read a PET series into SUVbw: DICOM slices, a DICOM multi-frame image, or NIfTI with its JSON sidecar.
 
     Parameters
@@ -29,7 +31,9 @@ def read_pet(path: str | Path, *, sidecar: Mapping[str, Any] | None = None) -> P
         Folder of one DICOM series, the file of an enhanced PET image, or a file ending in .nii, .nii.gz, .mha or
         .nrrd.
     sidecar
-        What stands for the JSON file beside a NIfTI volume; None reads the file.
+        Takes the place of the JSON file beside a NIfTI volume; None reads the file.
+    series
+        SeriesInstanceUID or SeriesNumber of the DICOM series to read, needed where a folder holds several of PET.
 
     Raises
     ------
@@ -40,11 +44,12 @@ def read_pet(path: str | Path, *, sidecar: Mapping[str, Any] | None = None) -> P
     with naming(path):
         if not path.exists():
             raise PETError("no such file or folder")
-        if is_volume_name(path) and not path.is_dir():
+        if not path.is_dir() and is_volume_name(path):
+            _refuse_series(series)
             return read_nifti(path, sidecar=sidecar)
         if sidecar is not None:
             raise PETError("a sidecar was given for DICOM, expected one for NIfTI only")
-        return read_dicom_series(path)
+        return read_dicom_series(path, series=series)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +62,9 @@ class SUVExplanation:
     factors: tuple[float, float]
     """Smallest and largest SUVbw per stored unit; they differ where every slice has its own."""
 
+    warnings: tuple[str, ...]
+    """Those sentences of `provenance` that a person should see at once."""
+
     provenance: tuple[str, ...]
     """Which rule gave the factor, which repairs were made, which candidates disagree, one sentence each."""
 
@@ -68,6 +76,7 @@ class SUVExplanation:
             "suvbw_factor_range": [lowest, highest],
             "uptake_time": self.header.uptake_time,
             "header": asdict(self.header),
+            "warnings": list(self.warnings),
             "provenance": list(self.provenance),
         }
 
@@ -90,14 +99,20 @@ class SUVExplanation:
         }
         width = max(map(len, rows)) + 2
         table = [f"{name:<{width}}{one_line(value) or 'not stated'}" for name, value in rows.items()]
-        return "\n".join([*table, "", *(f"- {one_line(sentence)}" for sentence in self.provenance)])
+        sentences = [f"{'!' if text in self.warnings else '-'} {one_line(text)}" for text in self.provenance]
+        return "\n".join([*table, "", *sentences])
 
 
 def _quantity(value: float | None, unit: str, *, scale: float = 1.0) -> str:
     return "" if value is None else f"{value * scale:.6g} {unit}"
 
 
-def explain_suv(path: str | Path) -> SUVExplanation:
+def _refuse_series(series: str | int | None) -> None:
+    if series is not None:
+        raise PETError("a series was chosen for a NIfTI volume, expected a choice for DICOM only")
+
+
+def explain_suv(path: str | Path, *, series: str | int | None = None) -> SUVExplanation:
     """Work out the SUVbw factor of a series from its headers alone.
 
     The checks are those of `read_pet`, except for what only pixel data can show.
@@ -106,6 +121,8 @@ def explain_suv(path: str | Path) -> SUVExplanation:
     ----------
     path
         What `read_pet` reads.
+    series
+        SeriesInstanceUID or SeriesNumber of the DICOM series, needed where a folder holds several of PET.
 
     Raises
     ------
@@ -116,10 +133,17 @@ def explain_suv(path: str | Path) -> SUVExplanation:
     with naming(path):
         if not path.exists():
             raise PETError("no such file or folder")
-        if is_volume_name(path) and not path.is_dir():
+        if not path.is_dir() and is_volume_name(path):
+            _refuse_series(series)
             found = survey_nifti(path)
             factor = 1.0 if found.factor is None else found.factor
-            return SUVExplanation(header=found.header, factors=(factor, factor), provenance=found.provenance)
-        survey = survey_series(path, with_pixels=False)
-        factors = float(survey.factors.min()), float(survey.factors.max())
-        return SUVExplanation(header=survey.header, factors=factors, provenance=survey.provenance)
+            return SUVExplanation(
+                header=found.header, factors=(factor, factor), warnings=found.warnings, provenance=found.provenance
+            )
+        survey = survey_series(path, with_pixels=False, series=series)
+        return SUVExplanation(
+            header=survey.header,
+            factors=(float(survey.factors.min()), float(survey.factors.max())),
+            warnings=survey.warnings,
+            provenance=survey.provenance,
+        )

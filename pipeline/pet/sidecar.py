@@ -17,7 +17,7 @@ from typing import Any
 from pipeline.errors import PETError
 from pipeline.pet.header import PETHeader
 from pipeline.pet.suv.factor import average_activity_time, stored_header
-from pipeline.pet.suv.nuclides import half_life_of, nuclide_from_name
+from pipeline.pet.suv.nuclides import ANY_HALF_LIFE, nuclide_from_name
 from pipeline.pet.suv.quantities import dose_in_bq, height_in_m, weight_in_kg
 
 __all__ = ["DICOM_NAMES", "SidecarHeader", "header_from_sidecar", "number_in", "sidecar_of"]
@@ -228,7 +228,7 @@ def header_from_sidecar(sidecar: Mapping[str, Any]) -> SidecarHeader:
     nuclide = nuclide_from_name(_text(sidecar, "TracerRadionuclide"))
     half_life = number_in(sidecar, "RadionuclideHalfLife", positive=True)
     if half_life is None and nuclide:
-        half_life = half_life_of(nuclide)
+        half_life = ANY_HALF_LIFE[nuclide]
         notes.append(f"RadionuclideHalfLife is missing, {half_life:.1f} s of {nuclide} was used.")
     attenuation = _attenuation_corrected(sidecar)
     warnings: list[str] = []

@@ -8,9 +8,8 @@ import numpy as np
 
 from pipeline.errors import PETError, naming
 from pipeline.pet import PETSeries
-from pipeline.pet.dicom.geometry import stack_slices
 from pipeline.pet.dicom.reading.files import SliceFile, read_slice_files
-from pipeline.pet.dicom.reading.pixels import rescaled_slice
+from pipeline.pet.dicom.slices import decoded_slice, stack_slices
 from pipeline.pet.dicom.values import number_of
 from pipeline.pet.grid import to_canonical
 from pipeline.pet.volumes import is_volume_name, read_voxels
@@ -71,7 +70,7 @@ def _covered_slices(shape: tuple[int, ...], affine: np.ndarray, series: PETSerie
 
 
 def _read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
-    files = [file for file in read_slice_files(path)[0] if file.dataset.get("Modality") == "CT"]
+    files = [file for file in read_slice_files(path).slices if file.dataset.get("Modality") == "CT"]
     if not files:
         raise PETError("no DICOM CT slice in the folder, expected one CT series")
     series = {str(file.dataset.get("SeriesInstanceUID", "")) for file in files}
@@ -89,4 +88,4 @@ def _hounsfield(file: SliceFile) -> np.ndarray:
     slope, intercept = (number_of(file.dataset, keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
     if slope is None or intercept is None:
         raise PETError(f"{file.name}: RescaleSlope or RescaleIntercept is missing, expected both on a CT slice")
-    return (rescaled_slice(file, 1.0) + intercept).astype(np.float32).T
+    return (decoded_slice(file) * slope + intercept).astype(np.float32).T

@@ -1,6 +1,11 @@
-"""Values of DICOM attributes as plain numbers and texts, or a refusal that names the attribute."""
+"""Values of DICOM attributes as plain numbers and texts, or a refusal that names the attribute.
+
+Among them are the private attributes that SUV may depend on: the reference times of GE and Siemens, the factors of
+Philips. Sources: DICOM PS3.5 7.8 (private blocks); the vendors' DICOM conformance statements; QIBA pseudo-code (2012).
+"""
 
 import math
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -9,9 +14,22 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
 from pipeline.errors import PETError
+from pipeline.pet.suv.factor import ACTIVITY_PER_COUNT, SUV_PER_COUNT
 
-__all__ = ["number_of", "text_of", "value_of"]
-
+__all__ = [
+    "REFERENCE_TIMES",
+    "SCALE_FACTORS",
+    "PrivateAttribute",
+    "code_item",
+    "number_of",
+    "private_number",
+    "private_value",
+    "remove_all_private",
+    "remove_private",
+    "stored_value",
+    "text_of",
+    "value_of",
+]
 
 MAX_TEXT = 1024
 """Characters of the longest text that is read (PS3.5 6.2, ST); most may have 64."""
@@ -34,8 +52,9 @@ def value_of(dataset: Dataset, keyword: str) -> Any:
     try:
         element = dataset.get(_tag(keyword))
         value = None if element is None else element.value
+    except MemoryError:
+        raise
     except Exception as error:
-        # pydicom decodes on access, and raises whatever the damaged bytes lead to.
         raise PETError(f"{keyword} is damaged and cannot be decoded") from error
     if value and keyword.endswith("Sequence") and not isinstance(value, Sequence):
         raise PETError(f"{keyword} is damaged, it is not a sequence of items")
@@ -79,3 +98,137 @@ def text_of(dataset: Dataset, keyword: str) -> str:
     if len(text) > MAX_TEXT or "\0" in text or "\\x00" in text:
         raise PETError(f"{keyword} is damaged, it is not a text")
     return text
+
+
+def stored_value(dataset: Dataset, tag: BaseTag) -> Any:
+    """Return what an element holds as pydicom keeps it, which is bytes until somebody has asked for the value.
+
+    Decoding takes most of the time of reading a header. Two slices whose bytes are equal have equal values.
+
+    Raises
+    ------
+    PETError
+        If the element cannot be read.
+    """
+    try:
+        element = dataset.get_item(tag)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise PETError(f"element {tag} is damaged and cannot be read") from error
+    return None if element is None else element.value
+
+
+def code_item(value: str, scheme: str, meaning: str) -> Dataset:
+    """Return one item of a code sequence (DICOM PS3.3 8.8)."""
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
+    return code
+
+
+@dataclass(frozen=True)
+class PrivateAttribute:
+    """Where a vendor keeps one value."""
+
+    name: str
+    """What to call it in a sentence."""
+
+    group: int
+    element: int
+    """Last byte of the element number; the first is that of the block."""
+
+    creator: str
+    """Private creator, the name that reserves the block."""
+
+    vendor: str
+    """Word of Manufacturer (0008,0070) by which the vendor is known."""
+
+    @property
+    def default_tag(self) -> tuple[int, int]:
+        """Tag in block 10, which every one of these vendors uses."""
+        return self.group, 0x1000 + self.element
+
+
+GE_REFERENCE_TIME = PrivateAttribute("GE private (0009,100d)", 0x0009, 0x0D, "GEMS_PETD_01", "GE")
+SIEMENS_REFERENCE_TIME = PrivateAttribute("Siemens private (0071,1022)", 0x0071, 0x22, "SIEMENS MED PT", "SIEMENS")
+REFERENCE_TIMES = (SIEMENS_REFERENCE_TIME, GE_REFERENCE_TIME)
+"""Moments of decay correction, in the order in which they are believed."""
+
+PHILIPS_SUV_FACTOR = PrivateAttribute(SUV_PER_COUNT, 0x7053, 0x00, "Philips PET Private Group", "PHILIPS")
+PHILIPS_ACTIVITY_FACTOR = PrivateAttribute(ACTIVITY_PER_COUNT, 0x7053, 0x09, "Philips PET Private Group", "PHILIPS")
+SCALE_FACTORS = (PHILIPS_SUV_FACTOR, PHILIPS_ACTIVITY_FACTOR)
+"""SUVbw [g/mL], and activity concentration [Bq/mL], per count."""
+
+
+def private_value(dataset: Dataset, attribute: PrivateAttribute) -> object | None:
+    """Return the value of a vendor's private element, also where the private creator was lost.
+
+    De-identification may drop the element that names the creator: then block 10 of that vendor's own series is
+    read, unless somebody else has reserved it.
+
+    Raises
+    ------
+    PETError
+        If its bytes are not a value of its kind.
+    """
+    is_vendors = attribute.vendor in text_of(dataset, "Manufacturer").upper().split()
+    try:
+        try:
+            return dataset.private_block(attribute.group, attribute.creator)[attribute.element].value
+        except KeyError:
+            pass
+        if not is_vendors or (attribute.group, 0x10) in dataset:
+            return None
+        found = dataset.get(attribute.default_tag)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise PETError(f"{attribute.name} is damaged and cannot be decoded") from error
+    return None if found is None else found.value
+
+
+def remove_private(dataset: Dataset, attribute: PrivateAttribute) -> None:
+    """Remove a vendor's private element, whichever block it is in."""
+    try:
+        del dataset.private_block(attribute.group, attribute.creator)[attribute.element]
+    except KeyError:
+        if (attribute.group, 0x10) not in dataset:
+            dataset.pop(attribute.default_tag, None)
+
+
+def remove_all_private(dataset: Dataset) -> None:
+    """Remove every private element, in the items of sequences, too.
+
+    Raises
+    ------
+    PETError
+        If the bytes of an attribute cannot be decoded.
+    """
+    try:
+        dataset.remove_private_tags()
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise PETError("an attribute is damaged and cannot be decoded") from error
+
+
+def private_number(dataset: Dataset, attribute: PrivateAttribute) -> float | None:
+    """Return a vendor's private number, or None where it is absent, empty or 0, which means not used.
+
+    Raises
+    ------
+    PETError
+        If it is not a positive number.
+    """
+    value = private_value(dataset, attribute)
+    if isinstance(value, bytes):
+        value = value.decode("ascii", errors="replace").strip(" \0")
+    if value is None or value == "":
+        return None
+    try:
+        number = float(str(value))
+    except ValueError as error:
+        raise PETError(f"{attribute.name} is not a number") from error
+    if not math.isfinite(number) or number < 0:
+        raise PETError(f"{attribute.name} is {number:g}, expected a positive number")
+    return number or None

@@ -4,8 +4,12 @@ Sources: QIBA vendor-neutral SUV pseudo-code (2012); DICOM PS3.3 C.8.9.1.
 """
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import PETError
 from pipeline.pet.header import PETHeader
@@ -16,13 +20,17 @@ __all__ = [
     "check_units",
     "decay_constant",
     "decay_factor",
+    "explained_factor",
+    "is_plausible_uptake",
+    "says_corrected",
+    "slice_factors",
     "stored_header",
     "suvbw_factor",
     "suvbw_factor_of",
 ]
 
-MIN_ACTIVITY_FRACTION = 2.0**-10
-"""Smaller fractions of the dose left at the reference time are taken for an error in the times."""
+LATEST_UPTAKE_HALF_LIVES = 10.0
+"""A longer uptake [half-lives] is taken for an error in the times: a thousandth of the dose is left."""
 
 EARLIEST_UPTAKE = -3600.0
 """A shorter uptake [s] is taken for an error: a dynamic scan may start before the administration."""
@@ -101,18 +109,25 @@ def suvbw_factor(*, patient_weight: float, injected_dose: float, remaining_fract
     return 1000.0 * patient_weight / (injected_dose * remaining_fraction)
 
 
+def is_plausible_uptake(uptake: float, half_life: float | None) -> bool:
+    """Return whether so much time [s] may lie between administration and reference time for a half-life [s]."""
+    longest = math.inf if half_life is None else LATEST_UPTAKE_HALF_LIVES * half_life
+    return EARLIEST_UPTAKE <= uptake <= longest
+
+
 def _remaining_at_reference(header: PETHeader) -> float:
-    if header.radionuclide_half_life is None:
+    half_life = header.radionuclide_half_life
+    if half_life is None:
         raise PETError("RadionuclideHalfLife is missing, SUV cannot be computed")
-    uptake = header.uptake_time
-    if uptake is None:
+    if header.administration_time is None or header.reference_time is None:
         raise PETError("time from administration to reference is unknown, SUV cannot be computed")
-    if uptake < EARLIEST_UPTAKE:
-        raise PETError(f"administration is {-uptake:.0f} s after the reference time, SUV cannot be computed")
-    fraction = decay_factor(uptake, header.radionuclide_half_life)
-    if fraction < MIN_ACTIVITY_FRACTION:
-        raise PETError(f"uptake of {uptake:.0f} s leaves {fraction:.1e} of the dose, SUV cannot be computed")
-    return fraction
+    uptake = header.reference_time - header.administration_time
+    if not is_plausible_uptake(uptake, half_life):
+        if uptake < 0:
+            raise PETError(f"administration is {-uptake:.0f} s after the reference time, SUV cannot be computed")
+        left = decay_factor(uptake, half_life)
+        raise PETError(f"uptake of {uptake:.0f} s leaves {left:.1e} of the dose, SUV cannot be computed")
+    return decay_factor(uptake, half_life)
 
 
 def _remaining_at_administration(header: PETHeader) -> float:
@@ -179,6 +194,22 @@ REFUSED_UNITS: dict[str, str] = {
 """Units that DICOM defines and that are refused, with the reason."""
 
 
+_NOT_CORRECTED = re.compile(r"\b(no|non|none|not|nac|uncorrected|false|0)\b")
+_UNKNOWN = {"", "n/a", "na", "unknown", "unspecified"}
+
+
+def says_corrected(words: str) -> bool | None:
+    """Return whether a text says that an image is corrected for attenuation; None if it says nothing.
+
+    Parameters
+    ----------
+    words
+        AttenuationCorrectionMethod (0054,1101), or PET-BIDS AttenuationCorrection: the method, or that there was none.
+    """
+    words = words.strip().lower()
+    return None if words in _UNKNOWN else _NOT_CORRECTED.search(words) is None
+
+
 def check_units(units: str) -> None:
     """Check that SUVbw can be computed from a quantity.
 
@@ -230,3 +261,91 @@ def stored_header(header: PETHeader, *, units: str = "BQML") -> PETHeader:
         header = replace(header, decay_correction="START", reference_time=header.reference_time or 0.0)
     suv_type = "BW" if units == "GML" else ""
     return replace(header, units=units, suv_type=suv_type, suv_per_count=None, activity_per_count=None)
+
+
+STORED = {"BQML": "Bq/mL", "CNTS": "count", "GML": "g/mL", "CM2ML": "cm2/mL"}
+"""For each Units: one unit of the stored quantity in a sentence."""
+
+SUV_PER_COUNT, ACTIVITY_PER_COUNT = "Philips SUV factor (7053,1000)", "Philips activity factor (7053,1009)"
+"""What a sentence calls the two factors that a vendor states per count."""
+
+_LEAN_BODY_MASS = "James's formula with Morgan's 120 for men, as DICOM defines LBM (128 is SUVType LBMJAMES128)"
+
+
+def slice_factors(header: PETHeader, average_times: Sequence[float] | None, n_slices: int) -> NDArray[np.float64]:
+    """Return SUVbw per stored unit of every slice. Shape (slices,).
+
+    Parameters
+    ----------
+    header
+        What SUV depends on.
+    average_times
+        Without decay correction: when the activity of each slice was that of its average [s], on the clock of
+        `header`. Else None.
+    n_slices
+        Number of slices.
+
+    Raises
+    ------
+    PETError
+        If SUVbw cannot be computed.
+    """
+    if header.units in {"BQML", "CNTS"} and header.suv_per_count is None and average_times is not None:
+        return np.array([suvbw_factor_of(replace(header, reference_time=time)) for time in average_times])
+    return np.full(n_slices, suvbw_factor_of(header))
+
+
+def explained_factor(
+    header: PETHeader,
+    factors: NDArray[np.float64],
+    *,
+    stated: float | None,
+    suv_per_count: float | None,
+    activity_per_count: float | None,
+) -> list[str]:
+    """Return the sentence that says where a factor comes from, and one for every other way to it.
+
+    Parameters
+    ----------
+    header
+        What SUV depends on.
+    factors
+        SUVbw per stored unit of every slice.
+    stated
+        SUVbw per Bq/mL that a multi-frame image states.
+    suv_per_count, activity_per_count
+        SUVbw, and Bq/mL, per count that the vendor states, whatever the Units.
+    """
+    lowest, highest = f"{factors.min():.6e}", f"{factors.max():.6e}"
+    value = lowest if lowest == highest else f"{lowest} to {highest}, slice by slice,"
+    rule = f"SUVbw factor {value} g/mL per {STORED[header.units]}, from {_origin(header)}."
+    candidates = []
+    if header.units == "GML" and header.suv_type == "LBM":
+        candidates.append(("SUVType LBMJAMES128", suvbw_per_suv(header, "LBMJAMES128")))
+    if header.units == "BQML" and stated is not None:
+        candidates.append(("RealWorldValueMapping to SUVbw", stated))
+    if suv_per_count is not None and activity_per_count is not None:
+        if header.units == "BQML":
+            candidates.append((f"{SUV_PER_COUNT} / {ACTIVITY_PER_COUNT}", suv_per_count / activity_per_count))
+        if header.units == "CNTS" and header.decay_correction in {"START", "ADMIN"}:
+            try:
+                candidates.append((ACTIVITY_PER_COUNT, activity_per_count * suvbw_factor_of(stored_header(header))))
+            except PETError as error:
+                return [rule, f"{ACTIVITY_PER_COUNT} gives no other factor: {error}."]
+    return [rule] + [
+        f"Another candidate, {name}, gives a factor of {other:.6e}, {100 * (other / factors[0] - 1):+.2f} % from it."
+        for name, other in candidates
+    ]
+
+
+def _origin(header: PETHeader) -> str:
+    suv_type = header.suv_type or "BW"
+    if header.units == "CNTS":
+        return SUV_PER_COUNT if header.suv_per_count is not None else ACTIVITY_PER_COUNT
+    if header.units == "CM2ML":
+        return "weight and body surface area by Du Bois"
+    if header.units == "GML" and suv_type == "BW":
+        return "values are SUVbw already" if header.suv_type else "SUVType is empty, which means body weight"
+    if header.units == "GML":
+        return f"weight and {_LEAN_BODY_MASS}" if suv_type == "LBM" else f"weight and body size of SUVType {suv_type}"
+    return "weight, dose and decay"

@@ -3,10 +3,10 @@
 import re
 
 __all__ = [
+    "ANY_HALF_LIFE",
     "HALF_LIFE",
     "HALF_LIFE_WITHOUT_POSITRONS",
     "NUCLIDE_OF_CODE",
-    "half_life_of",
     "is_positron_emitter",
     "nuclide_from_code",
     "nuclide_from_name",
@@ -55,6 +55,9 @@ HALF_LIFE_WITHOUT_POSITRONS: dict[str, float] = {
     "Ra-223": 11.43 * 86400,
 }
 """Half-life [s] of nuclides of SPECT and therapy: an image of one is no PET, even if it is stored as PET."""
+
+ANY_HALF_LIFE = HALF_LIFE | HALF_LIFE_WITHOUT_POSITRONS
+"""Half-life [s] of every nuclide that a code or a name can give."""
 
 _CODES: dict[str, tuple[str, str]] = {
     "C-11": ("40565003", "C-105A1"),
@@ -158,11 +161,6 @@ def nuclide_from_name(name: str) -> str:
     element = "".join(re.findall("[A-Za-z]+", name.replace(mass[0], " "))).lower()
     nuclide = f"{_ELEMENTS.get(element, element.capitalize())}-{mass[0]}"
     return nuclide if nuclide in _CODES else ""
-
-
-def half_life_of(nuclide: str) -> float:
-    """Return the half-life [s] of a nuclide that `nuclide_from_code` or `nuclide_from_name` gave."""
-    return HALF_LIFE[nuclide] if nuclide in HALF_LIFE else HALF_LIFE_WITHOUT_POSITRONS[nuclide]
 
 
 def is_positron_emitter(nuclide: str) -> bool | None:

@@ -7,25 +7,36 @@ from datetime import datetime
 from pydicom.dataset import Dataset
 
 from pipeline.errors import PETError
-from pipeline.pet.dicom.private import SCALE_FACTORS, private_number
-from pipeline.pet.dicom.reading.times import acquisition_time, administration_time, average_moment, reference_time
-from pipeline.pet.dicom.values import number_of, text_of, value_of
+from pipeline.pet.dicom.reading.times import (
+    Administration,
+    administration_time,
+    average_moment,
+    check_duration,
+    reference_time,
+    start_of_acquisition,
+)
+from pipeline.pet.dicom.values import SCALE_FACTORS, number_of, private_number, text_of, value_of
 from pipeline.pet.header import PETHeader
-from pipeline.pet.suv.factor import check_units
-from pipeline.pet.suv.nuclides import half_life_of, nuclide_from_code, nuclide_from_name
+from pipeline.pet.suv.factor import check_units, says_corrected
+from pipeline.pet.suv.nuclides import ANY_HALF_LIFE, HALF_LIFE_WITHOUT_POSITRONS, NUCLIDE_OF_CODE, nuclide_from_name
 from pipeline.pet.suv.quantities import dose_in_bq, height_in_m, weight_in_kg
 
-__all__ = ["SeriesHeader", "read_header", "start_of_acquisition"]
+__all__ = ["SeriesHeader", "read_header"]
 
 HALF_LIFE_AGREEMENT = 0.05
 """A half-life further than this fraction from that of its nuclide is reported; evaluations differ by 2 %."""
 
 
 def _nuclide(item: Dataset) -> str:
+    """Return the one nuclide that the codes name, ``""`` if none is known."""
+    names = set()
     for code in value_of(item, "RadionuclideCodeSequence") or ():
-        name = nuclide_from_code(text_of(code, "CodingSchemeDesignator"), text_of(code, "CodeValue"))
-        return name or nuclide_from_name(text_of(code, "CodeMeaning"))
-    return ""
+        scheme, value = text_of(code, "CodingSchemeDesignator").upper(), text_of(code, "CodeValue")
+        names.add(NUCLIDE_OF_CODE.get((scheme, value)) or nuclide_from_name(text_of(code, "CodeMeaning")))
+    names.discard("")
+    if len(names) > 1:
+        raise PETError(f"RadionuclideCodeSequence names {' and '.join(sorted(names))}, expected one nuclide")
+    return names.pop() if names else ""
 
 
 def _half_life(item: Dataset, nuclide: str, notes: list[str]) -> float | None:
@@ -33,7 +44,7 @@ def _half_life(item: Dataset, nuclide: str, notes: list[str]) -> float | None:
     if half_life is not None and half_life < 0:
         raise PETError(f"RadionuclideHalfLife is {half_life:g} s, expected a positive number")
     if half_life:
-        known = half_life_of(nuclide) if nuclide else half_life
+        known = ANY_HALF_LIFE[nuclide] if nuclide else half_life
         apart = half_life / known - 1
         if abs(apart) > HALF_LIFE_AGREEMENT:
             notes.append(
@@ -42,8 +53,8 @@ def _half_life(item: Dataset, nuclide: str, notes: list[str]) -> float | None:
             )
         return half_life
     if nuclide:
-        notes.append(f"RadionuclideHalfLife is missing, {half_life_of(nuclide):.1f} s of {nuclide} was used.")
-        return half_life_of(nuclide)
+        notes.append(f"RadionuclideHalfLife is missing, {ANY_HALF_LIFE[nuclide]:.1f} s of {nuclide} was used.")
+        return ANY_HALF_LIFE[nuclide]
     return None
 
 
@@ -61,8 +72,14 @@ def _corrections(first: Dataset) -> Sequence[str]:
     return [corrections] if isinstance(corrections, str) else corrections
 
 
-def _attenuation_corrected(first: Dataset) -> bool:
-    return "ATTN" in _corrections(first)
+def _attenuation_corrected(first: Dataset, notes: list[str]) -> bool:
+    corrections = [str(correction).upper() for correction in _corrections(first)]
+    if any(corrections):
+        return "ATTN" in corrections
+    is_corrected = bool(says_corrected(text_of(first, "AttenuationCorrectionMethod")))
+    if is_corrected:
+        notes.append("CorrectedImage is empty; AttenuationCorrectionMethod names a correction for attenuation.")
+    return is_corrected
 
 
 @dataclass(frozen=True)
@@ -79,6 +96,9 @@ class SeriesHeader:
     notes: tuple[str, ...]
     """A sentence for every rule that was applied, every value repaired and every candidate that disagrees."""
 
+    warnings: tuple[str, ...] = ()
+    """Those of `notes` that a person should see at once."""
+
 
 def read_header(slices: Sequence[Dataset]) -> SeriesHeader:
     """Return what SUV depends on, and a sentence for every rule that was applied and every value repaired.
@@ -93,6 +113,7 @@ def read_header(slices: Sequence[Dataset]) -> SeriesHeader:
     PETError
         If the units are not an uptake, or a value that SUV needs is missing or impossible.
     """
+    check_duration(slices)
     first = slices[0]
     units = text_of(first, "Units")
     check_units(units)
@@ -102,10 +123,14 @@ def read_header(slices: Sequence[Dataset]) -> SeriesHeader:
     # SUVs, and counts with a factor to SUV, need neither dose nor times; those are kept where they are known.
     is_activity = units == "BQML" or (units == "CNTS" and suv_per_count is None)
     notes: list[str] = []
+    warnings: tuple[str, ...] = ()
     item = _radiopharmaceutical_item(first, needed=is_activity)
     decay_correction = text_of(first, "DecayCorrection")
     nuclide = _nuclide(item)
     half_life = _half_life(item, nuclide, notes)
+    if nuclide in HALF_LIFE_WITHOUT_POSITRONS:
+        warnings = (f"{nuclide} emits no positrons: this is no PET, although it is stored as PET.",)
+        notes += warnings
     if is_activity and half_life is None and decay_correction in {"START", "NONE"}:
         raise PETError("RadionuclideHalfLife is missing and the radionuclide unknown, SUV cannot be computed")
     duration = number_of(first, "ActualFrameDuration")
@@ -123,7 +148,7 @@ def read_header(slices: Sequence[Dataset]) -> SeriesHeader:
         frame_duration=None if duration is None else duration / 1000.0,
         suv_per_count=suv_per_count,
         activity_per_count=activity_per_count,
-        attenuation_corrected=_attenuation_corrected(first),
+        attenuation_corrected=_attenuation_corrected(first, notes),
         manufacturer=text_of(first, "Manufacturer"),
         model_name=text_of(first, "ManufacturerModelName"),
         reconstruction_method=text_of(first, "ReconstructionMethod"),
@@ -134,13 +159,8 @@ def read_header(slices: Sequence[Dataset]) -> SeriesHeader:
         if is_activity:
             raise
         notes.append(f"Times are unknown: {error}.")
-        return SeriesHeader(header, None, tuple(notes))
-    return SeriesHeader(timed.header, timed.average_times, (*notes, *timed.notes))
-
-
-def start_of_acquisition(slices: Sequence[Dataset]) -> datetime | None:
-    """Return when the earliest slice was acquired: the moment that the times of a `PETHeader` count from."""
-    return min((moment for moment in map(acquisition_time, slices) if moment is not None), default=None)
+        return SeriesHeader(header, None, tuple(notes), warnings)
+    return SeriesHeader(timed.header, timed.average_times, (*notes, *timed.notes), (*warnings, *timed.warnings))
 
 
 def _with_times(header: PETHeader, slices: Sequence[Dataset], item: Dataset) -> SeriesHeader:
@@ -157,14 +177,14 @@ def _with_times(header: PETHeader, slices: Sequence[Dataset], item: Dataset) -> 
 def _corrected_to_start(header: PETHeader, slices: Sequence[Dataset], item: Dataset) -> SeriesHeader:
     half_life = header.radionuclide_half_life
     reference = reference_time(slices, half_life=half_life)
-    administered, sentence = administration_time(item, slices[0], reference=reference.moment, half_life=half_life)
+    administered = administration_time(item, slices[0], reference=reference.moment, half_life=half_life)
     origin = reference.started or reference.moment
     timed = replace(
         header,
-        administration_time=_seconds(administered, origin),
+        administration_time=_seconds(administered.moment, origin),
         reference_time=_seconds(reference.moment, origin),
     )
-    return SeriesHeader(timed, None, (*reference.notes, sentence))
+    return SeriesHeader(timed, None, (*reference.notes, administered.sentence), _warnings(administered))
 
 
 def _corrected_to_administration(header: PETHeader, slices: Sequence[Dataset], item: Dataset) -> SeriesHeader:
@@ -173,12 +193,10 @@ def _corrected_to_administration(header: PETHeader, slices: Sequence[Dataset], i
     if origin is None:
         return SeriesHeader(header, None, ())
     try:
-        administered, _ = administration_time(
-            item, slices[0], reference=origin, half_life=header.radionuclide_half_life
-        )
+        administered = administration_time(item, slices[0], reference=origin, half_life=header.radionuclide_half_life)
     except PETError as error:
         return SeriesHeader(header, None, (f"Time of administration is unknown: {error}.",))
-    seconds = _seconds(administered, origin)
+    seconds = _seconds(administered.moment, origin)
     if header.decay_correction != "ADMIN":
         return SeriesHeader(replace(header, administration_time=seconds), None, ())
     note = "Reference time of decay: administration (DecayCorrection ADMIN)."
@@ -192,19 +210,22 @@ def _without_decay_correction(header: PETHeader, slices: Sequence[Dataset], item
     moments = [moment for moment, _ in timed]
     earliest = min(moments)
     origin = start_of_acquisition(slices) or earliest
-    administered, sentence = administration_time(
-        item, slices[0], reference=origin, half_life=header.radionuclide_half_life
-    )
+    administered = administration_time(item, slices[0], reference=origin, half_life=header.radionuclide_half_life)
     span = _seconds(max(moments), earliest)
     rule = f"Decay of each slice is corrected to the administration, from {timed[0][1]}, over {span:.0f} s."
-    notes = [rule, sentence]
+    notes = [rule, administered.sentence]
     if "DECY" in _corrections(slices[0]):
         notes.append("CorrectedImage lists DECY although DecayCorrection is NONE; DecayCorrection was followed.")
     return SeriesHeader(
-        replace(header, administration_time=_seconds(administered, origin)),
+        replace(header, administration_time=_seconds(administered.moment, origin)),
         tuple(_seconds(moment, origin) for moment in moments),
         tuple(notes),
+        _warnings(administered),
     )
+
+
+def _warnings(administered: Administration) -> tuple[str, ...]:
+    return (administered.sentence,) if administered.is_doubtful else ()
 
 
 def _seconds(moment: datetime, origin: datetime) -> float:

@@ -1,31 +1,47 @@
-"""Everything that the headers of a DICOM PET series say: its grid and the SUVbw factor of every slice.
+"""Everything that the headers of a DICOM PET series say: its slices, their grid, and the SUVbw factor of each.
 
-What reading a series and explaining its SUV have in common; no pixel is decoded here.
+Reading a series and explaining its SUV have this in common; no pixel is decoded here. Other readers let pass what is
+refused here: two patients, two units or two frames of reference in one folder, several frames stacked as slices, a
+slice that is there twice, and the slices of two scans.
 """
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from zipfile import is_zipfile
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.tag import Tag
+from pydicom.uid import UID, PositronEmissionTomographyImageStorage
+from pydicom.valuerep import DT, TM
 
-from pipeline.errors import PETError
-from pipeline.pet.dicom.geometry import POSITION_TOLERANCE, SliceStack, stack_slices
-from pipeline.pet.dicom.private import SCALE_FACTORS, private_number
+from pipeline.errors import PETError, naming
 from pipeline.pet.dicom.reading.enhanced import read_frames
-from pipeline.pet.dicom.reading.files import ENHANCED, SliceFile, read_dataset, read_slice_files
-from pipeline.pet.dicom.reading.header import SeriesHeader, read_header
-from pipeline.pet.dicom.reading.one_series import check_instances, check_one_frame, check_one_series, check_uniform
-from pipeline.pet.dicom.reading.pixels import check_pixels
-from pipeline.pet.dicom.values import text_of
+from pipeline.pet.dicom.reading.files import ENHANCED, FoundFiles, SliceFile, read_dataset, read_slice_files
+from pipeline.pet.dicom.reading.header import read_header
+from pipeline.pet.dicom.slices import POSITION_TOLERANCE, SliceStack, check_pixels, stack_slices
+from pipeline.pet.dicom.values import (
+    REFERENCE_TIMES,
+    SCALE_FACTORS,
+    PrivateAttribute,
+    number_of,
+    private_number,
+    private_value,
+    stored_value,
+    text_of,
+    value_of,
+)
 from pipeline.pet.header import PETHeader
-from pipeline.pet.suv.body_size import suvbw_per_suv
-from pipeline.pet.suv.factor import stored_header, suvbw_factor_of
+from pipeline.pet.suv.factor import explained_factor, slice_factors
 
 __all__ = ["Survey", "survey_series"]
 
-STORED = {"BQML": "Bq/mL", "CNTS": "count", "GML": "g/mL", "CM2ML": "cm2/mL"}
-"""For each Units: one unit of the stored quantity in a sentence."""
+PET_CLASSES = {PositronEmissionTomographyImageStorage, *ENHANCED}
 
 
 @dataclass(frozen=True)
@@ -47,21 +63,26 @@ class Survey:
     provenance: tuple[str, ...]
     """How the factor came about, one sentence each."""
 
+    warnings: tuple[str, ...]
+    """The sentences of `provenance` that a person should see at once."""
+
     @property
     def factor(self) -> float | None:
         """The factor of all slices, or None where every slice has its own."""
         return float(self.factors[0]) if (self.factors == self.factors[0]).all() else None
 
 
-def survey_series(path: Path, *, with_pixels: bool) -> Survey:
+def survey_series(path: Path, *, with_pixels: bool, series: str | int | None = None) -> Survey:
     """Check the files of one series, and work out its grid and its factors.
 
     Parameters
     ----------
     path
-        Folder of one series, or the file of a multi-frame one.
+        Folder that holds the series, or the file of a multi-frame one.
     with_pixels
         Whether to read the pixel data, too, so that the slices can be decoded afterwards.
+    series
+        SeriesInstanceUID or SeriesNumber of the series to read, needed where there are several.
 
     Raises
     ------
@@ -69,19 +90,23 @@ def survey_series(path: Path, *, with_pixels: bool) -> Survey:
         If this is not one complete, static, attenuation-corrected PET series of one patient from which SUVbw can
         be computed.
     """
-    files, notes, stated = _find(path, with_pixels=with_pixels)
+    files, notes, stated = _find(path, with_pixels=with_pixels, series=series)
     check_pixels(files)
     stack = stack_slices([file.dataset for file in files], [file.name for file in files])
     if files[0].image is None:
         # After the geometry, which says more of a slice that is there twice.
-        check_instances(files)
+        _check_instances(files)
     if stack.unevenness > POSITION_TOLERANCE:
-        notes = (*notes, f"Slices lie up to {stack.unevenness:.2f} mm off an even grid.")
+        notes.append(f"Slices lie up to {stack.unevenness:.2f} mm off an even grid.")
     files = [files[k] for k in stack.order]
     found = read_header([file.dataset for file in files])
-    factors = _factors_of(found, len(files))
-    header = found.header
+    header, first = found.header, files[0].dataset
+    factors = slice_factors(header, found.average_times, len(files))
     kind = "slices" if files[0].image is None else "frames of a multi-frame image"
+    per_count, activity_per_count = (private_number(first, attribute) for attribute in SCALE_FACTORS)
+    explained = explained_factor(
+        header, factors, stated=stated, suv_per_count=per_count, activity_per_count=activity_per_count
+    )
     return Survey(
         files=tuple(files),
         stack=stack,
@@ -92,76 +117,285 @@ def survey_series(path: Path, *, with_pixels: bool) -> Survey:
             f"DecayCorrection {header.decay_correction or 'missing'}.",
             *notes,
             *found.notes,
-            _rule(header, factors),
-            *_other_factors(header, files[0], factors[0], stated),
+            *explained,
         ),
+        warnings=found.warnings,
     )
 
 
-def _find(path: Path, *, with_pixels: bool) -> tuple[list[SliceFile], tuple[str, ...], float | None]:
+def _find(
+    path: Path, *, with_pixels: bool, series: str | int | None
+) -> tuple[list[SliceFile], list[str], float | None]:
     """Return the checked slices of a series, what was noticed, and the factor that the images state."""
     if path.is_dir():
-        files, n_other = read_slice_files(path, with_pixels=with_pixels)
+        found = read_slice_files(path, with_pixels=with_pixels, pixels_of=PET_CLASSES)
     else:
         dataset = read_dataset(path, stop_before_pixels=not with_pixels)
         if dataset is None:
-            raise PETError("not a DICOM file, expected the folder of a DICOM PET series")
-        files, n_other = [SliceFile(path, path.name, dataset, has_pixels=with_pixels)], 0
-    if len(files) > 1 or text_of(files[0].dataset, "SOPClassUID") not in ENHANCED:
-        if not path.is_dir():
-            raise PETError("a single DICOM file, expected the folder that holds the whole series")
-        return files, check_one_series(files, n_other), None
-    frames, stated = read_frames(files[0])
-    check_uniform(frames)
-    return frames, check_one_frame(frames), stated
+            archive = "a zip archive, expected a folder; unpack it first" if is_zipfile(path) else ""
+            raise PETError(archive or "not a DICOM file, expected the folder of a DICOM PET series")
+        found = FoundFiles([SliceFile(path, path.name, dataset, has_pixels=with_pixels)], 0, [])
+    files, notes = _choose(found, series)
+    if len(files) == 1 and text_of(files[0].dataset, "SOPClassUID") in ENHANCED:
+        frames, stated = read_frames(files[0])
+        _check_uniform(frames)
+        return frames, [*notes, *_check_one_frame(frames)], stated
+    if not path.is_dir():
+        raise PETError("a single DICOM file, expected the folder that holds the whole series")
+    _check_slices(files)
+    n_stated = int(number_of(files[0].dataset, "NumberOfSlices") or 0)
+    if len(files) < n_stated:
+        raise PETError(f"{len(files)} slices, expected {n_stated} as NumberOfSlices says")
+    if found.dangling and not n_stated:
+        raise PETError(f"{found.dangling[0]}: link to a file that does not exist, which may be a slice")
+    return files, [*notes, *_check_one_frame(files)], None
 
 
-def _factors_of(found: SeriesHeader, n_slices: int) -> NDArray[np.float64]:
-    header = found.header
-    if header.units in {"BQML", "CNTS"} and header.suv_per_count is None and found.average_times is not None:
-        return np.array([suvbw_factor_of(replace(header, reference_time=time)) for time in found.average_times])
-    return np.full(n_slices, suvbw_factor_of(header))
+# ------------------------------------------------------------------------------------------- which series is read
 
 
-_LEAN_BODY_MASS = "James's formula with Morgan's 120 for men, as DICOM defines LBM (128 is SUVType LBMJAMES128)"
-
-
-def _rule(header: PETHeader, factors: NDArray[np.float64]) -> str:
-    """Return the sentence that says where the factor comes from."""
-    lowest, highest = f"{factors.min():.6e}", f"{factors.max():.6e}"
-    value = lowest if lowest == highest else f"{lowest} to {highest}, slice by slice,"
-    suv_type = header.suv_type or "BW"
-    if header.units == "CNTS":
-        attribute = SCALE_FACTORS[0] if header.suv_per_count is not None else SCALE_FACTORS[1]
-        how = attribute.name
-    elif header.units == "CM2ML":
-        how = "weight and body surface area by Du Bois"
-    elif header.units == "GML" and suv_type == "BW":
-        how = "values are SUVbw already" if header.suv_type else "SUVType is empty, which means body weight"
-    elif header.units == "GML":
-        how = f"weight and {_LEAN_BODY_MASS}" if suv_type == "LBM" else f"weight and body size of SUVType {suv_type}"
-    else:
-        how = "weight, dose and decay"
-    return f"SUVbw factor {value} g/mL per {STORED[header.units]}, from {how}."
-
-
-def _other_factors(header: PETHeader, file: SliceFile, factor: float, stated: float | None) -> list[str]:
-    """Return a sentence for every other way to the factor, and how far from it that leads."""
-    per_count, activity = (private_number(file.dataset, attribute) for attribute in SCALE_FACTORS)
-    candidates = []
-    if header.units == "GML" and header.suv_type == "LBM":
-        candidates.append(("SUVType LBMJAMES128", suvbw_per_suv(header, "LBMJAMES128")))
-    if header.units == "BQML" and stated is not None:
-        candidates.append(("RealWorldValueMapping to SUVbw", stated))
-    if header.units == "BQML" and per_count is not None and activity is not None:
-        candidates.append((f"{SCALE_FACTORS[0].name} / {SCALE_FACTORS[1].name}", per_count / activity))
-    is_corrected = header.decay_correction in {"START", "ADMIN"}
-    if header.units == "CNTS" and per_count is not None and activity is not None and is_corrected:
-        try:
-            candidates.append((SCALE_FACTORS[1].name, activity * suvbw_factor_of(stored_header(header))))
-        except PETError as error:
-            return [f"{SCALE_FACTORS[1].name} gives no other factor: {error}."]
-    return [
-        f"Another candidate, {name}, gives a factor of {other:.6e}, {100 * (other / factor - 1):+.2f} % from it."
-        for name, other in candidates
+def _choose(found: FoundFiles, wanted: str | int | None) -> tuple[list[SliceFile], list[str]]:
+    """Return the files of the one PET series, or of the one that is wanted, and sentences on what is left aside."""
+    groups: dict[str, list[SliceFile]] = {}
+    others: Counter[str] = Counter()
+    for file in found.slices:
+        with naming(file.name):
+            uid, sop_class = text_of(file.dataset, "SeriesInstanceUID"), text_of(file.dataset, "SOPClassUID")
+            if not sop_class:
+                raise PETError("SOPClassUID is missing, the file may be cut short")
+            if sop_class in PET_CLASSES or uid in groups:
+                groups.setdefault(uid, []).append(file)
+            else:
+                others[text_of(file.dataset, "Modality")[:16] or "without Modality"] += 1
+    listed = ", ".join(f"{n} {modality}" for modality, n in sorted(others.items()))
+    if not groups:
+        raise PETError(f"no PET image among {len(found.slices)} DICOM files ({listed}), expected a PET series")
+    if "" in groups and len(groups) > 1:
+        raise PETError(f"{groups[''][0].name}: SeriesInstanceUID is missing, the file may be cut short")
+    chosen = {uid: files for uid, files in groups.items() if wanted is None or _is_wanted(uid, files[0], str(wanted))}
+    if len(chosen) != 1:
+        described = ", ".join(_describe(files) for files in (chosen or groups).values())
+        if not chosen:
+            raise PETError(f"no PET series {wanted}, expected one of: {described}")
+        raise PETError(
+            f"{len(chosen)} PET series: {described}, expected one; choose it by SeriesNumber or SeriesInstanceUID "
+            "(series)"
+        )
+    ((uid, files),) = chosen.items()
+    notes = [f"{found.n_other} files that are not DICOM images were left out."] if found.n_other else []
+    if found.dangling:
+        notes.append(f"{len(found.dangling)} links to files that do not exist were left out.")
+    if listed:
+        notes.append(f"Objects that are no PET images were left aside: {listed}.")
+    notes += [
+        f"Another PET series ({len(members)} files) was left aside." for key, members in groups.items() if key != uid
     ]
+    n_bare = sum(not file.has_meta_information for file in files)
+    if n_bare:
+        notes.append(f"{n_bare} files have no file meta information (DICOM PS3.10).")
+    return files, notes
+
+
+def _is_wanted(uid: str, file: SliceFile, wanted: str) -> bool:
+    number = text_of(file.dataset, "SeriesNumber")
+    return wanted.strip() in {uid, number} or (wanted.strip().lstrip("0") or "0") == number.lstrip("0")
+
+
+def _describe(members: Sequence[SliceFile]) -> str:
+    # A description may name the patient, and de-identification removes it (PS3.15 E.1).
+    number = text_of(members[0].dataset, "SeriesNumber")
+    return f"number {number} ({len(members)} files)" if number else f"one without number ({len(members)} files)"
+
+
+def _check_slices(files: Sequence[SliceFile]) -> None:
+    """Check that files of one series are PET slices and agree in what one series has one value of."""
+    for file in files:
+        sop_class, modality = text_of(file.dataset, "SOPClassUID"), text_of(file.dataset, "Modality")
+        if sop_class in ENHANCED:
+            raise PETError(f"{file.name}: {UID(sop_class).name} beside {len(files) - 1} other files, expected it alone")
+        if modality != "PT":
+            raise PETError(f"{file.name}: Modality is {modality or 'missing'}, expected PT")
+        if sop_class != PositronEmissionTomographyImageStorage:
+            raise PETError(f"{file.name}: SOP class is {UID(sop_class).name}, expected PET Image Storage")
+    _check_uniform(files)
+
+
+# --------------------------------------------------------------------- what one series has one value of
+
+
+@dataclass(frozen=True)
+class _Uniform:
+    """An attribute that one series has one value of."""
+
+    name: str
+    read: Callable[[Dataset], object]
+    """Its value, the same however it is written."""
+
+    stored: Callable[[Dataset], object]
+    """Something that is equal in two slices only if the value is, and takes no decoding."""
+
+    may_show: bool
+    """Whether an error may show the value; one that identifies a person is compared, never shown."""
+
+
+Reader = Callable[[Dataset, str], object]
+
+
+def _number(dataset: Dataset, keyword: str) -> object:
+    try:
+        return number_of(dataset, keyword)
+    except PETError:
+        return text_of(dataset, keyword)
+
+
+def _moment(parse: type[DT] | type[TM], dataset: Dataset, keyword: str) -> object:
+    text = text_of(dataset, keyword)
+    try:
+        return parse(text).isoformat() if text else None
+    except (ValueError, TypeError):
+        return text
+
+
+_time, _date_time = partial(_moment, TM), partial(_moment, DT)
+
+
+def _of_slice(keyword: str, read: Reader = text_of, *, may_show: bool = True) -> _Uniform:
+    tag = Tag(keyword)
+    return _Uniform(
+        keyword, lambda dataset: read(dataset, keyword), lambda dataset: stored_value(dataset, tag), may_show
+    )
+
+
+_RADIOPHARMACEUTICAL = Tag("RadiopharmaceuticalInformationSequence")
+
+
+def _of_item(keyword: str, read: Reader, *, may_show: bool = True) -> _Uniform:
+    tag = Tag(keyword)
+
+    def values(dataset: Dataset) -> list[object]:
+        return [read(item, keyword) for item in value_of(dataset, "RadiopharmaceuticalInformationSequence") or []]
+
+    def stored(dataset: Dataset) -> object:
+        sequence = stored_value(dataset, _RADIOPHARMACEUTICAL)
+        # A sequence of explicit length is bytes still.
+        return [stored_value(item, tag) for item in sequence] if isinstance(sequence, DicomSequence) else sequence
+
+    return _Uniform(keyword, values, stored, may_show)
+
+
+def _of_vendor(attribute: PrivateAttribute) -> _Uniform:
+    creator, next_creator = (Tag(attribute.group, 0x10 + k) for k in range(2))
+    element = Tag(attribute.default_tag)
+
+    def stored(dataset: Dataset) -> object:
+        if next_creator in dataset:
+            return private_value(dataset, attribute)
+        return stored_value(dataset, creator), stored_value(dataset, element)
+
+    return _Uniform(attribute.name, lambda dataset: str(private_value(dataset, attribute)), stored, may_show=False)
+
+
+_UNIFORM = (
+    *(_of_slice(keyword, may_show=False) for keyword in ("PatientID", "PatientName", "StudyInstanceUID")),
+    _of_slice("FrameOfReferenceUID", may_show=False),
+    *(_of_slice(keyword) for keyword in ("Units", "SUVType", "DecayCorrection", "CorrectedImage", "SeriesType")),
+    *(_of_slice(keyword) for keyword in ("Manufacturer", "PatientSex")),
+    *(_of_slice(keyword, _number) for keyword in ("PatientWeight", "PatientSize")),
+    _of_slice("SeriesDate", may_show=False),
+    _of_slice("SeriesTime", _time, may_show=False),
+    _of_slice("DecayCorrectionDateTime", _date_time, may_show=False),
+    *(_of_vendor(attribute) for attribute in (*REFERENCE_TIMES, *SCALE_FACTORS)),
+    *(_of_item(keyword, _number) for keyword in ("RadionuclideTotalDose", "RadionuclideHalfLife")),
+    _of_item("RadiopharmaceuticalStartTime", _time, may_show=False),
+    _of_item("RadiopharmaceuticalStartDateTime", _date_time, may_show=False),
+)
+
+
+def _check_uniform(files: Sequence[SliceFile]) -> None:
+    """Refuse slices that differ in what one series has one value of, naming the first and in what."""
+    for attribute in _UNIFORM:
+        expected_bytes = attribute.stored(files[0].dataset)
+        if all(attribute.stored(file.dataset) == expected_bytes for file in files):
+            continue
+        values = []
+        for file in files:
+            with naming(file.name):
+                values.append(attribute.read(file.dataset))
+        counts = Counter(map(str, values))
+        if len(counts) == 1:
+            continue
+        expected, n_expected = counts.most_common(1)[0]
+        odd = next(k for k, value in enumerate(values) if str(value) != expected)
+        if attribute.may_show:
+            difference = f"{attribute.name} is {str(values[odd])!r}, expected {expected!r}"
+        else:
+            difference = f"another {attribute.name}, expected the one"
+        raise PETError(f"{files[odd].name}: {difference} as in {n_expected} of {len(files)} files")
+
+
+def _check_instances(files: Sequence[SliceFile]) -> None:
+    """Check that every slice has a UID of its own, by which a derived series refers to it.
+
+    Raises
+    ------
+    PETError
+        Naming the first file that has none, or that of another.
+    """
+    seen: dict[str, str] = {}
+    for file in files:
+        uid = text_of(file.dataset, "SOPInstanceUID")
+        if not uid:
+            raise PETError(f"{file.name}: SOPInstanceUID is missing, expected one on every slice")
+        if uid in seen:
+            raise PETError(f"{file.name}: SOPInstanceUID is that of {seen[uid]}, expected another on every slice")
+        seen[uid] = file.name
+
+
+# Frames of a series that is dynamic or gated differ in one of these.
+_FRAME_ATTRIBUTES = (
+    "FrameReferenceTime",
+    "TriggerTime",
+    "FrameTime",
+    "TemporalPositionIdentifier",
+    "AcquisitionTime",
+    "AcquisitionNumber",
+)
+
+
+def _check_one_frame(files: Sequence[SliceFile]) -> tuple[str, ...]:
+    """Check that slices are one static frame, or one frame that was picked from a dynamic or gated series.
+
+    Returns
+    -------
+    notes
+        What was noticed and is harmless, one sentence each.
+
+    Raises
+    ------
+    PETError
+        Saying how many frames were found, and how to choose one.
+    """
+    dataset = files[0].dataset
+    series_type = value_of(dataset, "SeriesType") or "missing"
+    kind = str(series_type if isinstance(series_type, str) else series_type[0]).upper()
+    if "REPROJECTION" in series_type:
+        raise PETError("SeriesType is REPROJECTION, projections of a volume are not slices")
+    places = Counter(text_of(file.dataset, "ImagePositionPatient") for file in files)
+    n_frames = max(places.values())
+    is_repeated = set(places.values()) == {n_frames} or kind in {"DYNAMIC", "GATED"}
+    if n_frames > 1 and len(places) > 1 and is_repeated:
+        found = f"{n_frames} slices at each of {len(places)} positions (SeriesType {kind})"
+        for keyword in _FRAME_ATTRIBUTES:
+            values = Counter(text_of(file.dataset, keyword) for file in files)
+            if set(values.values()) == {len(files) // n_frames}:
+                choose = f"put the files of one frame (one {keyword}) into a folder of their own"
+                raise PETError(f"{found}: {n_frames} frames of a dynamic or gated series, expected one; {choose}")
+        raise PETError(f"{found}: the same slices {n_frames} times, or frames that nothing tells apart; expected one")
+    n_stated = 1
+    for keyword in ("NumberOfTimeSlices", "NumberOfTimeSlots", "NumberOfRRIntervals"):
+        n_stated *= int(number_of(dataset, keyword) or 1)
+    if n_stated == 1:
+        return ()
+    if kind in {"DYNAMIC", "GATED"}:
+        return (f"One of the {n_stated} frames of a series of SeriesType {kind}.",)
+    return (f"The {n_stated} frames that the header counts were ignored, SeriesType is {kind}.",)

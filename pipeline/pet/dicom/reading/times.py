@@ -4,28 +4,31 @@ Sources: QIBA vendor-neutral SUV pseudo-code (2012); DICOM PS3.3 C.8.9.1; IBSI-S
 sentence written here contains a date or a time of day: all times are given relative to one another.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DA, DT, TM
 
 from pipeline.errors import PETError
-from pipeline.pet.dicom.private import REFERENCE_TIMES, private_value
-from pipeline.pet.dicom.values import number_of, text_of, value_of
-from pipeline.pet.suv.factor import EARLIEST_UPTAKE, average_activity_time
+from pipeline.pet.dicom.values import REFERENCE_TIMES, number_of, private_value, text_of, value_of
+from pipeline.pet.suv.factor import average_activity_time, is_plausible_uptake
 
 __all__ = [
+    "Administration",
     "ReferenceTime",
     "acquisition_time",
     "administration_time",
     "average_moment",
+    "check_duration",
     "moment_of",
     "moment_of_reference",
     "reference_time",
+    "start_of_acquisition",
 ]
 
 DISAGREEMENT = 60.0
@@ -34,11 +37,38 @@ DISAGREEMENT = 60.0
 ROUNDING = 1.0
 """Times of acquisition are often written to the second [s]."""
 
-LATEST_UPTAKE_HALF_LIVES = 2.0
-"""A RadiopharmaceuticalStartDateTime that gives a longer uptake [half-lives] is not believed."""
+USUAL_UPTAKE_HALF_LIVES = 2.0
+"""A RadiopharmaceuticalStartDateTime that gives a longer uptake [half-lives] is not believed against
+RadiopharmaceuticalStartTime."""
+
+LONGEST_ACQUISITION = 12 * 3600.0
+"""No static scan takes longer [s]."""
+
+HALF_HOUR = 1800.0
+"""Clocks of the world differ by multiples of this [s] (and rarely by a quarter of an hour)."""
+
+LARGEST_SHIFT = 10 * 3600.0
+"""Up to this shift of a clock [s], a time of day and a date-time that differ by it tell the day."""
+
+MOST_SECONDS = 100 * 86400.0
+"""A longer time [s] is told in words: dates that de-identification has changed contradict each other by years."""
 
 SHORT_LIVED = 6 * 3600.0
 """Up to this half-life [s], twice the half-life is within half a day, so a time of day tells the day."""
+
+
+@dataclass(frozen=True)
+class Administration:
+    """When the radiopharmaceutical was administered."""
+
+    moment: datetime
+    """On the scanner's clock."""
+
+    sentence: str
+    """How it was found."""
+
+    is_doubtful: bool = False
+    """Whether the attributes contradict each other, so that a person should look at the sentence."""
 
 
 @dataclass(frozen=True)
@@ -71,28 +101,52 @@ def _date_time(dataset: Dataset, date_keyword: str, time_keyword: str) -> dateti
         raise PETError(f"{date_keyword} or {time_keyword} is not a DICOM date or time") from error
 
 
-def _clock(value: object, dataset: Dataset, name: str) -> datetime | None:
+def _clock_offset(dataset: Dataset) -> timedelta | None:
+    """Return the offset from UTC of the clock that the data set's DA and TM values are on, None if it is unknown."""
+    offset = re.fullmatch(r"([+-])(\d\d):?(\d\d)", text_of(dataset, "TimezoneOffsetFromUTC"))
+    if offset is not None:
+        shift = timedelta(hours=int(offset[2]), minutes=int(offset[3]))
+        return -shift if offset[1] == "-" else shift
+    for keyword in ("AcquisitionDateTime", "FrameAcquisitionDateTime"):
+        try:
+            parsed = DT(text_of(dataset, keyword))
+        except (ValueError, TypeError):
+            continue
+        if parsed is not None and parsed.utcoffset() is not None:
+            return parsed.utcoffset()
+    return None
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """A DT value."""
+
+    moment: datetime
+    """On the clock of the data set, if `is_on_clock`."""
+
+    is_on_clock: bool
+    """False if the value has an offset from UTC and nothing says that of the clock."""
+
+
+def _clock(value: object, dataset: Dataset, name: str) -> _Moment | None:
     """Return a DT value on the clock that the data set's DA and TM values are on."""
     if isinstance(value, bytes):
         value = value.decode("ascii", errors="replace").strip(" \0")
     if not value:
         return None
+    text = str(value).strip()
     try:
-        parsed = DT(str(value).strip())
+        parsed = DT(text)
     except (ValueError, TypeError) as error:
         raise PETError(f"{name} is not a DICOM date-time") from error
-    if parsed is None or len(str(value).strip().split(".")[0].split("+")[0].split("-")[0]) < 12:
+    if parsed is None or len(re.split("[.+-]", text)[0]) < 12:
         raise PETError(f"{name} has no hour and minute")
     moment = datetime.combine(parsed.date(), parsed.time())
-    offset = text_of(dataset, "TimezoneOffsetFromUTC")
-    written = parsed.utcoffset()
-    if written is None or not offset:
-        return moment
-    if not re.fullmatch(r"[+-]\d{4}", offset):
-        raise PETError(f"TimezoneOffsetFromUTC is {offset!r}, expected +HHMM or -HHMM")
-    sign = -1 if offset[0] == "-" else 1
+    written, offset = parsed.utcoffset(), _clock_offset(dataset)
+    if written is None or offset is None:
+        return _Moment(moment, written is None)
     try:
-        return moment - written + sign * timedelta(hours=int(offset[1:3]), minutes=int(offset[3:5]))
+        return _Moment(moment - written + offset, True)
     except OverflowError as error:
         raise PETError(f"{name} is beyond the calendar, expected years 1 to 9999") from error
 
@@ -109,6 +163,33 @@ def acquisition_time(dataset: Dataset) -> datetime | None:
     return moment or moment_of(dataset, "AcquisitionDateTime")
 
 
+def start_of_acquisition(slices: Sequence[Dataset]) -> datetime | None:
+    """Return when the earliest slice was acquired: the moment that the times of a `PETHeader` count from."""
+    return min((moment for moment in map(acquisition_time, slices) if moment is not None), default=None)
+
+
+def check_duration(slices: Sequence[Dataset]) -> None:
+    """Refuse slices of which some were acquired so much later than others that they are of several scans.
+
+    Raises
+    ------
+    PETError
+        Says how far apart they are.
+    """
+    try:
+        acquired = [moment for moment in map(acquisition_time, slices) if moment is not None]
+    except PETError:
+        # Whether that matters depends on the units.
+        return
+    span = (max(acquired) - min(acquired)).total_seconds() if acquired else 0.0
+    if span > LONGEST_ACQUISITION:
+        raise PETError(f"slices were acquired over {_seconds(span)}, expected one acquisition of at most 12 hours")
+
+
+def _seconds(seconds: float, sign: str = "") -> str:
+    return f"{seconds:{sign}.0f} s" if abs(seconds) <= MOST_SECONDS else "more than 100 days"
+
+
 def moment_of(dataset: Dataset, keyword: str) -> datetime | None:
     """Return the value of a DT attribute on the clock of the data set, or None if it is absent or empty.
 
@@ -117,7 +198,8 @@ def moment_of(dataset: Dataset, keyword: str) -> datetime | None:
     PETError
         If it is not a DICOM date-time.
     """
-    return _clock(value_of(dataset, keyword), dataset, keyword)
+    found = _clock(value_of(dataset, keyword), dataset, keyword)
+    return None if found is None else found.moment
 
 
 def moment_of_reference(manufacturer: str, *, frame_duration: float, half_life: float) -> float:
@@ -170,11 +252,25 @@ def _is_ge(manufacturer: str) -> bool:
     return "GE" in manufacturer.upper().split()
 
 
-def _stated(first: Dataset) -> list[tuple[datetime, str]]:
-    candidates = [("DecayCorrectionDateTime (0018,9701)", value_of(first, "DecayCorrectionDateTime"))]
-    candidates += [(attribute.name, private_value(first, attribute)) for attribute in REFERENCE_TIMES]
-    moments = [(_clock(value, first, name), name) for name, value in candidates]
-    return [(moment, name) for moment, name in moments if moment is not None]
+def _stated(first: Dataset, known: Sequence[datetime]) -> list[tuple[datetime, str]]:
+    """Return the reference times that the scanner states, in the order in which they are believed.
+
+    One with an offset from UTC is believed on a clock of unknown offset only if it agrees with a `known` moment.
+    """
+    values = [("DecayCorrectionDateTime (0018,9701)", value_of(first, "DecayCorrectionDateTime"))]
+    values += [(attribute.name, private_value(first, attribute)) for attribute in REFERENCE_TIMES]
+    candidates = []
+    for name, value in values:
+        found = _clock(value, first, name)
+        if found is None:
+            continue
+        apart = min((abs((found.moment - moment).total_seconds()) for moment in known), default=math.inf)
+        if not found.is_on_clock and apart > DISAGREEMENT:
+            raise PETError(
+                f"{name} has an offset from UTC, expected TimezoneOffsetFromUTC to tell that of the acquisition"
+            )
+        candidates.append((found.moment, name))
+    return candidates
 
 
 def _back_computed(
@@ -197,15 +293,15 @@ def _back_computed(
     spread = (max(moments) - min(moments)).total_seconds()
     moment = min(moments)
     if spread > DISAGREEMENT:
-        return None, f"the slices' frame reference times point to starts {spread:.0f} s apart"
+        return None, f"the slices' frame reference times point to starts {_seconds(spread)} apart"
     after = (moment - earliest).total_seconds()
     if after > ROUNDING:
-        return None, f"the frame reference time points {after:.0f} s past the start of the acquisition"
+        return None, f"the frame reference time points {_seconds(after)} past the start of the acquisition"
     # Where the series time is credible, nothing was acquired before it: a scanner that gives every bed the
     # AcquisitionTime of the first one (Philips) points to a start that never was.
     if series is not None and series <= earliest and (series - moment).total_seconds() > DISAGREEMENT:
         before = (series - moment).total_seconds()
-        return None, f"the frame reference time points {before:.0f} s before the series time"
+        return None, f"the frame reference time points {_seconds(before)} before the series time"
     return moment, ""
 
 
@@ -232,7 +328,7 @@ def reference_time(slices: Sequence[Dataset], *, half_life: float | None) -> Ref
     acquired = [moment for moment in map(acquisition_time, slices) if moment is not None]
     series = _date_time(first, "SeriesDate", "SeriesTime")
     notes: list[str] = []
-    candidates = _stated(first)
+    candidates = _stated(first, [*acquired, *([] if series is None else [series])])
     if len(acquired) == len(slices):
         earliest = min(acquired)
         computed, objection = _back_computed(slices, half_life, acquired, series)
@@ -247,21 +343,24 @@ def reference_time(slices: Sequence[Dataset], *, half_life: float | None) -> Ref
         candidates.append((earliest, "acquisition of the earliest slice"))
         if series is not None and series > earliest:
             late = (series - earliest).total_seconds()
-            notes.append(f"Series time is {late:.0f} s after the earliest acquisition, not used.")
+            notes.append(f"Series time is {_seconds(late)} after the earliest acquisition, not used.")
     if not candidates:
         raise PETError("AcquisitionDate and AcquisitionTime are missing, reference time of decay is unknown")
     moment, rule = candidates[0]
     for other, name in candidates[1:]:
         apart = (other - moment).total_seconds()
         if abs(apart) > DISAGREEMENT:
-            notes.append(f"Another candidate, {name}, is {apart:+.0f} s from the reference time.")
+            notes.append(f"Another candidate, {name}, is {_seconds(apart, '+')} from the reference time.")
     return ReferenceTime(moment, min(acquired, default=None), (f"Reference time of decay: {rule}.", *notes))
 
 
 def administration_time(
     item: Dataset, dataset: Dataset, *, reference: datetime, half_life: float | None
-) -> tuple[datetime, str]:
-    """Return when the radiopharmaceutical was administered, and the sentence that says how it was found.
+) -> Administration:
+    """Return when the radiopharmaceutical was administered.
+
+    RadiopharmaceuticalStartDateTime (0018,1078) is believed unless RadiopharmaceuticalStartTime (0018,1072), which is
+    on the clock of the acquisition, contradicts it: by an offset of clocks, or with an uptake that is not usual.
 
     Parameters
     ----------
@@ -279,37 +378,111 @@ def administration_time(
     PETError
         If neither attribute gives a plausible time.
     """
-    longest = None if half_life is None else LATEST_UPTAKE_HALF_LIVES * half_life
-    date_time = _clock(value_of(item, "RadiopharmaceuticalStartDateTime"), dataset, "RadiopharmaceuticalStartDateTime")
-    objection = "RadiopharmaceuticalStartDateTime is missing"
-    if date_time is not None:
-        uptake = (reference - date_time).total_seconds()
-        if uptake >= EARLIEST_UPTAKE and (longest is None or uptake <= longest):
-            other = _other_time_of_day(item, date_time)
-            return date_time, f"Uptake {uptake:.0f} s from RadiopharmaceuticalStartDateTime{other}."
-        objection = f"RadiopharmaceuticalStartDateTime gives an uptake of {uptake:.0f} s"
-    text = text_of(item, "RadiopharmaceuticalStartTime")
-    if not text:
+    time_of_day = text_of(item, "RadiopharmaceuticalStartTime")
+    found, date, objection = _start_date_time(item, dataset)
+    if found is not None:
+        uptake = (reference - found.moment).total_seconds()
+        objection = f"{_START} gives an uptake of {_seconds(uptake)}"
+        if time_of_day:
+            believed = _with_time_of_day(found, _time_of_day(time_of_day), reference, half_life)
+            if believed is not None:
+                return believed
+        elif not found.is_on_clock:
+            raise PETError(
+                f"{_START} has a UTC offset, expected TimezoneOffsetFromUTC or RadiopharmaceuticalStartTime to tell "
+                "when that is on the clock of the acquisition"
+            )
+        elif is_plausible_uptake(uptake, half_life):
+            return Administration(found.moment, f"Uptake {uptake:.0f} s from {_START}{_unusual(uptake, half_life)}.")
+    elif date is not None and time_of_day:
+        moment = datetime.combine(date, _time_of_day(time_of_day))
+        uptake = (reference - moment).total_seconds()
+        if is_plausible_uptake(uptake, half_life):
+            unusual = _unusual(uptake, half_life)
+            return Administration(
+                moment, f"Uptake {uptake:.0f} s from the date of {_START} and RadiopharmaceuticalStartTime{unusual}."
+            )
+    if not time_of_day:
         raise PETError(f"{objection} and RadiopharmaceuticalStartTime is missing, SUV cannot be computed")
     if half_life is None or half_life > SHORT_LIVED:
         raise PETError(f"{objection}, and a time of day alone does not tell the day for this half-life")
-    moment = datetime.combine(reference.date(), _time_of_day(text))
+    moment, day = _on_the_day(_time_of_day(time_of_day), reference, half_life)
     uptake = (reference - moment).total_seconds()
-    day = "on the day of the reference time"
-    if uptake < 0:
-        moment -= timedelta(days=1)
-        day = "on the day before the reference time"
-        shifted = (reference - moment).total_seconds()
-        if longest is not None and shifted > longest:
-            raise PETError(
-                f"RadiopharmaceuticalStartTime is {-uptake:.0f} s after the reference time, and the day "
-                f"before gives an uptake of {shifted:.0f} s, expected at most {longest:.0f} s"
-            )
-        uptake = shifted
-    if longest is not None and uptake > longest:
-        day += f", more than the usual {longest:.0f} s"
-    rejected = "" if date_time is None else f" ({objection}, not believed)"
-    return moment, f"Uptake {uptake:.0f} s from RadiopharmaceuticalStartTime {day}{rejected}."
+    rejected = "" if objection.endswith("is missing") else f" ({objection}, not believed)"
+    sentence = f"Uptake {uptake:.0f} s from RadiopharmaceuticalStartTime {day}{_unusual(uptake, half_life)}{rejected}."
+    return Administration(moment, sentence)
+
+
+_START = "RadiopharmaceuticalStartDateTime"
+
+
+def _start_date_time(item: Dataset, dataset: Dataset) -> tuple[_Moment | None, date | None, str]:
+    """Return RadiopharmaceuticalStartDateTime, or its date if it has no time of day, or why it says nothing."""
+    value = value_of(item, _START)
+    text = (value.decode("ascii", errors="replace") if isinstance(value, bytes) else str(value or "")).strip(" \0")
+    digits = re.split("[.+-]", text)[0]
+    # Midnight to the second is how a date without time is padded.
+    if re.fullmatch(r"\d{8}(0{4,6})?", digits):
+        try:
+            return None, DA(digits[:8]), f"{_START} has no hour and minute"
+        except (ValueError, TypeError):
+            return None, None, f"{_START} is not a DICOM date-time"
+    try:
+        found = _clock(value, dataset, _START)
+    except PETError as error:
+        return None, None, str(error)
+    return found, None, f"{_START} is missing"
+
+
+def _with_time_of_day(
+    found: _Moment, time_of_day: time, reference: datetime, half_life: float | None
+) -> Administration | None:
+    """Return what a date-time and a time of day give together, or None if the date-time is not believed."""
+    moment = found.moment
+    # From the nearest of the day before, the same day and the next.
+    apart = (datetime.combine(moment.date(), time_of_day) - moment).total_seconds()
+    apart = (apart + 43200) % 86400 - 43200
+    uptake = (reference - moment).total_seconds()
+    if abs(apart) <= DISAGREEMENT:
+        if not is_plausible_uptake(uptake, half_life):
+            return None
+        return Administration(moment, f"Uptake {uptake:.0f} s from {_START}{_unusual(uptake, half_life)}.")
+    is_offset = abs(apart - HALF_HOUR * round(apart / HALF_HOUR)) <= ROUNDING
+    if is_offset:
+        moment, uptake = moment + timedelta(seconds=apart), uptake - apart
+        if abs(apart) > LARGEST_SHIFT or not is_plausible_uptake(uptake, half_life):
+            return None
+        sentence = (
+            f"Uptake {uptake:.0f} s from RadiopharmaceuticalStartTime, which is on the clock of the acquisition "
+            f"({_START} is {-apart:+.0f} s from it, which can be an offset of clocks)."
+        )
+        return Administration(moment, sentence, is_doubtful=True)
+    if not found.is_on_clock or not is_plausible_uptake(uptake, half_life) or _unusual(uptake, half_life):
+        return None
+    sentence = f"Uptake {uptake:.0f} s from {_START} (RadiopharmaceuticalStartTime is {apart:+.0f} s from it)."
+    return Administration(moment, sentence, is_doubtful=True)
+
+
+def _on_the_day(time_of_day: time, reference: datetime, half_life: float) -> tuple[datetime, str]:
+    """Return a time of day on the day of the reference time, or on the day before."""
+    moment = datetime.combine(reference.date(), time_of_day)
+    late = (moment - reference).total_seconds()
+    if late <= 0:
+        return moment, "on the day of the reference time"
+    moment -= timedelta(days=1)
+    shifted, longest = 86400 - late, USUAL_UPTAKE_HALF_LIVES * half_life
+    if shifted > longest:
+        raise PETError(
+            f"RadiopharmaceuticalStartTime is {late:.0f} s after the reference time, and the day before gives an "
+            f"uptake of {shifted:.0f} s, expected at most {longest:.0f} s"
+        )
+    return moment, "on the day before the reference time"
+
+
+def _unusual(uptake: float, half_life: float | None) -> str:
+    """Return half a sentence on an uptake that is longer than usual, else nothing."""
+    longest = math.inf if half_life is None else USUAL_UPTAKE_HALF_LIVES * half_life
+    return f", more than the usual {longest:.0f} s" if uptake > longest else ""
 
 
 def _time_of_day(text: str) -> time:
@@ -317,14 +490,3 @@ def _time_of_day(text: str) -> time:
         return TM(text)
     except (ValueError, TypeError) as error:
         raise PETError("RadiopharmaceuticalStartTime is not a DICOM time") from error
-
-
-def _other_time_of_day(item: Dataset, believed: datetime) -> str:
-    """Return half a sentence on a RadiopharmaceuticalStartTime that disagrees, or nothing."""
-    text = text_of(item, "RadiopharmaceuticalStartTime")
-    if not text:
-        return ""
-    apart = (datetime.combine(believed.date(), _time_of_day(text)) - believed).total_seconds()
-    # The nearest of the day before, the same day and the next.
-    apart = (apart + 43200) % 86400 - 43200
-    return f" (RadiopharmaceuticalStartTime is {apart:+.0f} s from it)" if abs(apart) > DISAGREEMENT else ""

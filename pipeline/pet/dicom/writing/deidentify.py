@@ -21,8 +21,7 @@ from pydicom.dataset import DataElement, Dataset
 from pydicom.uid import UID
 
 from pipeline.errors import PETError
-from pipeline.pet.dicom.codes import code_item
-from pipeline.pet.dicom.values import text_of
+from pipeline.pet.dicom.values import code_item, text_of
 
 __all__ = ["ACTIONS", "deidentify", "keep_listed"]
 

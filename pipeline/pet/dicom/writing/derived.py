@@ -22,11 +22,10 @@ from pydicom.uid import (
 )
 
 from pipeline.errors import PETError
-from pipeline.pet.dicom.codes import code_item
-from pipeline.pet.dicom.geometry import stack_slices
 from pipeline.pet.dicom.reading.enhanced import read_frames
 from pipeline.pet.dicom.reading.files import ENHANCED, SliceFile, read_dataset
-from pipeline.pet.dicom.values import number_of, text_of, value_of
+from pipeline.pet.dicom.slices import stack_slices
+from pipeline.pet.dicom.values import code_item, number_of, text_of, value_of
 from pipeline.pet.dicom.writing.deidentify import keep_listed
 from pipeline.pet.grid import Grid, canonical_grid, grid_difference
 from pipeline.pet.series import PETSeries

@@ -11,9 +11,9 @@ from pydicom.uid import PositronEmissionTomographyImageStorage, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
 from pipeline.errors import PETError
-from pipeline.pet.dicom.codes import code_item
-from pipeline.pet.dicom.geometry import ORIENTATION_TOLERANCE
 from pipeline.pet.dicom.reading.times import moment_of_reference
+from pipeline.pet.dicom.slices import ORIENTATION_TOLERANCE
+from pipeline.pet.dicom.values import code_item
 from pipeline.pet.grid import LPS_TO_RAS
 from pipeline.pet.header import PETHeader
 from pipeline.pet.series import PETSeries

@@ -13,10 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
 
 from pipeline.errors import PETError
-from pipeline.pet.dicom.private import REFERENCE_TIMES, SCALE_FACTORS, remove_private
-from pipeline.pet.dicom.reading.header import start_of_acquisition
-from pipeline.pet.dicom.reading.times import acquisition_time, moment_of_reference
-from pipeline.pet.dicom.values import number_of, text_of, value_of
+from pipeline.pet.dicom.reading.times import acquisition_time, moment_of_reference, start_of_acquisition
+from pipeline.pet.dicom.values import REFERENCE_TIMES, SCALE_FACTORS, number_of, remove_private, text_of, value_of
 from pipeline.pet.header import PETHeader
 from pipeline.pet.suv.factor import average_activity_time, decay_factor
 

@@ -15,8 +15,8 @@ from pydicom.valuerep import format_number_as_ds
 
 from pipeline.errors import PETError, naming
 from pipeline.files import new_folder
-from pipeline.pet.dicom.private import remove_all_private
 from pipeline.pet.dicom.reading.reader import read_dicom_series
+from pipeline.pet.dicom.values import remove_all_private
 from pipeline.pet.dicom.writing.deidentify import deidentify
 from pipeline.pet.dicom.writing.derived import derived_headers
 from pipeline.pet.dicom.writing.original import original_headers
