@@ -17,14 +17,8 @@ HEIGHT_IN_CM_ABOVE = 3.0
 def weight_in_kg(weight: float | None, name: str, notes: list[str]) -> float | None:
     """Return a body weight [kg] that may be stated in g; None and 0 are returned as they are.
 
-    Parameters
-    ----------
-    weight
-        As stated.
-    name
-        What the source calls it.
-    notes
-        Gets a sentence if the weight was in g.
+    As in the other functions here, `name` is what the source calls the quantity, and `notes` gets a sentence if the
+    unit was another than the usual one.
 
     Raises
     ------
@@ -35,9 +29,9 @@ def weight_in_kg(weight: float | None, name: str, notes: list[str]) -> float | N
         return weight
     if weight < 0:
         raise PETError(f"{name} is {weight:g} kg, expected a positive number")
+    if weight > 1000.0 * WEIGHT_IN_G_ABOVE:
+        raise PETError(f"{name} is {weight:g}, neither kg nor g")
     if weight > WEIGHT_IN_G_ABOVE:
-        if weight > 1000.0 * WEIGHT_IN_G_ABOVE:
-            raise PETError(f"{name} is {weight:g}, neither kg nor g")
         notes.append(f"{name} {weight:g} was taken to be in g.")
         weight /= 1000.0
     return weight

@@ -4,6 +4,8 @@ A series that was read from DICOM becomes a derived series on exactly the source
 as a simulated scan, becomes a complete series of its own.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -175,42 +177,15 @@ def _derived(
     return headers, affine
 
 
-def _headers(
-    series: PETSeries,
-    meaning: PETHeader,
-    *,
-    description: str,
-    derivation: str | None,
-    subject_id: str,
-    options: DicomOptions,
-) -> tuple[list[Dataset], NDArray[np.float64]]:
-    """Return the headers of all slices without pixels, and the affine of their stack.
-
-    Raises
-    ------
-    DicomOutputError
-        If DICOM cannot express the grid, the times or an attribute of the series.
-    """
+@contextmanager
+def _expressing() -> Iterator[None]:
+    """Say of what goes wrong with headers alone that DICOM cannot express the series."""
     try:
-        if _is_from_dicom(series):
-            headers, affine = _derived(
-                series, meaning, description=description, derivation=derivation or description, options=options
-            )
-        else:
-            headers, affine = original_headers(
-                replace(series, header=meaning),
-                description=description,
-                derivation=derivation,
-                subject_id=subject_id,
-                uid_key=options.uid_key,
-            )
-        if options.deidentify:
-            deidentify(headers, subject_id=subject_id, key=options.deidentification_key)
+        yield
     except PETError as error:
         raise DicomOutputError(str(error)) from error
     except (OverflowError, ZeroDivisionError) as error:
         raise DicomOutputError("times of the series lie too far from its acquisition for DICOM") from error
-    return headers, affine
 
 
 def _verify(folder: Path, series: PETSeries, *, half_steps: NDArray[np.float64], affine: NDArray[np.float64]) -> None:
@@ -281,9 +256,21 @@ def write_dicom_series(
         meaning = stored_header(series.header, units=options.units)
         factor = suvbw_factor_of(meaning)
         with new_folder(folder) as temporary:
-            headers, affine = _headers(
-                series, meaning, description=description, derivation=derivation, subject_id=subject_id, options=options
-            )
+            with _expressing():
+                if _is_from_dicom(series):
+                    headers, affine = _derived(
+                        series, meaning, description=description, derivation=derivation or description, options=options
+                    )
+                else:
+                    headers, affine = original_headers(
+                        replace(series, header=meaning),
+                        description=description,
+                        derivation=derivation,
+                        subject_id=subject_id,
+                        uid_key=options.uid_key,
+                    )
+                if options.deidentify:
+                    deidentify(headers, subject_id=subject_id, key=options.deidentification_key)
             native = to_native(series.suv, affine)
             padding = None if series.padding is None else to_native(series.padding, affine)
             half_steps = np.empty(len(headers))
