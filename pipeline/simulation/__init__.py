@@ -12,13 +12,7 @@ from pipeline.simulation.noise_insertion import (
     low_dose_of,
     scanner_of,
 )
-from pipeline.simulation.patient.nema import (
-    NEMAPhantom,
-    background_variability,
-    contrast_recovery,
-    lung_residual,
-    nema_phantom,
-)
+from pipeline.simulation.patient.nema import NEMAPhantom, NEMAQuality, nema_phantom, nema_quality
 from pipeline.simulation.patient.organs import ORGAN_LABELS
 from pipeline.simulation.patient.phantom import Phantom, make_phantom
 from pipeline.simulation.patient.tracers import DOTATATE, FAPI, FDG, PSMA_11, TRACERS, tracer_named
@@ -64,6 +58,7 @@ __all__ = [
     "InsertionSettings",
     "LesionSite",
     "NEMAPhantom",
+    "NEMAQuality",
     "OrganUptake",
     "Phantom",
     "Scanner",
@@ -73,15 +68,13 @@ __all__ = [
     "attenuation_from_body",
     "attenuation_from_ct",
     "attenuation_of_series",
-    "background_variability",
     "check_dose_reduction_factors",
-    "contrast_recovery",
     "full_dose_scan",
     "insert_noise",
     "low_dose_of",
-    "lung_residual",
     "make_phantom",
     "nema_phantom",
+    "nema_quality",
     "scanner_of",
     "scanner_preset",
     "simulate_cohort",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ _NOT_BIDS = (
 
 
 def subject_seed(seed: int, index: int) -> int:
-    """Seed of the index-th subject (from 0) of a cohort: a longer cohort begins with the shorter one."""
+    """Return the seed of the index-th subject (from 0) of a cohort: a longer cohort begins with the shorter one."""
     return int(np.random.SeedSequence(seed, spawn_key=(index,)).generate_state(1, np.uint32)[0])
 
 
@@ -43,37 +44,18 @@ class _Task:
 
     folder: Path
     seed: int
-    scanner: Scanner
-    tracer: Tracer
-    dose_reduction_factors: tuple[float, ...]
-    dose_mode: DoseMode
-    n_lesions: int | None
+    options: Mapping[str, Any]
+    """What fixes the subject's bytes beside its seed, see `subject_request`."""
     dicom: bool
     device: str | None
 
     def is_done(self) -> bool:
-        """Whether the subject is there; refuses one that was made otherwise."""
-        request = subject_request(
-            seed=self.seed,
-            scanner=self.scanner,
-            tracer=self.tracer.name,
-            dose_reduction_factors=self.dose_reduction_factors,
-            dose_mode=self.dose_mode,
-            n_lesions=self.n_lesions,
-        )
-        return is_complete(self.folder, request, dicom=self.dicom)
+        """Return whether the subject is there; refuse one that was made otherwise."""
+        return is_complete(self.folder, subject_request(seed=self.seed, **self.options), dicom=self.dicom)
 
     def __call__(self) -> None:
-        subject = simulate_subject(
-            self.seed,
-            scanner=self.scanner,
-            tracer=self.tracer,
-            dose_reduction_factors=self.dose_reduction_factors,
-            dose_mode=self.dose_mode,
-            n_lesions=self.n_lesions,
-            device=self.device,
-        )
-        write_subject(subject, self.folder, dicom=self.dicom)
+        """Simulate and write the subject."""
+        write_subject(simulate_subject(self.seed, **self.options, device=self.device), self.folder, dicom=self.dicom)
 
 
 def simulate_cohort(
@@ -104,22 +86,12 @@ def simulate_cohort(
         How many.
     seed
         Same seed, same cohort; a longer cohort begins with the shorter one.
-    scanner
-        Scanner and reconstruction.
-    tracer
-        What the patients are given.
-    dose_reduction_factors
-        Different numbers above 1 and up to 200.
-    dose_mode
-        "shorter_scan": scatter and randoms shrink with the trues; "less_activity": randoms with the square.
-    n_lesions
-        Per subject; None draws the number.
+    scanner, tracer, dose_reduction_factors, dose_mode, n_lesions, device
+        Of every subject, see `simulate_subject`.
     dicom
         Whether each image is also written as a DICOM series.
     jobs
         Processes.
-    device
-        Where reconstructions run, see `simulate_subject`; bytes are promised for None, numpy.
     progress
         Called with the number of finished subjects and of all subjects after each, also for those kept.
 
@@ -136,24 +108,19 @@ def simulate_cohort(
     """
     if n_subjects < 1 or jobs < 1 or seed < 0:
         raise PETError(f"n_subjects {n_subjects}, jobs {jobs}, seed {seed}: expected at least 1, 1 and 0")
-    factors = check_dose_reduction_factors(dose_reduction_factors)
     check_dose_mode(dose_mode)
     folder = Path(folder)
+    options = {
+        "scanner": scanner,
+        "tracer": tracer,
+        "dose_reduction_factors": check_dose_reduction_factors(dose_reduction_factors),
+        "dose_mode": dose_mode,
+        "n_lesions": n_lesions,
+    }
     tasks = [
-        _Task(
-            folder=folder / f"sub-{index + 1:04d}",
-            seed=subject_seed(seed, index),
-            scanner=scanner,
-            tracer=tracer,
-            dose_reduction_factors=factors,
-            dose_mode=dose_mode,
-            n_lesions=n_lesions,
-            dicom=dicom,
-            device=device,
-        )
+        _Task(folder / f"sub-{index + 1:04d}", subject_seed(seed, index), options, dicom, device)
         for index in range(n_subjects)
     ]
-    folder.mkdir(parents=True, exist_ok=True)
     with locked_folder(folder, "simulating into it"):
         remove_unfinished(folder)
         describe_dataset(folder, name="Simulated whole-body PET", kind="raw", ignored=_NOT_BIDS)

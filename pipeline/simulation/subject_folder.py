@@ -18,6 +18,7 @@ from pipeline.pet import DicomOptions, PETHeader, PETSeries, write_dicom_series,
 from pipeline.pet.suv.nuclides import HALF_LIFE
 from pipeline.simulation.low_dose import DoseMode, dose_entity
 from pipeline.simulation.patient.organs import ORGAN_LABELS
+from pipeline.simulation.patient.uptake import Tracer
 from pipeline.simulation.scanner.scanner import Scanner
 from pipeline.simulation.subject import SimulatedSubject
 
@@ -34,15 +35,15 @@ def subject_request(
     *,
     seed: int,
     scanner: Scanner,
-    tracer: str,
+    tracer: Tracer,
     dose_reduction_factors: Sequence[float],
     dose_mode: DoseMode,
     n_lesions: int | None,
 ) -> dict[str, Any]:
-    """What fixes a subject's bytes, as JSON reads it back."""
+    """Return what fixes a subject's bytes, as JSON reads it back."""
     request = {
         "generator": _GENERATOR,
-        "tracer": tracer,
+        "tracer": tracer.name,
         "seed": seed,
         "scanner": asdict(scanner),
         "dose_reduction_factors": [float(f) for f in sorted(dose_reduction_factors)],
@@ -167,7 +168,7 @@ def write_subject(subject: SimulatedSubject, folder: str | Path, *, dicom: bool 
     request = subject_request(
         seed=subject.seed,
         scanner=subject.scanner,
-        tracer=patient.tracer.name,
+        tracer=patient.tracer,
         dose_reduction_factors=tuple(subject.low_dose),
         dose_mode=subject.dose_mode,
         n_lesions=subject.n_lesions_requested,

@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.pet import PETError
-from pipeline.simulation import (
-    Scanner,
-    background_variability,
-    contrast_recovery,
-    lung_residual,
-    nema_phantom,
-    system_model,
-)
+from pipeline.simulation import Scanner, nema_phantom, nema_quality, system_model
 from pipeline.simulation.patient.nema import (
     _LUNG_RADIUS,
     BACKGROUND_REGIONS,
@@ -89,12 +82,12 @@ def test_the_analysis_of_the_truth_is_perfect():
     fine = Scanner(name="fine", matrix=(300, 300, 60), voxel_size=(1.0, 1.0, 1.0), supersampling=1, bed_length=None)
     truth = nema_phantom(fine, ratio=8.0).activity
     # Voxels of 1 mm still blur the rim: the more, the smaller the sphere.
-    recovery = contrast_recovery(truth, fine, ratio=8.0)
+    recovery = nema_quality(truth, fine, ratio=8.0).contrast_recovery
     assert recovery.max() <= 1
     assert recovery[-1] > 0.97
     assert recovery[0] > 0.9
-    assert background_variability(truth, fine).max() < 1e-6
-    assert lung_residual(truth, fine) < 1e-6
+    assert nema_quality(truth, fine, ratio=4.0).background_variability.max() < 1e-6
+    assert nema_quality(truth, fine, ratio=4.0).lung_residual < 1e-6
 
 
 def test_variability_of_a_known_pattern():
@@ -103,33 +96,33 @@ def test_variability_of_a_known_pattern():
     middle = TOF.matrix[2] // 2
     image[:, :, middle] = 2.0
     expected = np.std([1] * 48 + [2] * 12, ddof=1) / np.mean([1] * 48 + [2] * 12)
-    np.testing.assert_allclose(background_variability(image, TOF), expected, rtol=1e-6)
+    np.testing.assert_allclose(nema_quality(image, TOF, ratio=4.0).background_variability, expected, rtol=1e-6)
 
 
 def test_contrast_recovery_rises_with_size_between_two_scanners(scans):
-    recovery = contrast_recovery(scans[0], TOF, ratio=4.0)
+    recovery = nema_quality(scans[0], TOF, ratio=4.0).contrast_recovery
     assert (np.diff(recovery) > 0).all()
     assert (recovery > MCT).all()
     assert (recovery < DISCOVERY_MI).all()
 
 
 def test_noise_moves_recovery_little_and_variability_much(scans):
-    np.testing.assert_allclose(*(contrast_recovery(s, TOF, ratio=4.0)[3:] for s in scans), atol=0.1)
-    variability = background_variability(scans[1], TOF)
+    np.testing.assert_allclose(*(nema_quality(s, TOF, ratio=4.0).contrast_recovery[3:] for s in scans), atol=0.1)
+    variability = nema_quality(scans[1], TOF, ratio=4.0).background_variability
     # Larger regions average more noise.
     assert (np.diff(variability) < 0).all()
-    assert variability[0] > 5 * background_variability(scans[0], TOF)[0]
+    assert variability[0] > 5 * nema_quality(scans[0], TOF, ratio=4.0).background_variability[0]
 
 
 def test_lung_residual_is_small(scans):
     for image in scans:
-        assert 0 < lung_residual(image, TOF) < 0.15
+        assert 0 < nema_quality(image, TOF, ratio=4.0).lung_residual < 0.15
 
 
 def test_a_uniform_image_has_no_contrast():
     image = np.full(TOF.matrix, 3.0, dtype=np.float32)
-    np.testing.assert_allclose(contrast_recovery(image, TOF, ratio=4.0), 0, atol=1e-6)
-    assert lung_residual(image, TOF) == pytest.approx(1)
+    np.testing.assert_allclose(nema_quality(image, TOF, ratio=4.0).contrast_recovery, 0, atol=1e-6)
+    assert nema_quality(image, TOF, ratio=4.0).lung_residual == pytest.approx(1)
 
 
 def test_what_does_not_fit_is_refused():
@@ -138,6 +131,5 @@ def test_what_does_not_fit_is_refused():
     small = Scanner(name="small", matrix=(40, 40, 24), voxel_size=(4.0, 4.0, 4.0))
     with pytest.raises(PETError, match="160 x 96 mm"):
         nema_phantom(small)
-    for measure in (background_variability, lung_residual):
-        with pytest.raises(PETError, match="expected"):
-            measure(np.zeros((4, 4, 4), dtype=np.float32), TOF)
+    with pytest.raises(PETError, match="expected"):
+        nema_quality(np.zeros((4, 4, 4), dtype=np.float32), TOF, ratio=4.0)

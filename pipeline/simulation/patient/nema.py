@@ -6,6 +6,7 @@ glass and plastic are left out, and so is the 70 cm scatter phantom that stands 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +18,9 @@ from pipeline.simulation.scanner.scanner import Scanner
 __all__ = [
     "SPHERE_DIAMETERS",
     "NEMAPhantom",
-    "background_variability",
-    "contrast_recovery",
-    "lung_residual",
+    "NEMAQuality",
     "nema_phantom",
+    "nema_quality",
 ]
 
 SPHERE_DIAMETERS = (10.0, 13.0, 17.0, 22.0, 28.0, 37.0)
@@ -109,7 +109,7 @@ def nema_phantom(scanner: Scanner, *, ratio: float = 4.0) -> NEMAPhantom:
     edge = float(np.cbrt(np.prod(scanner.object_voxel_size)))
 
     def fraction(distance: np.ndarray) -> np.ndarray:
-        """How much of each voxel lies inside, from the signed distance of its centre."""
+        """Return how much of each voxel lies inside, from the signed distance of its centre."""
         return np.clip(0.5 - distance / edge, 0, 1)
 
     along = fraction(np.maximum(z - _LID, -_BOTTOM - z))
@@ -123,26 +123,26 @@ def nema_phantom(scanner: Scanner, *, ratio: float = 4.0) -> NEMAPhantom:
     return NEMAPhantom(activity.astype(np.float32), attenuation.astype(np.float32), ratio)
 
 
+@dataclass(frozen=True)
+class NEMAQuality:
+    """What NEMA NU 2-2018 measures on its image quality phantom; the arrays are for each of `SPHERE_DIAMETERS`."""
+
+    contrast_recovery: np.ndarray
+    """Contrast of the spheres over the true contrast (7.4.1), (C_H / C_B - 1) / (ratio - 1), shape (6,). C_H is the
+    mean over a circle of the sphere's diameter in the plane of the spheres, C_B that of 60 background circles of the
+    same size: twelve in each of five planes."""
+    background_variability: np.ndarray
+    """Coefficient of variation of the means of those 60 circles (7.4.1), shape (6,)."""
+    lung_residual: float
+    """Mean in the cold lung insert over that of the largest background circles (7.4.2): what the corrections left, 0
+    for a perfect image. Averaged over the slices that lie in the insert, 10 mm away from its ends and from those of
+    the field of view."""
+
+
 def _region_means(image: np.ndarray, centres: np.ndarray, *, diameter: float, z: float, scanner: Scanner) -> np.ndarray:
-    """Means of circular regions, voxels weighted by how much of them lies inside.
+    """Return the means of circular regions, voxels weighted by how much of them lies inside. Shape (n,).
 
-    Parameters
-    ----------
-    image
-        Reconstruction, shape (X, Y, Z).
-    centres
-        x, y of the regions [mm], shape (n, 2).
-    diameter
-        [mm].
-    z
-        Of the slice, from the plane of the spheres [mm]; the nearest one is taken.
-    scanner
-        For the grid.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n,).
+    `centres` are x, y [mm], shape (n, 2); `z` is that of the slice, from the plane of the spheres [mm].
     """
     (nx, _, nz), (dx, _, dz) = scanner.matrix, scanner.voxel_size
     k = nz // 2 + round(z / dz)
@@ -154,110 +154,40 @@ def _region_means(image: np.ndarray, centres: np.ndarray, *, diameter: float, z:
     return image[index[..., 0], index[..., 1], k].mean(axis=1, dtype=np.float64)
 
 
-def _check_image(image: np.ndarray, scanner: Scanner) -> None:
-    if image.shape != scanner.matrix:
-        raise PETError(f"image of {image.shape} voxels, expected {scanner.matrix} of scanner {scanner.name}")
-
-
-def _background(image: np.ndarray, scanner: Scanner) -> np.ndarray:
-    """Means of the 60 background regions of each sphere's size. Shape (6, 60)."""
-    return np.array(
-        [
-            np.concatenate(
-                [_region_means(image, BACKGROUND_REGIONS, diameter=d, z=z, scanner=scanner) for z in _PLANES]
-            )
-            for d in SPHERE_DIAMETERS
-        ]
-    )
-
-
-def contrast_recovery(image: np.ndarray, scanner: Scanner, *, ratio: float) -> np.ndarray:
-    """Contrast of the spheres over the true contrast, NEMA NU 2-2018 7.4.1: (C_H / C_B - 1) / (ratio - 1).
-
-    C_H is the mean over a circle of the sphere's diameter in the plane of the spheres, C_B that of 60 background
-    circles of the same size: twelve in each of five planes.
+def nema_quality(image: np.ndarray, scanner: Scanner, *, ratio: float) -> NEMAQuality:
+    """Measure a reconstruction of a `nema_phantom` as NEMA NU 2-2018 does.
 
     Parameters
     ----------
     image
-        Reconstruction of a `nema_phantom`, shape (X, Y, Z).
+        Shape (X, Y, Z), any unit.
     scanner
         What it was scanned with.
     ratio
         True activity ratio of spheres and background.
 
-    Returns
-    -------
-    numpy.ndarray
-        For each of `SPHERE_DIAMETERS`, shape (6,).
-
     Raises
     ------
     PETError
         If the image is not on the scanner's grid.
     """
-    _check_image(image, scanner)
-    hot = np.array(
-        [
-            _region_means(image, centre[None], diameter=d, z=0.0, scanner=scanner)[0]
-            for d, centre in zip(SPHERE_DIAMETERS, _sphere_centres(), strict=True)
-        ]
-    )
-    return (hot / _background(image, scanner).mean(axis=1) - 1) / (ratio - 1)
+    if image.shape != scanner.matrix:
+        raise PETError(f"image of {image.shape} voxels, expected {scanner.matrix} of scanner {scanner.name}")
 
+    def means(centres: np.ndarray, diameter: float, planes: Iterable[float]) -> np.ndarray:
+        found = [_region_means(image, centres, diameter=diameter, z=z, scanner=scanner) for z in planes]
+        return np.concatenate(found)
 
-def background_variability(image: np.ndarray, scanner: Scanner) -> np.ndarray:
-    """Coefficient of variation of the means of 60 background circles of each sphere's size, NEMA NU 2-2018 7.4.1.
-
-    Parameters
-    ----------
-    image
-        Reconstruction of a `nema_phantom`, shape (X, Y, Z).
-    scanner
-        What it was scanned with.
-
-    Returns
-    -------
-    numpy.ndarray
-        For each of `SPHERE_DIAMETERS`, shape (6,).
-
-    Raises
-    ------
-    PETError
-        If the image is not on the scanner's grid.
-    """
-    _check_image(image, scanner)
-    means = _background(image, scanner)
-    return means.std(axis=1, ddof=1) / means.mean(axis=1)
-
-
-def lung_residual(image: np.ndarray, scanner: Scanner) -> float:
-    """Mean in the cold lung insert over the background, NEMA NU 2-2018 7.4.2: what the corrections left.
-
-    Averaged over the slices that lie in the insert, 10 mm away from its ends and from those of the field of view.
-
-    Parameters
-    ----------
-    image
-        Reconstruction of a `nema_phantom`, shape (X, Y, Z).
-    scanner
-        What it was scanned with.
-
-    Returns
-    -------
-    float
-        0 for a perfect image.
-
-    Raises
-    ------
-    PETError
-        If the image is not on the scanner's grid.
-    """
-    _check_image(image, scanner)
+    background = np.array([means(BACKGROUND_REGIONS, diameter, _PLANES) for diameter in SPHERE_DIAMETERS])
+    spheres = zip(SPHERE_DIAMETERS, _sphere_centres(), strict=True)
+    hot = np.array([means(centre[None], diameter, (0.0,))[0] for diameter, centre in spheres])
     nz, dz = scanner.matrix[2], scanner.voxel_size[2]
     z = (np.arange(nz) - nz // 2) * dz
-    ends = z[0] + _LUNG_MARGIN, z[-1] - _LUNG_MARGIN
-    measured = z[(z > max(ends[0], _LUNG_MARGIN - _BOTTOM)) & (z < min(ends[1], _LID - _LUNG_MARGIN))]
-    axis = np.zeros((1, 2))
-    lung = [_region_means(image, axis, diameter=_LUNG_REGION, z=v, scanner=scanner)[0] for v in measured]
-    return float(np.mean(lung) / _background(image, scanner)[-1].mean())
+    low, high = max(z[0], -_BOTTOM) + _LUNG_MARGIN, min(z[-1], _LID) - _LUNG_MARGIN
+    lung = means(np.zeros((1, 2)), _LUNG_REGION, z[(z > low) & (z < high)])
+    mean = background.mean(axis=1)
+    return NEMAQuality(
+        contrast_recovery=(hot / mean - 1) / (ratio - 1),
+        background_variability=background.std(axis=1, ddof=1) / mean,
+        lung_residual=float(lung.mean() / mean[-1]),
+    )
