@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydicom.uid import ExplicitVRLittleEndian
 
-from pipeline.pet import PETError, PETSeries, read_dicom_series, write_dicom_series
+from pipeline.pet import DicomOptions, PETError, PETSeries, read_dicom_series, write_dicom_series
 from pipeline.pet.dicom.writing.reference import state_reference
 from pipeline.pet.dicom.writing.writer import quantise
 from pipeline.pet.grid import to_native
@@ -185,6 +185,9 @@ def test_padding_is_written_as_padding(dicom_folder, tmp_path):
     padding[:2], padding[:, :, 3] = True, True
     plain = headers_of(write_dicom_series(source, tmp_path / "plain", description="Denoised"))
     padded = replace(source, suv=np.where(padding, 0, source.suv), padding=padding)
+    again = read_dicom_series(write_dicom_series(padded, tmp_path / "again", description="Denoised"))
+    np.testing.assert_array_equal(again.padding, padding)
+    np.testing.assert_allclose(again.suv, padded.suv, atol=10 / 65000)
     for header, other in zip(
         headers_of(write_dicom_series(padded, tmp_path / "padded", description="Denoised")), plain, strict=True
     ):
@@ -199,6 +202,14 @@ def test_padding_is_written_as_padding(dicom_folder, tmp_path):
                 measured[~is_padding], (other.pixel_array * float(other.RescaleSlope))[~is_padding], rtol=1e-4, atol=1
             )
     assert all("PixelPaddingValue" not in header for header in plain)
+
+
+@pytest.mark.parametrize("units", ["BQML", "GML"])
+def test_a_uniform_phantom_is_written_and_read(series, tmp_path, units):
+    uniform = series.with_suv(np.ones(series.suv.shape))
+    options = DicomOptions(units=units)
+    folder = write_dicom_series(uniform, tmp_path / "dicom", description="Phantom", options=options)
+    np.testing.assert_allclose(read_dicom_series(folder).suv, 1, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

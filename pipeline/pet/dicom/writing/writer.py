@@ -194,9 +194,9 @@ def _verify(folder: Path, series: PETSeries, *, half_steps: NDArray[np.float64],
     difference = np.abs(to_native(written.suv, affine).astype(np.float64) - to_native(series.suv, affine))
     # Reading rounds to float32 once more.
     allowed = half_steps * 1.001 + np.abs(series.suv).max() * np.finfo(np.float32).eps
-    if series.padding is not None:
-        difference[to_native(series.padding, affine)] = 0
-    if len(written.source_files) != len(half_steps) or (difference > allowed).any():
+    found, expected = (np.zeros(()) if s.padding is None else s.padding for s in (written, series))
+    is_complete = len(written.source_files) == len(half_steps) and np.array_equal(found, expected)
+    if not is_complete or (difference > allowed).any():
         raise PETError("the series reads back differently from what was written")
 
 
