@@ -7,7 +7,7 @@ from pipeline.pet.header import PETHeader
 from pipeline.pet.nifti import read_nifti, write_nifti
 from pipeline.pet.read import READING_VERSION, SUVExplanation, explain_suv, read_pet
 from pipeline.pet.series import PETSeries
-from pipeline.pet.suv.body_size import suv_bsa, suv_by_body_size, suv_ibw, suv_lbm
+from pipeline.pet.suv.body_size import suv_by_body_size
 from pipeline.pet.suv.factor import decay_factor, suvbw_factor, suvbw_factor_of
 from pipeline.pet.suv.nuclides import is_positron_emitter
 
@@ -24,10 +24,7 @@ __all__ = [
     "read_dicom_series",
     "read_nifti",
     "read_pet",
-    "suv_bsa",
     "suv_by_body_size",
-    "suv_ibw",
-    "suv_lbm",
     "suvbw_factor",
     "suvbw_factor_of",
     "write_dicom_series",

@@ -16,9 +16,8 @@ from typing import Any
 
 from pipeline.errors import PETError
 from pipeline.pet.header import PETHeader
-from pipeline.pet.suv.factor import average_activity_time, stored_header
+from pipeline.pet.suv.factor import average_activity_time, dose_in_bq, height_in_m, stored_header, weight_in_kg
 from pipeline.pet.suv.nuclides import ANY_HALF_LIFE, nuclide_from_name
-from pipeline.pet.suv.quantities import dose_in_bq, height_in_m, weight_in_kg
 
 __all__ = ["DICOM_NAMES", "SidecarHeader", "header_from_sidecar", "number_in", "sidecar_of"]
 

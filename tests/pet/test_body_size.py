@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.pet import PETError, PETHeader, suv_bsa, suv_by_body_size, suv_ibw, suv_lbm
+from pipeline.pet import PETError, PETHeader, suv_by_body_size
 from pipeline.pet.suv.body_size import (
     BODY_SIZES,
     body_size,
@@ -55,16 +55,11 @@ def test_another_or_unknown_sex_is_the_mean(suv_type, sex):
 
 
 def test_suv_of_every_type():
-    kwargs = {"weight": 80.0, "height": 2.0, "sex": "M"}
-    assert suv_lbm(2.0, variant="james128", **kwargs) == pytest.approx(2 * 67.52 / 80)
-    assert suv_lbm(2.0, variant="morgan", **kwargs) == pytest.approx(2 * 68.8 / 80)
-    # BMI 20: 741600 / 11000.
-    assert suv_lbm(2.0, variant="janmahasatian", **kwargs) == pytest.approx(2 * 67.41818 / 80, rel=1e-6)
-    assert suv_ibw(2.0, **kwargs) == pytest.approx(2 * (48 + 1.06 * 48) / 80)
-    # [g/mL] x [cm2] / [g]
-    assert suv_bsa(2.0, weight=80.0, height=2.0) == pytest.approx(2 * body_surface_area(80, 2.0) * 1e4 / 80e3)
-    with pytest.raises(PETError, match="variant of lean body mass is 'hume', expected one of james128"):
-        suv_lbm(2.0, variant="hume", **kwargs)
+    found = {suv_type: body_size(suv_type, weight=80.0, height=2.0, sex="M") for suv_type in BODY_SIZES}
+    # Janmahasatian for BMI 20: 741600 / 11000; SUVbsa is [g/mL] x [cm2] / [g].
+    expected = {"BW": 80.0, "LBMJAMES128": 67.52, "LBM": 68.8, "LBMJANMA": 67.41818, "IBW": 48 + 1.06 * 48}
+    expected["BSA"] = body_surface_area(80, 2.0) * 1e4 / 1e3
+    assert found == pytest.approx(expected, rel=1e-6)
 
 
 @given(st.sampled_from(sorted(BODY_SIZES)), st.sampled_from("MFO"), st.floats(40.0, 120.0), st.floats(1.5, 2.0))

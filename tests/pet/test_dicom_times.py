@@ -198,7 +198,7 @@ def test_injection_shortly_after_the_start_is_a_dynamic_scan():
 
 def test_injection_time_after_the_scan_is_refused():
     late = START + timedelta(minutes=20)
-    with pytest.raises(PETError, match="expected at most 13172 s"):
+    with pytest.raises(PETError, match="expected at most 26345 s"):
         read_header([slice_at(START, administered=None, injection_time=late)])
 
 
@@ -321,6 +321,14 @@ def test_p1_a_long_uptake_that_the_time_of_day_contradicts_is_not_believed():
     seconds, sentence, _ = note_of_uptake(dataset)
     assert seconds == 3600
     assert "not believed" in sentence
+
+
+@pytest.mark.parametrize(("half_life", "seconds"), [(1223.4, 3600), (4062.6, 10800)])
+def test_p1_a_long_uptake_over_midnight_by_the_time_of_day_alone(half_life, seconds):
+    scan = datetime(2020, 3, 6, 0, 20)
+    injected = scan - timedelta(seconds=seconds)
+    dataset = slice_at(scan, administered=None, injection_time=injected, half_life=half_life)
+    assert note_of_uptake(dataset)[0] == seconds
 
 
 def test_p1_more_than_ten_half_lives_are_an_error_in_the_times():

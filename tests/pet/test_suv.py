@@ -17,7 +17,6 @@ from pipeline.pet.suv.nuclides import (
     HALF_LIFE_WITHOUT_POSITRONS,
     NUCLIDE_OF_CODE,
     is_positron_emitter,
-    nuclide_from_code,
     nuclide_from_name,
 )
 
@@ -100,8 +99,8 @@ def test_codes_are_those_of_dicom():
         by_nuclide = {nuclide_from_name(name.removeprefix("_")): getattr(group, name) for name in group.dir()}
         for nuclide in half_lives_of_group:
             code = by_nuclide[nuclide]
-            assert nuclide_from_code("SCT", code.value) == nuclide
-            assert nuclide_from_code("99SDM ", mapping["SCT"][code.value]) == nuclide
+            assert NUCLIDE_OF_CODE["SCT", code.value] == nuclide
+            assert NUCLIDE_OF_CODE["99SDM", mapping["SCT"][code.value]] == nuclide
             assert nuclide_from_name(code.meaning) == nuclide
     assert set(NUCLIDE_OF_CODE.values()) == {*HALF_LIFE, *HALF_LIFE_WITHOUT_POSITRONS}
 
@@ -119,7 +118,7 @@ def test_a_nuclide_has_many_names(name):
 
 
 def test_unknown_nuclides_stay_unknown():
-    assert nuclide_from_code("SCT", "71633006") == ""  # sodium-22
+    assert ("SCT", "71633006") not in NUCLIDE_OF_CODE  # sodium-22
     assert nuclide_from_name("Tc99") == nuclide_from_name("FDG") == ""
 
 

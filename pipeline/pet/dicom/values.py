@@ -5,21 +5,25 @@ Philips. Sources: DICOM PS3.5 7.8 (private blocks); the vendors' DICOM conforman
 """
 
 import math
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
+from pydicom.valuerep import DT, TM
 
-from pipeline.errors import PETError
+from pipeline.errors import PETError, naming
 from pipeline.pet.suv.factor import ACTIVITY_PER_COUNT, SUV_PER_COUNT
 
 __all__ = [
     "REFERENCE_TIMES",
     "SCALE_FACTORS",
     "PrivateAttribute",
+    "check_agreement",
     "code_item",
     "number_of",
     "private_number",
@@ -232,3 +236,130 @@ def private_number(dataset: Dataset, attribute: PrivateAttribute) -> float | Non
     if not math.isfinite(number) or number < 0:
         raise PETError(f"{attribute.name} is {number:g}, expected a positive number")
     return number or None
+
+
+# --------------------------------------------------------------------- what one series has one value of
+
+
+@dataclass(frozen=True)
+class _Uniform:
+    """An attribute that one series has one value of."""
+
+    name: str
+    read: Callable[[Dataset], object]
+    """Its value, the same however it is written."""
+
+    stored: Callable[[Dataset], object]
+    """Something that is equal in two slices only if the value is, and takes no decoding."""
+
+    may_show: bool
+    """Whether an error may show the value; one that identifies a person is compared, never shown."""
+
+
+Reader = Callable[[Dataset, str], object]
+
+
+def _number(dataset: Dataset, keyword: str) -> object:
+    try:
+        return number_of(dataset, keyword)
+    except PETError:
+        return text_of(dataset, keyword)
+
+
+def _moment(parse: type[DT] | type[TM], dataset: Dataset, keyword: str) -> object:
+    text = text_of(dataset, keyword)
+    try:
+        return parse(text).isoformat() if text else None
+    except (ValueError, TypeError):
+        return text
+
+
+_time, _date_time = partial(_moment, TM), partial(_moment, DT)
+
+
+def _of_slice(keyword: str, read: Reader = text_of, *, may_show: bool = True) -> _Uniform:
+    tag = Tag(keyword)
+    return _Uniform(
+        keyword, lambda dataset: read(dataset, keyword), lambda dataset: stored_value(dataset, tag), may_show
+    )
+
+
+_RADIOPHARMACEUTICAL = Tag("RadiopharmaceuticalInformationSequence")
+
+
+def _of_item(keyword: str, read: Reader, *, may_show: bool = True) -> _Uniform:
+    tag = Tag(keyword)
+
+    def values(dataset: Dataset) -> list[object]:
+        return [read(item, keyword) for item in value_of(dataset, "RadiopharmaceuticalInformationSequence") or []]
+
+    def stored(dataset: Dataset) -> object:
+        sequence = stored_value(dataset, _RADIOPHARMACEUTICAL)
+        # A sequence of explicit length is bytes still.
+        return [stored_value(item, tag) for item in sequence] if isinstance(sequence, Sequence) else sequence
+
+    return _Uniform(keyword, values, stored, may_show)
+
+
+def _of_vendor(attribute: PrivateAttribute) -> _Uniform:
+    creator, next_creator = (Tag(attribute.group, 0x10 + k) for k in range(2))
+    element = Tag(attribute.default_tag)
+
+    def stored(dataset: Dataset) -> object:
+        if next_creator in dataset:
+            return private_value(dataset, attribute)
+        return stored_value(dataset, creator), stored_value(dataset, element)
+
+    return _Uniform(attribute.name, lambda dataset: str(private_value(dataset, attribute)), stored, may_show=False)
+
+
+_UNIFORM = (
+    *(_of_slice(keyword, may_show=False) for keyword in ("PatientID", "PatientName", "StudyInstanceUID")),
+    _of_slice("FrameOfReferenceUID", may_show=False),
+    *(_of_slice(keyword) for keyword in ("Units", "SUVType", "DecayCorrection", "CorrectedImage", "SeriesType")),
+    *(_of_slice(keyword) for keyword in ("Manufacturer", "PatientSex")),
+    *(_of_slice(keyword, _number) for keyword in ("PatientWeight", "PatientSize")),
+    _of_slice("SeriesDate", may_show=False),
+    _of_slice("SeriesTime", _time, may_show=False),
+    _of_slice("DecayCorrectionDateTime", _date_time, may_show=False),
+    *(_of_vendor(attribute) for attribute in (*REFERENCE_TIMES, *SCALE_FACTORS)),
+    *(_of_item(keyword, _number) for keyword in ("RadionuclideTotalDose", "RadionuclideHalfLife")),
+    _of_item("RadiopharmaceuticalStartTime", _time, may_show=False),
+    _of_item("RadiopharmaceuticalStartDateTime", _date_time, may_show=False),
+)
+
+
+def check_agreement(slices: Iterable[Dataset], names: Iterable[str]) -> None:
+    """Check that slices agree in everything that one series has one value of, in whatever characters it is written.
+
+    Parameters
+    ----------
+    slices
+        Headers of the slices.
+    names
+        Their file names, for error messages.
+
+    Raises
+    ------
+    PETError
+        Naming the first slice that differs, and in what.
+    """
+    slices, names = list(slices), list(names)
+    for attribute in _UNIFORM:
+        expected_bytes = attribute.stored(slices[0])
+        if all(attribute.stored(dataset) == expected_bytes for dataset in slices):
+            continue
+        values = []
+        for dataset, name in zip(slices, names, strict=True):
+            with naming(name):
+                values.append(attribute.read(dataset))
+        counts = Counter(map(str, values))
+        if len(counts) == 1:
+            continue
+        expected, n_expected = counts.most_common(1)[0]
+        odd = next(k for k, value in enumerate(values) if str(value) != expected)
+        if attribute.may_show:
+            difference = f"{attribute.name} is {str(values[odd])!r}, expected {expected!r}"
+        else:
+            difference = f"another {attribute.name}, expected the one"
+        raise PETError(f"{names[odd]}: {difference} as in {n_expected} of {len(slices)} files")

@@ -23,10 +23,7 @@ __all__ = [
     "lean_body_mass_james128",
     "lean_body_mass_janmahasatian",
     "lean_body_mass_morgan",
-    "suv_bsa",
     "suv_by_body_size",
-    "suv_ibw",
-    "suv_lbm",
     "suvbw_per_suv",
 ]
 
@@ -150,50 +147,6 @@ def body_size(suv_type: str, *, weight: float | None, height: float | None, sex:
     if size <= 0:
         raise PETError(f"{suv_type} of {weight:g} kg at {height:g} m is {size:.1f}, the formula does not hold there")
     return size
-
-
-Value = float | NDArray[np.floating]
-
-
-def _converted(suvbw: Value, suv_type: str, *, weight: float, height: float | None, sex: str) -> Value:
-    return suvbw * (body_size(suv_type, weight=weight, height=height, sex=sex) / weight)
-
-
-def suv_lbm(suvbw: Value, *, weight: float, height: float, sex: str, variant: str) -> Value:
-    """Return SUV by lean body mass [g/mL].
-
-    Parameters
-    ----------
-    suvbw
-        SUV by body weight [g/mL].
-    weight
-        Body weight [kg].
-    height
-        Body height [m].
-    sex
-        ``"M"``, ``"F"``, or anything else for the mean of both.
-    variant
-        ``"james128"``, ``"morgan"`` or ``"janmahasatian"``: tools disagree, so there is no default.
-
-    Raises
-    ------
-    PETError
-        If the variant is unknown, or weight or height is impossible.
-    """
-    variants = {"james128": "LBMJAMES128", "morgan": "LBM", "janmahasatian": "LBMJANMA"}
-    if variant not in variants:
-        raise PETError(f"variant of lean body mass is {variant!r}, expected one of {', '.join(variants)}")
-    return _converted(suvbw, variants[variant], weight=weight, height=height, sex=sex)
-
-
-def suv_bsa(suvbw: Value, *, weight: float, height: float) -> Value:
-    """Return SUV by body surface area [cm^2/mL]. Parameters are those of `suv_lbm`."""
-    return _converted(suvbw, "BSA", weight=weight, height=height, sex="")
-
-
-def suv_ibw(suvbw: Value, *, weight: float, height: float, sex: str) -> Value:
-    """Return SUV by ideal body weight [g/mL]. Parameters are those of `suv_lbm`."""
-    return _converted(suvbw, "IBW", weight=weight, height=height, sex=sex)
 
 
 def suvbw_per_suv(header: PETHeader, suv_type: str) -> float:

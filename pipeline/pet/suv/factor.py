@@ -5,11 +5,8 @@ Sources: QIBA vendor-neutral SUV pseudo-code (2012); DICOM PS3.3 C.8.9.1.
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import PETError
 from pipeline.pet.header import PETHeader
@@ -20,13 +17,14 @@ __all__ = [
     "check_units",
     "decay_constant",
     "decay_factor",
-    "explained_factor",
+    "dose_in_bq",
+    "height_in_m",
     "is_plausible_uptake",
     "says_corrected",
-    "slice_factors",
     "stored_header",
     "suvbw_factor",
     "suvbw_factor_of",
+    "weight_in_kg",
 ]
 
 LATEST_UPTAKE_HALF_LIVES = 10.0
@@ -34,6 +32,70 @@ LATEST_UPTAKE_HALF_LIVES = 10.0
 
 EARLIEST_UPTAKE = -3600.0
 """A shorter uptake [s] is taken for an error: a dynamic scan may start before the administration."""
+
+
+DOSE_IN_MBQ_BELOW = 1e5
+"""A dose below this is not in Bq but in MBq; no patient is given so little."""
+
+LEAST_DOSE_IN_MBQ = 1.0
+"""A smaller dose could be in GBq or mCi as well: refused."""
+
+WEIGHT_IN_G_ABOVE = 1000.0
+HEIGHT_IN_CM_ABOVE = 3.0
+
+SUV_PER_COUNT, ACTIVITY_PER_COUNT = "Philips SUV factor (7053,1000)", "Philips activity factor (7053,1009)"
+"""What a sentence calls the two factors that a vendor states per count."""
+
+
+def weight_in_kg(weight: float | None, name: str, notes: list[str]) -> float | None:
+    """Return a body weight [kg] that may be stated in g; None and 0 are returned as they are.
+
+    As in the other functions here, `name` is what the source calls the quantity, and `notes` gets a sentence if the
+    unit was another than the usual one.
+
+    Raises
+    ------
+    PETError
+        If it is negative, or too large for g.
+    """
+    if not weight:
+        return weight
+    if weight < 0:
+        raise PETError(f"{name} is {weight:g} kg, expected a positive number")
+    if weight > 1000.0 * WEIGHT_IN_G_ABOVE:
+        raise PETError(f"{name} is {weight:g}, neither kg nor g")
+    if weight > WEIGHT_IN_G_ABOVE:
+        notes.append(f"{name} {weight:g} was taken to be in g.")
+        weight /= 1000.0
+    return weight
+
+
+def height_in_m(height: float | None, name: str, notes: list[str]) -> float | None:
+    """Return a body height [m] that may be stated in cm, or None if it is unknown, 0 or negative."""
+    if height is None or height <= 0:
+        return None
+    if height > HEIGHT_IN_CM_ABOVE:
+        notes.append(f"{name} {height:g} was taken to be in cm.")
+        height /= 100.0
+    return height
+
+
+def dose_in_bq(dose: float | None, name: str, notes: list[str]) -> float | None:
+    """Return an injected activity [Bq] that may be stated in MBq; None and 0 are returned as they are.
+
+    Raises
+    ------
+    PETError
+        If it is too small for MBq.
+    """
+    if not dose:
+        return dose
+    if dose < LEAST_DOSE_IN_MBQ:
+        raise PETError(f"{name} is {dose:g}, neither Bq nor MBq")
+    if dose < DOSE_IN_MBQ_BELOW:
+        notes.append(f"{name} {dose:g} was taken to be in MBq.")
+        dose *= 1e6
+    return dose
 
 
 def decay_constant(half_life: float) -> float:
@@ -261,91 +323,3 @@ def stored_header(header: PETHeader, *, units: str = "BQML") -> PETHeader:
         header = replace(header, decay_correction="START", reference_time=header.reference_time or 0.0)
     suv_type = "BW" if units == "GML" else ""
     return replace(header, units=units, suv_type=suv_type, suv_per_count=None, activity_per_count=None)
-
-
-STORED = {"BQML": "Bq/mL", "CNTS": "count", "GML": "g/mL", "CM2ML": "cm2/mL"}
-"""For each Units: one unit of the stored quantity in a sentence."""
-
-SUV_PER_COUNT, ACTIVITY_PER_COUNT = "Philips SUV factor (7053,1000)", "Philips activity factor (7053,1009)"
-"""What a sentence calls the two factors that a vendor states per count."""
-
-_LEAN_BODY_MASS = "James's formula with Morgan's 120 for men, as DICOM defines LBM (128 is SUVType LBMJAMES128)"
-
-
-def slice_factors(header: PETHeader, average_times: Sequence[float] | None, n_slices: int) -> NDArray[np.float64]:
-    """Return SUVbw per stored unit of every slice. Shape (slices,).
-
-    Parameters
-    ----------
-    header
-        What SUV depends on.
-    average_times
-        Without decay correction: when the activity of each slice was that of its average [s], on the clock of
-        `header`. Else None.
-    n_slices
-        Number of slices.
-
-    Raises
-    ------
-    PETError
-        If SUVbw cannot be computed.
-    """
-    if header.units in {"BQML", "CNTS"} and header.suv_per_count is None and average_times is not None:
-        return np.array([suvbw_factor_of(replace(header, reference_time=time)) for time in average_times])
-    return np.full(n_slices, suvbw_factor_of(header))
-
-
-def explained_factor(
-    header: PETHeader,
-    factors: NDArray[np.float64],
-    *,
-    stated: float | None,
-    suv_per_count: float | None,
-    activity_per_count: float | None,
-) -> list[str]:
-    """Return the sentence that says where a factor comes from, and one for every other way to it.
-
-    Parameters
-    ----------
-    header
-        What SUV depends on.
-    factors
-        SUVbw per stored unit of every slice.
-    stated
-        SUVbw per Bq/mL that a multi-frame image states.
-    suv_per_count, activity_per_count
-        SUVbw, and Bq/mL, per count that the vendor states, whatever the Units.
-    """
-    lowest, highest = f"{factors.min():.6e}", f"{factors.max():.6e}"
-    value = lowest if lowest == highest else f"{lowest} to {highest}, slice by slice,"
-    rule = f"SUVbw factor {value} g/mL per {STORED[header.units]}, from {_origin(header)}."
-    candidates = []
-    if header.units == "GML" and header.suv_type == "LBM":
-        candidates.append(("SUVType LBMJAMES128", suvbw_per_suv(header, "LBMJAMES128")))
-    if header.units == "BQML" and stated is not None:
-        candidates.append(("RealWorldValueMapping to SUVbw", stated))
-    if suv_per_count is not None and activity_per_count is not None:
-        if header.units == "BQML":
-            candidates.append((f"{SUV_PER_COUNT} / {ACTIVITY_PER_COUNT}", suv_per_count / activity_per_count))
-        if header.units == "CNTS" and header.decay_correction in {"START", "ADMIN"}:
-            try:
-                candidates.append((ACTIVITY_PER_COUNT, activity_per_count * suvbw_factor_of(stored_header(header))))
-            except PETError as error:
-                return [rule, f"{ACTIVITY_PER_COUNT} gives no other factor: {error}."]
-    return [rule] + [
-        f"Another candidate, {name}, gives a factor of {other:.6e}, {100 * (other / factors[0] - 1):+.2f} % from it."
-        for name, other in candidates
-    ]
-
-
-def _origin(header: PETHeader) -> str:
-    suv_type = header.suv_type or "BW"
-    if header.units == "CNTS":
-        return SUV_PER_COUNT if header.suv_per_count is not None else ACTIVITY_PER_COUNT
-    if header.units == "CM2ML":
-        return "weight and body surface area by Du Bois"
-    if header.units == "GML" and suv_type == "BW":
-        return "values are SUVbw already" if header.suv_type else "SUVType is empty, which means body weight"
-    if header.units == "GML":
-        return f"weight and {_LEAN_BODY_MASS}" if suv_type == "LBM" else f"weight and body size of SUVType {suv_type}"
-    return "weight, dose and decay"

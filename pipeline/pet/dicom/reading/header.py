@@ -1,27 +1,54 @@
 """From the data sets of a DICOM PET series to a `PETHeader`, with every repair written down."""
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime, time, timedelta
 
 from pydicom.dataset import Dataset
+from pydicom.valuerep import DA, TM
 
 from pipeline.errors import PETError
 from pipeline.pet.dicom.reading.times import (
-    Administration,
-    administration_time,
+    DISAGREEMENT,
+    ROUNDING,
+    Moment,
     average_moment,
     check_duration,
+    date_time_of,
+    in_words,
     reference_time,
     start_of_acquisition,
 )
 from pipeline.pet.dicom.values import SCALE_FACTORS, number_of, private_number, text_of, value_of
 from pipeline.pet.header import PETHeader
-from pipeline.pet.suv.factor import check_units, says_corrected
+from pipeline.pet.suv.factor import (
+    check_units,
+    dose_in_bq,
+    height_in_m,
+    is_plausible_uptake,
+    says_corrected,
+    weight_in_kg,
+)
 from pipeline.pet.suv.nuclides import ANY_HALF_LIFE, HALF_LIFE_WITHOUT_POSITRONS, NUCLIDE_OF_CODE, nuclide_from_name
-from pipeline.pet.suv.quantities import dose_in_bq, height_in_m, weight_in_kg
 
 __all__ = ["SeriesHeader", "read_header"]
+
+SHORT_LIVED = 6 * 3600.0
+"""Up to this half-life [s], twice the half-life is within half a day, so a time of day tells the day."""
+
+USUAL_UPTAKE = 2.0
+"""A longer uptake [half-lives] by RadiopharmaceuticalStartDateTime is not believed against the time of day."""
+
+LATEST_OVER_MIDNIGHT = 4.0
+"""A longer uptake [half-lives] by a time of day alone is not believed to have begun on the day before."""
+
+HALF_HOUR = 1800.0
+"""Clocks of the world differ by multiples of this [s], and rarely by a quarter of an hour."""
+
+LARGEST_SHIFT = 10 * 3600.0
+"""If a time of day and a date-time differ by at most this shift of a clock [s], they tell the day together."""
 
 HALF_LIFE_AGREEMENT = 0.05
 """A half-life further than this fraction from that of its nuclide is reported; evaluations differ by 2 %."""
@@ -80,6 +107,20 @@ def _attenuation_corrected(first: Dataset, notes: list[str]) -> bool:
     if is_corrected:
         notes.append("CorrectedImage is empty; AttenuationCorrectionMethod names a correction for attenuation.")
     return is_corrected
+
+
+@dataclass(frozen=True)
+class _Administration:
+    """When the radiopharmaceutical was administered."""
+
+    moment: datetime
+    """On the clock of the acquisition."""
+
+    sentence: str
+    """How it was found."""
+
+    is_doubtful: bool = False
+    """Whether the attributes contradict each other, so that a person should look at the sentence."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +218,7 @@ def _with_times(header: PETHeader, slices: Sequence[Dataset], item: Dataset) -> 
 def _corrected_to_start(header: PETHeader, slices: Sequence[Dataset], item: Dataset) -> SeriesHeader:
     half_life = header.radionuclide_half_life
     reference = reference_time(slices, half_life=half_life)
-    administered = administration_time(item, slices[0], reference=reference.moment, half_life=half_life)
+    administered = _administration(item, slices[0], reference=reference.moment, half_life=half_life)
     origin = reference.started or reference.moment
     timed = replace(
         header,
@@ -193,7 +234,7 @@ def _corrected_to_administration(header: PETHeader, slices: Sequence[Dataset], i
     if origin is None:
         return SeriesHeader(header, None, ())
     try:
-        administered = administration_time(item, slices[0], reference=origin, half_life=header.radionuclide_half_life)
+        administered = _administration(item, slices[0], reference=origin, half_life=header.radionuclide_half_life)
     except PETError as error:
         return SeriesHeader(header, None, (f"Time of administration is unknown: {error}.",))
     seconds = _seconds(administered.moment, origin)
@@ -210,7 +251,7 @@ def _without_decay_correction(header: PETHeader, slices: Sequence[Dataset], item
     moments = [moment for moment, _ in timed]
     earliest = min(moments)
     origin = start_of_acquisition(slices) or earliest
-    administered = administration_time(item, slices[0], reference=origin, half_life=header.radionuclide_half_life)
+    administered = _administration(item, slices[0], reference=origin, half_life=header.radionuclide_half_life)
     span = _seconds(max(moments), earliest)
     rule = f"Decay of each slice is corrected to the administration, from {timed[0][1]}, over {span:.0f} s."
     notes = [rule, administered.sentence]
@@ -224,9 +265,122 @@ def _without_decay_correction(header: PETHeader, slices: Sequence[Dataset], item
     )
 
 
-def _warnings(administered: Administration) -> tuple[str, ...]:
+def _warnings(administered: _Administration) -> tuple[str, ...]:
     return (administered.sentence,) if administered.is_doubtful else ()
 
 
 def _seconds(moment: datetime, origin: datetime) -> float:
     return (moment - origin).total_seconds()
+
+
+_START = "RadiopharmaceuticalStartDateTime"
+
+
+def _administration(item: Dataset, first: Dataset, *, reference: datetime, half_life: float | None) -> _Administration:
+    """Return when the radiopharmaceutical was administered.
+
+    RadiopharmaceuticalStartDateTime (0018,1078) is believed unless RadiopharmaceuticalStartTime (0018,1072), which is
+    on the clock of the acquisition, contradicts it: by an offset of clocks, or with an uptake that is not usual.
+    """
+    text = text_of(item, "RadiopharmaceuticalStartTime")
+    found, date_alone, objection = _start_date_time(item, first)
+    if found is not None:
+        uptake = (reference - found.moment).total_seconds()
+        objection = f"{_START} gives an uptake of {in_words(uptake)}"
+        if text:
+            believed = _by_both(found, _time_of_day(text), reference, half_life)
+            if believed is not None:
+                return believed
+        elif not found.is_on_clock:
+            raise PETError(
+                f"{_START} has a UTC offset, expected TimezoneOffsetFromUTC or RadiopharmaceuticalStartTime to tell "
+                "when that is on the clock of the acquisition"
+            )
+        elif is_plausible_uptake(uptake, half_life):
+            return _told(found.moment, _START, reference, half_life)
+    if date_alone is not None and text:
+        moment = datetime.combine(date_alone, _time_of_day(text))
+        if is_plausible_uptake((reference - moment).total_seconds(), half_life):
+            return _told(moment, f"the date of {_START} and RadiopharmaceuticalStartTime", reference, half_life)
+    if not text:
+        raise PETError(f"{objection} and RadiopharmaceuticalStartTime is missing, SUV cannot be computed")
+    if half_life is None or half_life > SHORT_LIVED:
+        raise PETError(f"{objection}, and a time of day alone does not tell the day for this half-life")
+    moment, day = _on_the_day(_time_of_day(text), reference, half_life)
+    rejected = "" if objection.endswith("is missing") else f" ({objection}, not believed)"
+    return _told(moment, f"RadiopharmaceuticalStartTime {day}", reference, half_life, rejected)
+
+
+def _told(
+    moment: datetime,
+    origin: str,
+    reference: datetime,
+    half_life: float | None,
+    remark: str = "",
+    *,
+    doubt: bool = False,
+) -> _Administration:
+    uptake = (reference - moment).total_seconds()
+    longest = math.inf if half_life is None else USUAL_UPTAKE * half_life
+    unusual = f", more than the usual {longest:.0f} s" if uptake > longest else ""
+    return _Administration(moment, f"Uptake {uptake:.0f} s from {origin}{unusual}{remark}.", doubt)
+
+
+def _start_date_time(item: Dataset, first: Dataset) -> tuple[Moment | None, date | None, str]:
+    """Return RadiopharmaceuticalStartDateTime, or its date if it has no time of day, or why it says nothing."""
+    value = value_of(item, _START)
+    text = (value.decode("ascii", errors="replace") if isinstance(value, bytes) else str(value or "")).strip(" \0")
+    # Midnight to the second is how a date without time is padded.
+    if re.fullmatch(r"\d{8}(0{4,6}(\.0*)?)?", text):
+        try:
+            return None, DA(text[:8]), f"{_START} has no hour and minute"
+        except (ValueError, TypeError):
+            return None, None, f"{_START} is not a DICOM date-time"
+    try:
+        return date_time_of(value, first, _START), None, f"{_START} is missing"
+    except PETError as error:
+        return None, None, str(error)
+
+
+def _by_both(found: Moment, time_of_day: time, reference: datetime, half_life: float | None) -> _Administration | None:
+    """Return what a date-time and a time of day give together, or None if the date-time is not believed."""
+    # The time of day is meant on the nearest of the day before, the same day and the next.
+    apart = (datetime.combine(found.moment.date(), time_of_day) - found.moment).total_seconds()
+    apart = (apart + 43200) % 86400 - 43200
+    uptake = (reference - found.moment).total_seconds()
+    if abs(apart) <= DISAGREEMENT:
+        return _told(found.moment, _START, reference, half_life) if is_plausible_uptake(uptake, half_life) else None
+    if abs(apart - HALF_HOUR * round(apart / HALF_HOUR)) <= ROUNDING:
+        if abs(apart) > LARGEST_SHIFT or not is_plausible_uptake(uptake - apart, half_life):
+            return None
+        remark = f" ({_START} is {-apart:+.0f} s from it, which can be an offset of clocks)"
+        moment = found.moment + timedelta(seconds=apart)
+        origin = "RadiopharmaceuticalStartTime, which is on the clock of the acquisition"
+        return _told(moment, origin, reference, half_life, remark, doubt=True)
+    usual = half_life is None or uptake <= USUAL_UPTAKE * half_life
+    if not (found.is_on_clock and usual and is_plausible_uptake(uptake, half_life)):
+        return None
+    remark = f" (RadiopharmaceuticalStartTime is {apart:+.0f} s from it)"
+    return _told(found.moment, _START, reference, half_life, remark, doubt=True)
+
+
+def _on_the_day(time_of_day: time, reference: datetime, half_life: float) -> tuple[datetime, str]:
+    """Return a time of day on the day of the reference time, or on the day before."""
+    moment = datetime.combine(reference.date(), time_of_day)
+    late = (moment - reference).total_seconds()
+    if late <= 0:
+        return moment, "on the day of the reference time"
+    shifted, longest = 86400 - late, LATEST_OVER_MIDNIGHT * half_life
+    if shifted > longest:
+        raise PETError(
+            f"RadiopharmaceuticalStartTime is {late:.0f} s after the reference time, and the day before gives an "
+            f"uptake of {shifted:.0f} s, expected at most {longest:.0f} s"
+        )
+    return moment - timedelta(days=1), "on the day before the reference time"
+
+
+def _time_of_day(text: str) -> time:
+    try:
+        return TM(text)
+    except (ValueError, TypeError) as error:
+        raise PETError("RadiopharmaceuticalStartTime is not a DICOM time") from error

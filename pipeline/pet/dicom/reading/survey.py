@@ -6,38 +6,25 @@ slice that is there twice, and the slices of two scans.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zipfile import is_zipfile
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence as DicomSequence
-from pydicom.tag import Tag
 from pydicom.uid import UID, PositronEmissionTomographyImageStorage
-from pydicom.valuerep import DT, TM
 
 from pipeline.errors import PETError, naming
 from pipeline.pet.dicom.reading.enhanced import read_frames
 from pipeline.pet.dicom.reading.files import ENHANCED, FoundFiles, SliceFile, read_dataset, read_slice_files
 from pipeline.pet.dicom.reading.header import read_header
 from pipeline.pet.dicom.slices import POSITION_TOLERANCE, SliceStack, check_pixels, stack_slices
-from pipeline.pet.dicom.values import (
-    REFERENCE_TIMES,
-    SCALE_FACTORS,
-    PrivateAttribute,
-    number_of,
-    private_number,
-    private_value,
-    stored_value,
-    text_of,
-    value_of,
-)
+from pipeline.pet.dicom.values import SCALE_FACTORS, check_agreement, number_of, private_number, text_of, value_of
 from pipeline.pet.header import PETHeader
-from pipeline.pet.suv.factor import explained_factor, slice_factors
+from pipeline.pet.suv.body_size import suvbw_per_suv
+from pipeline.pet.suv.factor import ACTIVITY_PER_COUNT, SUV_PER_COUNT, stored_header, suvbw_factor_of
 
 __all__ = ["Survey", "survey_series"]
 
@@ -100,13 +87,9 @@ def survey_series(path: Path, *, with_pixels: bool, series: str | int | None = N
         notes.append(f"Slices lie up to {stack.unevenness:.2f} mm off an even grid.")
     files = [files[k] for k in stack.order]
     found = read_header([file.dataset for file in files])
-    header, first = found.header, files[0].dataset
-    factors = slice_factors(header, found.average_times, len(files))
+    header = found.header
+    factors = _slice_factors(header, found.average_times, len(files))
     kind = "slices" if files[0].image is None else "frames of a multi-frame image"
-    per_count, activity_per_count = (private_number(first, attribute) for attribute in SCALE_FACTORS)
-    explained = explained_factor(
-        header, factors, stated=stated, suv_per_count=per_count, activity_per_count=activity_per_count
-    )
     return Survey(
         files=tuple(files),
         stack=stack,
@@ -117,10 +100,17 @@ def survey_series(path: Path, *, with_pixels: bool, series: str | int | None = N
             f"DecayCorrection {header.decay_correction or 'missing'}.",
             *notes,
             *found.notes,
-            *explained,
+            *_explained(header, factors, files[0].dataset, stated),
         ),
         warnings=found.warnings,
     )
+
+
+def _slice_factors(header: PETHeader, average_times: Sequence[float] | None, n_slices: int) -> NDArray[np.float64]:
+    """Return SUVbw per stored unit of every slice; without decay correction, each has a factor of its own."""
+    if header.units in {"BQML", "CNTS"} and header.suv_per_count is None and average_times is not None:
+        return np.array([suvbw_factor_of(replace(header, reference_time=time)) for time in average_times])
+    return np.full(n_slices, suvbw_factor_of(header))
 
 
 def _find(
@@ -138,7 +128,7 @@ def _find(
     files, notes = _choose(found, series)
     if len(files) == 1 and text_of(files[0].dataset, "SOPClassUID") in ENHANCED:
         frames, stated = read_frames(files[0])
-        _check_uniform(frames)
+        check_agreement([file.dataset for file in frames], [file.name for file in frames])
         return frames, [*notes, *_check_one_frame(frames)], stated
     if not path.is_dir():
         raise PETError("a single DICOM file, expected the folder that holds the whole series")
@@ -217,120 +207,7 @@ def _check_slices(files: Sequence[SliceFile]) -> None:
             raise PETError(f"{file.name}: Modality is {modality or 'missing'}, expected PT")
         if sop_class != PositronEmissionTomographyImageStorage:
             raise PETError(f"{file.name}: SOP class is {UID(sop_class).name}, expected PET Image Storage")
-    _check_uniform(files)
-
-
-# --------------------------------------------------------------------- what one series has one value of
-
-
-@dataclass(frozen=True)
-class _Uniform:
-    """An attribute that one series has one value of."""
-
-    name: str
-    read: Callable[[Dataset], object]
-    """Its value, the same however it is written."""
-
-    stored: Callable[[Dataset], object]
-    """Something that is equal in two slices only if the value is, and takes no decoding."""
-
-    may_show: bool
-    """Whether an error may show the value; one that identifies a person is compared, never shown."""
-
-
-Reader = Callable[[Dataset, str], object]
-
-
-def _number(dataset: Dataset, keyword: str) -> object:
-    try:
-        return number_of(dataset, keyword)
-    except PETError:
-        return text_of(dataset, keyword)
-
-
-def _moment(parse: type[DT] | type[TM], dataset: Dataset, keyword: str) -> object:
-    text = text_of(dataset, keyword)
-    try:
-        return parse(text).isoformat() if text else None
-    except (ValueError, TypeError):
-        return text
-
-
-_time, _date_time = partial(_moment, TM), partial(_moment, DT)
-
-
-def _of_slice(keyword: str, read: Reader = text_of, *, may_show: bool = True) -> _Uniform:
-    tag = Tag(keyword)
-    return _Uniform(
-        keyword, lambda dataset: read(dataset, keyword), lambda dataset: stored_value(dataset, tag), may_show
-    )
-
-
-_RADIOPHARMACEUTICAL = Tag("RadiopharmaceuticalInformationSequence")
-
-
-def _of_item(keyword: str, read: Reader, *, may_show: bool = True) -> _Uniform:
-    tag = Tag(keyword)
-
-    def values(dataset: Dataset) -> list[object]:
-        return [read(item, keyword) for item in value_of(dataset, "RadiopharmaceuticalInformationSequence") or []]
-
-    def stored(dataset: Dataset) -> object:
-        sequence = stored_value(dataset, _RADIOPHARMACEUTICAL)
-        # A sequence of explicit length is bytes still.
-        return [stored_value(item, tag) for item in sequence] if isinstance(sequence, DicomSequence) else sequence
-
-    return _Uniform(keyword, values, stored, may_show)
-
-
-def _of_vendor(attribute: PrivateAttribute) -> _Uniform:
-    creator, next_creator = (Tag(attribute.group, 0x10 + k) for k in range(2))
-    element = Tag(attribute.default_tag)
-
-    def stored(dataset: Dataset) -> object:
-        if next_creator in dataset:
-            return private_value(dataset, attribute)
-        return stored_value(dataset, creator), stored_value(dataset, element)
-
-    return _Uniform(attribute.name, lambda dataset: str(private_value(dataset, attribute)), stored, may_show=False)
-
-
-_UNIFORM = (
-    *(_of_slice(keyword, may_show=False) for keyword in ("PatientID", "PatientName", "StudyInstanceUID")),
-    _of_slice("FrameOfReferenceUID", may_show=False),
-    *(_of_slice(keyword) for keyword in ("Units", "SUVType", "DecayCorrection", "CorrectedImage", "SeriesType")),
-    *(_of_slice(keyword) for keyword in ("Manufacturer", "PatientSex")),
-    *(_of_slice(keyword, _number) for keyword in ("PatientWeight", "PatientSize")),
-    _of_slice("SeriesDate", may_show=False),
-    _of_slice("SeriesTime", _time, may_show=False),
-    _of_slice("DecayCorrectionDateTime", _date_time, may_show=False),
-    *(_of_vendor(attribute) for attribute in (*REFERENCE_TIMES, *SCALE_FACTORS)),
-    *(_of_item(keyword, _number) for keyword in ("RadionuclideTotalDose", "RadionuclideHalfLife")),
-    _of_item("RadiopharmaceuticalStartTime", _time, may_show=False),
-    _of_item("RadiopharmaceuticalStartDateTime", _date_time, may_show=False),
-)
-
-
-def _check_uniform(files: Sequence[SliceFile]) -> None:
-    """Refuse slices that differ in what one series has one value of, naming the first and in what."""
-    for attribute in _UNIFORM:
-        expected_bytes = attribute.stored(files[0].dataset)
-        if all(attribute.stored(file.dataset) == expected_bytes for file in files):
-            continue
-        values = []
-        for file in files:
-            with naming(file.name):
-                values.append(attribute.read(file.dataset))
-        counts = Counter(map(str, values))
-        if len(counts) == 1:
-            continue
-        expected, n_expected = counts.most_common(1)[0]
-        odd = next(k for k, value in enumerate(values) if str(value) != expected)
-        if attribute.may_show:
-            difference = f"{attribute.name} is {str(values[odd])!r}, expected {expected!r}"
-        else:
-            difference = f"another {attribute.name}, expected the one"
-        raise PETError(f"{files[odd].name}: {difference} as in {n_expected} of {len(files)} files")
+    check_agreement([file.dataset for file in files], [file.name for file in files])
 
 
 def _check_instances(files: Sequence[SliceFile]) -> None:
@@ -399,3 +276,49 @@ def _check_one_frame(files: Sequence[SliceFile]) -> tuple[str, ...]:
     if kind in {"DYNAMIC", "GATED"}:
         return (f"One of the {n_stated} frames of a series of SeriesType {kind}.",)
     return (f"The {n_stated} frames that the header counts were ignored, SeriesType is {kind}.",)
+
+
+# ------------------------------------------------------------------------------------- where the factor comes from
+
+STORED = {"BQML": "Bq/mL", "CNTS": "count", "GML": "g/mL", "CM2ML": "cm2/mL"}
+"""For each Units: one unit of the stored quantity in a sentence."""
+
+_LEAN_BODY_MASS = "James's formula with Morgan's 120 for men, as DICOM defines LBM (128 is SUVType LBMJAMES128)"
+
+
+def _explained(header: PETHeader, factors: NDArray[np.float64], first: Dataset, stated: float | None) -> list[str]:
+    """Return the sentence that says where a factor comes from, and one for every other way to it."""
+    suv_per_count, activity_per_count = (private_number(first, attribute) for attribute in SCALE_FACTORS)
+    lowest, highest = f"{factors.min():.6e}", f"{factors.max():.6e}"
+    value = lowest if lowest == highest else f"{lowest} to {highest}, slice by slice,"
+    rule = f"SUVbw factor {value} g/mL per {STORED[header.units]}, from {_origin(header)}."
+    candidates = []
+    if header.units == "GML" and header.suv_type == "LBM":
+        candidates.append(("SUVType LBMJAMES128", suvbw_per_suv(header, "LBMJAMES128")))
+    if header.units == "BQML" and stated is not None:
+        candidates.append(("RealWorldValueMapping to SUVbw", stated))
+    if suv_per_count is not None and activity_per_count is not None:
+        if header.units == "BQML":
+            candidates.append((f"{SUV_PER_COUNT} / {ACTIVITY_PER_COUNT}", suv_per_count / activity_per_count))
+        if header.units == "CNTS" and header.decay_correction in {"START", "ADMIN"}:
+            try:
+                candidates.append((ACTIVITY_PER_COUNT, activity_per_count * suvbw_factor_of(stored_header(header))))
+            except PETError as error:
+                return [rule, f"{ACTIVITY_PER_COUNT} gives no other factor: {error}."]
+    return [rule] + [
+        f"Another candidate, {name}, gives a factor of {other:.6e}, {100 * (other / factors[0] - 1):+.2f} % from it."
+        for name, other in candidates
+    ]
+
+
+def _origin(header: PETHeader) -> str:
+    suv_type = header.suv_type or "BW"
+    if header.units == "CNTS":
+        return SUV_PER_COUNT if header.suv_per_count is not None else ACTIVITY_PER_COUNT
+    if header.units == "CM2ML":
+        return "weight and body surface area by Du Bois"
+    if header.units == "GML" and suv_type == "BW":
+        return "values are SUVbw already" if header.suv_type else "SUVType is empty, which means body weight"
+    if header.units == "GML":
+        return f"weight and {_LEAN_BODY_MASS}" if suv_type == "LBM" else f"weight and body size of SUVType {suv_type}"
+    return "weight, dose and decay"

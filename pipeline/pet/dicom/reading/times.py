@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 
 from pydicom.dataset import Dataset
@@ -16,15 +16,16 @@ from pydicom.valuerep import DA, DT, TM
 
 from pipeline.errors import PETError
 from pipeline.pet.dicom.values import REFERENCE_TIMES, number_of, private_value, text_of, value_of
-from pipeline.pet.suv.factor import average_activity_time, is_plausible_uptake
+from pipeline.pet.suv.factor import average_activity_time
 
 __all__ = [
-    "Administration",
+    "Moment",
     "ReferenceTime",
     "acquisition_time",
-    "administration_time",
     "average_moment",
     "check_duration",
+    "date_time_of",
+    "in_words",
     "moment_of",
     "moment_of_reference",
     "reference_time",
@@ -37,38 +38,11 @@ DISAGREEMENT = 60.0
 ROUNDING = 1.0
 """Times of acquisition are often written to the second [s]."""
 
-USUAL_UPTAKE_HALF_LIVES = 2.0
-"""A RadiopharmaceuticalStartDateTime that gives a longer uptake [half-lives] is not believed against
-RadiopharmaceuticalStartTime."""
-
 LONGEST_ACQUISITION = 12 * 3600.0
 """No static scan takes longer [s]."""
 
-HALF_HOUR = 1800.0
-"""Clocks of the world differ by multiples of this [s] (and rarely by a quarter of an hour)."""
-
-LARGEST_SHIFT = 10 * 3600.0
-"""Up to this shift of a clock [s], a time of day and a date-time that differ by it tell the day."""
-
 MOST_SECONDS = 100 * 86400.0
-"""A longer time [s] is told in words: dates that de-identification has changed contradict each other by years."""
-
-SHORT_LIVED = 6 * 3600.0
-"""Up to this half-life [s], twice the half-life is within half a day, so a time of day tells the day."""
-
-
-@dataclass(frozen=True)
-class Administration:
-    """When the radiopharmaceutical was administered."""
-
-    moment: datetime
-    """On the scanner's clock."""
-
-    sentence: str
-    """How it was found."""
-
-    is_doubtful: bool = False
-    """Whether the attributes contradict each other, so that a person should look at the sentence."""
+"""A longer time [s] is not told in seconds."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +92,7 @@ def _clock_offset(dataset: Dataset) -> timedelta | None:
 
 
 @dataclass(frozen=True)
-class _Moment:
+class Moment:
     """A DT value."""
 
     moment: datetime
@@ -128,7 +102,7 @@ class _Moment:
     """False if the value has an offset from UTC and nothing says that of the clock."""
 
 
-def _clock(value: object, dataset: Dataset, name: str) -> _Moment | None:
+def date_time_of(value: object, dataset: Dataset, name: str) -> Moment | None:
     """Return a DT value on the clock that the data set's DA and TM values are on."""
     if isinstance(value, bytes):
         value = value.decode("ascii", errors="replace").strip(" \0")
@@ -144,9 +118,9 @@ def _clock(value: object, dataset: Dataset, name: str) -> _Moment | None:
     moment = datetime.combine(parsed.date(), parsed.time())
     written, offset = parsed.utcoffset(), _clock_offset(dataset)
     if written is None or offset is None:
-        return _Moment(moment, written is None)
+        return Moment(moment, written is None)
     try:
-        return _Moment(moment - written + offset, True)
+        return Moment(moment - written + offset, True)
     except OverflowError as error:
         raise PETError(f"{name} is beyond the calendar, expected years 1 to 9999") from error
 
@@ -183,10 +157,11 @@ def check_duration(slices: Sequence[Dataset]) -> None:
         return
     span = (max(acquired) - min(acquired)).total_seconds() if acquired else 0.0
     if span > LONGEST_ACQUISITION:
-        raise PETError(f"slices were acquired over {_seconds(span)}, expected one acquisition of at most 12 hours")
+        raise PETError(f"slices were acquired over {in_words(span)}, expected one acquisition of at most 12 hours")
 
 
-def _seconds(seconds: float, sign: str = "") -> str:
+def in_words(seconds: float, sign: str = "") -> str:
+    """Return a time [s] for a sentence. Years between dates say no more than that de-identification changed one."""
     return f"{seconds:{sign}.0f} s" if abs(seconds) <= MOST_SECONDS else "more than 100 days"
 
 
@@ -198,7 +173,7 @@ def moment_of(dataset: Dataset, keyword: str) -> datetime | None:
     PETError
         If it is not a DICOM date-time.
     """
-    found = _clock(value_of(dataset, keyword), dataset, keyword)
+    found = date_time_of(value_of(dataset, keyword), dataset, keyword)
     return None if found is None else found.moment
 
 
@@ -261,7 +236,7 @@ def _stated(first: Dataset, known: Sequence[datetime]) -> list[tuple[datetime, s
     values += [(attribute.name, private_value(first, attribute)) for attribute in REFERENCE_TIMES]
     candidates = []
     for name, value in values:
-        found = _clock(value, first, name)
+        found = date_time_of(value, first, name)
         if found is None:
             continue
         apart = min((abs((found.moment - moment).total_seconds()) for moment in known), default=math.inf)
@@ -293,15 +268,15 @@ def _back_computed(
     spread = (max(moments) - min(moments)).total_seconds()
     moment = min(moments)
     if spread > DISAGREEMENT:
-        return None, f"the slices' frame reference times point to starts {_seconds(spread)} apart"
+        return None, f"the slices' frame reference times point to starts {in_words(spread)} apart"
     after = (moment - earliest).total_seconds()
     if after > ROUNDING:
-        return None, f"the frame reference time points {_seconds(after)} past the start of the acquisition"
+        return None, f"the frame reference time points {in_words(after)} past the start of the acquisition"
     # Where the series time is credible, nothing was acquired before it: a scanner that gives every bed the
     # AcquisitionTime of the first one (Philips) points to a start that never was.
     if series is not None and series <= earliest and (series - moment).total_seconds() > DISAGREEMENT:
         before = (series - moment).total_seconds()
-        return None, f"the frame reference time points {_seconds(before)} before the series time"
+        return None, f"the frame reference time points {in_words(before)} before the series time"
     return moment, ""
 
 
@@ -343,150 +318,12 @@ def reference_time(slices: Sequence[Dataset], *, half_life: float | None) -> Ref
         candidates.append((earliest, "acquisition of the earliest slice"))
         if series is not None and series > earliest:
             late = (series - earliest).total_seconds()
-            notes.append(f"Series time is {_seconds(late)} after the earliest acquisition, not used.")
+            notes.append(f"Series time is {in_words(late)} after the earliest acquisition, not used.")
     if not candidates:
         raise PETError("AcquisitionDate and AcquisitionTime are missing, reference time of decay is unknown")
     moment, rule = candidates[0]
     for other, name in candidates[1:]:
         apart = (other - moment).total_seconds()
         if abs(apart) > DISAGREEMENT:
-            notes.append(f"Another candidate, {name}, is {_seconds(apart, '+')} from the reference time.")
+            notes.append(f"Another candidate, {name}, is {in_words(apart, '+')} from the reference time.")
     return ReferenceTime(moment, min(acquired, default=None), (f"Reference time of decay: {rule}.", *notes))
-
-
-def administration_time(
-    item: Dataset, dataset: Dataset, *, reference: datetime, half_life: float | None
-) -> Administration:
-    """Return when the radiopharmaceutical was administered.
-
-    RadiopharmaceuticalStartDateTime (0018,1078) is believed unless RadiopharmaceuticalStartTime (0018,1072), which is
-    on the clock of the acquisition, contradicts it: by an offset of clocks, or with an uptake that is not usual.
-
-    Parameters
-    ----------
-    item
-        Item of RadiopharmaceuticalInformationSequence.
-    dataset
-        Header of a slice, for its time zone.
-    reference
-        Moment to which the series is decay-corrected.
-    half_life
-        Half-life [s], if known.
-
-    Raises
-    ------
-    PETError
-        If neither attribute gives a plausible time.
-    """
-    time_of_day = text_of(item, "RadiopharmaceuticalStartTime")
-    found, date, objection = _start_date_time(item, dataset)
-    if found is not None:
-        uptake = (reference - found.moment).total_seconds()
-        objection = f"{_START} gives an uptake of {_seconds(uptake)}"
-        if time_of_day:
-            believed = _with_time_of_day(found, _time_of_day(time_of_day), reference, half_life)
-            if believed is not None:
-                return believed
-        elif not found.is_on_clock:
-            raise PETError(
-                f"{_START} has a UTC offset, expected TimezoneOffsetFromUTC or RadiopharmaceuticalStartTime to tell "
-                "when that is on the clock of the acquisition"
-            )
-        elif is_plausible_uptake(uptake, half_life):
-            return Administration(found.moment, f"Uptake {uptake:.0f} s from {_START}{_unusual(uptake, half_life)}.")
-    elif date is not None and time_of_day:
-        moment = datetime.combine(date, _time_of_day(time_of_day))
-        uptake = (reference - moment).total_seconds()
-        if is_plausible_uptake(uptake, half_life):
-            unusual = _unusual(uptake, half_life)
-            return Administration(
-                moment, f"Uptake {uptake:.0f} s from the date of {_START} and RadiopharmaceuticalStartTime{unusual}."
-            )
-    if not time_of_day:
-        raise PETError(f"{objection} and RadiopharmaceuticalStartTime is missing, SUV cannot be computed")
-    if half_life is None or half_life > SHORT_LIVED:
-        raise PETError(f"{objection}, and a time of day alone does not tell the day for this half-life")
-    moment, day = _on_the_day(_time_of_day(time_of_day), reference, half_life)
-    uptake = (reference - moment).total_seconds()
-    rejected = "" if objection.endswith("is missing") else f" ({objection}, not believed)"
-    sentence = f"Uptake {uptake:.0f} s from RadiopharmaceuticalStartTime {day}{_unusual(uptake, half_life)}{rejected}."
-    return Administration(moment, sentence)
-
-
-_START = "RadiopharmaceuticalStartDateTime"
-
-
-def _start_date_time(item: Dataset, dataset: Dataset) -> tuple[_Moment | None, date | None, str]:
-    """Return RadiopharmaceuticalStartDateTime, or its date if it has no time of day, or why it says nothing."""
-    value = value_of(item, _START)
-    text = (value.decode("ascii", errors="replace") if isinstance(value, bytes) else str(value or "")).strip(" \0")
-    digits = re.split("[.+-]", text)[0]
-    # Midnight to the second is how a date without time is padded.
-    if re.fullmatch(r"\d{8}(0{4,6})?", digits):
-        try:
-            return None, DA(digits[:8]), f"{_START} has no hour and minute"
-        except (ValueError, TypeError):
-            return None, None, f"{_START} is not a DICOM date-time"
-    try:
-        found = _clock(value, dataset, _START)
-    except PETError as error:
-        return None, None, str(error)
-    return found, None, f"{_START} is missing"
-
-
-def _with_time_of_day(
-    found: _Moment, time_of_day: time, reference: datetime, half_life: float | None
-) -> Administration | None:
-    """Return what a date-time and a time of day give together, or None if the date-time is not believed."""
-    moment = found.moment
-    # From the nearest of the day before, the same day and the next.
-    apart = (datetime.combine(moment.date(), time_of_day) - moment).total_seconds()
-    apart = (apart + 43200) % 86400 - 43200
-    uptake = (reference - moment).total_seconds()
-    if abs(apart) <= DISAGREEMENT:
-        if not is_plausible_uptake(uptake, half_life):
-            return None
-        return Administration(moment, f"Uptake {uptake:.0f} s from {_START}{_unusual(uptake, half_life)}.")
-    is_offset = abs(apart - HALF_HOUR * round(apart / HALF_HOUR)) <= ROUNDING
-    if is_offset:
-        moment, uptake = moment + timedelta(seconds=apart), uptake - apart
-        if abs(apart) > LARGEST_SHIFT or not is_plausible_uptake(uptake, half_life):
-            return None
-        sentence = (
-            f"Uptake {uptake:.0f} s from RadiopharmaceuticalStartTime, which is on the clock of the acquisition "
-            f"({_START} is {-apart:+.0f} s from it, which can be an offset of clocks)."
-        )
-        return Administration(moment, sentence, is_doubtful=True)
-    if not found.is_on_clock or not is_plausible_uptake(uptake, half_life) or _unusual(uptake, half_life):
-        return None
-    sentence = f"Uptake {uptake:.0f} s from {_START} (RadiopharmaceuticalStartTime is {apart:+.0f} s from it)."
-    return Administration(moment, sentence, is_doubtful=True)
-
-
-def _on_the_day(time_of_day: time, reference: datetime, half_life: float) -> tuple[datetime, str]:
-    """Return a time of day on the day of the reference time, or on the day before."""
-    moment = datetime.combine(reference.date(), time_of_day)
-    late = (moment - reference).total_seconds()
-    if late <= 0:
-        return moment, "on the day of the reference time"
-    moment -= timedelta(days=1)
-    shifted, longest = 86400 - late, USUAL_UPTAKE_HALF_LIVES * half_life
-    if shifted > longest:
-        raise PETError(
-            f"RadiopharmaceuticalStartTime is {late:.0f} s after the reference time, and the day before gives an "
-            f"uptake of {shifted:.0f} s, expected at most {longest:.0f} s"
-        )
-    return moment, "on the day before the reference time"
-
-
-def _unusual(uptake: float, half_life: float | None) -> str:
-    """Return half a sentence on an uptake that is longer than usual, else nothing."""
-    longest = math.inf if half_life is None else USUAL_UPTAKE_HALF_LIVES * half_life
-    return f", more than the usual {longest:.0f} s" if uptake > longest else ""
-
-
-def _time_of_day(text: str) -> time:
-    try:
-        return TM(text)
-    except (ValueError, TypeError) as error:
-        raise PETError("RadiopharmaceuticalStartTime is not a DICOM time") from error
