@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from monai.bundle import ConfigParser
 
-from pipeline.comparison import Measurements, compare_methods, evaluate_methods, subjects_of_cohorts
+from pipeline.comparison import Measurements, cases_of, compare_methods, evaluate_methods
 from pipeline.files import new_folder
 from pipeline.inference import Denoiser, StreamingInferer, fast_dtype, load_weights
 from pipeline.training import checked_config, train_bundle
@@ -106,8 +106,8 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     methods = {arm: trained(arm, options) for arm in options.arms}
-    items = subjects_of_cohorts([options.data / cohort for cohort in options.cohorts])
-    measurements = evaluate_methods(items, methods, competitors=None)
+    cases = cases_of([options.data / cohort for cohort in options.cohorts], split="test")
+    measurements = evaluate_methods(cases, methods, competitors=None)
     measurements.scans.to_csv(options.out / "scans.tsv", sep="\t", index=False)
     measurements.lesions.to_csv(options.out / "lesions.tsv", sep="\t", index=False)
     report(measurements, options.arms)

@@ -21,9 +21,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from pipeline import read_pet
-from pipeline.data import cohort_items, dose_keys
-from pipeline.data.doses import mix_doses
+from pipeline.comparison import Case, cases_of
+from pipeline.data import mix_doses
 from pipeline.evaluation import PEAK_SUV
 from pipeline.losses import ReconstructionLoss
 from pipeline.networks import BaseDenoisingNetwork, UniPET, noise_statistics, scaled_statistics
@@ -52,18 +51,20 @@ STYLES = {
 class Scan:
     """Volumes of a subject in network units, (X, Y, Z), and the scan at any dose."""
 
-    def __init__(self, item: dict[str, str], names: Iterable[str]) -> None:
-        self.name = "/".join(Path(item["label"]).parts[-4:-2])
-        self.doses = dose_keys(item)
-        self.volumes = {name: torch.from_numpy(read_pet(item[name]).suv) / SUV_SCALE for name in {*names, *self.doses}}
+    def __init__(self, case: Case, names: Iterable[str]) -> None:
+        self.name = case.name
+        images = {**case.doses, "label": case.subject.full_dose}
+        images |= {name: image for name in names if (image := case.subject.image(name)) is not None}
+        self.doses = [*case.doses]
+        self.volumes = {name: torch.from_numpy(case.read(image).suv) / SUV_SCALE for name, image in images.items()}
         body = np.flatnonzero(self.volumes["label"].numpy() > 0.05)
         self.body = body[:: max(1, len(body) // 100_000)]
-        self.hot = np.flatnonzero(nib.as_closest_canonical(nib.load(item["lesions"])).dataobj)
+        self.hot = np.flatnonzero(nib.as_closest_canonical(nib.load(case.root / case.subject.lesions.path)).dataobj)
 
     def at(self, factor: float, where: tuple[slice, ...] = ()) -> Tensor:
         """Image of a dose reduction factor, mixed from the full dose and the nearest lower one."""
-        key, low = next((key, low) for key, low in self.doses.items() if low >= factor * (1 - 1e-9))
-        return mix_doses(self.volumes[key][where], self.volumes["label"][where], low_factor=low, factor=factor)
+        low = next(low for low in self.doses if low >= factor * (1 - 1e-9))
+        return mix_doses(self.volumes[low][where], self.volumes["label"][where], low_factor=low, factor=factor)
 
 
 class Patches:
@@ -276,10 +277,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
-    cohorts = [sorted(folder.glob("sub-*"))[: options.subjects] for folder in sorted(options.data.glob("train_*"))]
-    train_scans = [Scan(item, ["label"]) for cohort in cohorts for item in cohort_items(cohort)]
-    test_items = cohort_items(sorted((options.data / "validation").glob("sub-*")))
-    test_scans = [Scan(item, TARGETS) for item in test_items]
+    cohorts = [cases_of([folder], split="train")[: options.subjects] for folder in sorted(options.data.glob("train_*"))]
+    train_scans = [Scan(case, ["label"]) for cohort in cohorts for case in cohort]
+    test_scans = [Scan(case, TARGETS) for case in cases_of([options.data / "validation"], split="validation")]
     print(f"{len(train_scans)} training scans, {len(test_scans)} validation scans", flush=True)
     {"bodies": study_bodies, "style": study_style}[options.study](train_scans, test_scans, options.out, options)
 

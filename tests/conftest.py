@@ -44,6 +44,12 @@ def tiny_scanner():
     )
 
 
+@pytest.fixture
+def tiny_preset(tiny_scanner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the cohorts of every recipe be simulated on the tiny scanner."""
+    monkeypatch.setattr("pipeline.data.simulated.scanner_preset", lambda name: tiny_scanner)
+
+
 @pytest.fixture(scope="session")
 def tiny_cohort(tiny_scanner, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two subjects simulated on the tiny scanner, in seconds; tests only read them."""

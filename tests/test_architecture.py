@@ -29,7 +29,10 @@ ALLOWED = {
     "training": {"data", "errors", "files", "images", "networks", "losses", "pet"},
     "inference": {"errors", "files", "networks", "pet", "shipped", "transforms"},
     "report": {"errors", "evaluation", "files", "images", "pet"},
-    "comparison": {"data", "errors", "evaluation", "files", "images", "inference", "pet", "simulation", "transforms"},
+    "comparison": {
+        *("data", "errors", "evaluation", "files", "images", "inference", "networks", "pet", "simulation"),
+        "transforms",
+    },
     "workflow": {
         *("data", "errors", "evaluation", "files", "images", "inference", "pet", "report", "simulation"),
     },

@@ -1,5 +1,6 @@
 """Two images are compared only on one grid: a last slice that is off is found by whoever compares."""
 
+import shutil
 from collections.abc import Callable
 
 import nibabel as nib
@@ -7,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.comparison import Competitors, evaluate_scan, simulated_reference, subjects_of_cohorts
-from pipeline.pet import PETError, PETHeader, PETSeries, read_pet, write_nifti
+from pipeline.comparison import Case, Competitors, cases_of, evaluate_scan, reference_of
+from pipeline.pet import PETError, PETHeader, PETSeries, write_nifti
 from pipeline.report import write_report
 from pipeline.report.noise_page import write_noise_page
 from pipeline.workflow import denoise_scan
@@ -52,23 +53,29 @@ def test_a_last_slice_elsewhere_is_refused(compare: Callable, spacing, apart, tm
         compare(series_of(spacing), tmp_path)
 
 
+@pytest.fixture
+def case(tiny_cohort, tmp_path) -> Case:
+    """A simulated subject whose labels a test may change."""
+    shutil.copytree(tiny_cohort[0], tmp_path / "cohort" / "sub-0001")
+    return cases_of([tmp_path / "cohort"], split="test")[0]
+
+
 @pytest.mark.parametrize("axes", ["LPS", "SPL"])
-def test_labels_in_another_orientation_are_turned(tiny_cohort, tmp_path, axes):
-    item = subjects_of_cohorts([tiny_cohort[0].parent])[0]
-    expected = simulated_reference(item)
-    for key in ("lesions", "organs"):
-        image = nib.load(item[key])
+def test_labels_in_another_orientation_are_turned(case, axes):
+    expected = reference_of(case)
+    for file in (case.subject.lesions, case.subject.organs):
+        image = nib.load(case.root / file.path)
         turned = image.as_reoriented(nib.orientations.axcodes2ornt(axes))
-        nib.save(turned, tmp_path / f"{key}.nii.gz")
-    found = simulated_reference({**item, **{key: str(tmp_path / f"{key}.nii.gz") for key in ("lesions", "organs")}})
+        nib.save(nib.Nifti1Image(turned.get_fdata().astype("u1"), turned.affine), case.root / file.path)
+    found = reference_of(case)
     np.testing.assert_array_equal(found.lesions, expected.lesions)
     np.testing.assert_array_equal(found.liver, expected.liver)
 
 
-def test_labels_of_another_place_are_refused(tiny_cohort, tmp_path):
-    item = subjects_of_cohorts([tiny_cohort[0].parent])[0]
-    affine = read_pet(item["label"]).affine.copy()
+def test_labels_of_another_place_are_refused(case):
+    organs = case.root / case.subject.organs.path
+    affine = case.full_dose().affine.copy()
     affine[0, 3] += 15
-    nib.save(nib.Nifti1Image(nib.load(item["organs"]).get_fdata().astype("u1"), affine), tmp_path / "organs.nii.gz")
-    with pytest.raises(PETError, match=r"organs\.nii\.gz: .*15\.0 mm"):
-        simulated_reference({**item, "organs": str(tmp_path / "organs.nii.gz")})
+    nib.save(nib.Nifti1Image(nib.load(organs).get_fdata().astype("u1"), affine), organs)
+    with pytest.raises(PETError, match=r"organs_dseg\.nii\.gz: .*15\.0 mm"):
+        reference_of(case)

@@ -1,10 +1,12 @@
 """Command `unipet evaluate`."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.progress import Progress
 
 from pipeline.cli.console import Bundle, Device, errors_in_one_line, progress_bar
 from pipeline.cli.output import check_output, print_table
@@ -12,19 +14,33 @@ from pipeline.cli.output import check_output, print_table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.comparison import Competitors, Measurements, ResultTable
+    from pipeline.comparison import Case, Competitors, Measurements
     from pipeline.inference import Denoiser
 
 __all__ = ["evaluate"]
 
 
+class Split(StrEnum):
+    """Part of a data set."""
+
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
 def evaluate(
-    tuning: Annotated[
-        list[Path], typer.Option(help="Folder of other simulated subjects, repeatable: the filters are tuned on them.")
-    ],
-    cohort: Annotated[
-        list[Path] | None, typer.Argument(metavar="COHORT", help="Folders of simulated subjects to measure on.")
+    source: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="MANIFEST", help="Manifests or recipes to measure on, or folders that simulate wrote."),
     ] = None,
+    split: Annotated[Split, typer.Option(help="Which subjects of a manifest; of a folder all are taken.")] = Split.test,
+    tuning: Annotated[
+        list[Path] | None,
+        typer.Option(help="The filters are tuned on these, repeatable; by default on the manifests measured on."),
+    ] = None,
+    tuning_split: Annotated[Split, typer.Option(help="Which subjects of a manifest to tune on.")] = Split.validation,
+    root: Annotated[Path | None, typer.Option(help="Folder of the manifests' data; by default that of each.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Subjects of a recipe simulated at once.")] = 1,
     method: Annotated[
         list[str] | None, typer.Option(help="Method of the bundle, repeatable; by default unipet.")
     ] = None,
@@ -46,37 +62,42 @@ def evaluate(
 ) -> None:
     """Compare methods with the noisy input, the best Gaussian and the best non-local means, per dose.
 
-    Example: `unipet evaluate data/test data/test_tof --tuning data/validation`
+    Example: `unipet evaluate data/manifest.yaml --split test`
+
+    Of folders: `unipet evaluate data/test data/test_tof --tuning data/validation`
 
     Of a real scan: `unipet evaluate --scan FULL --low 4=LOW4 --low 20=LOW20 --tuning data/validation`
     """
     with errors_in_one_line():
-        from pipeline.comparison import check_gate, read_gate, result_tables
+        from pipeline.comparison import as_markdown, check_gate, read_gate, result_tables
         from pipeline.errors import PETError
+        from pipeline.evaluation import write_table
+        from pipeline.files import write_text
         from pipeline.inference import Denoiser
 
+        sources = source or []
         for path, suffixes in ((output, (".tsv",)), (markdown, ())):
             if path is not None:
                 check_output(path, suffixes=suffixes)
         demands = None if gate is None else read_gate(gate)
-        names = list(dict.fromkeys(method or ["unipet"]))
-        if scan is not None:
-            if cohort or demands is not None:
-                raise PETError(f"{scan}: --scan was given with cohorts or a gate, expected it alone")
-            low_scans = _low_scans(low or [])
-        elif not cohort:
-            raise PETError("no cohort was given, expected a folder of simulated subjects, or --scan")
-        elif low:
+        if scan is not None and (sources or demands is not None):
+            raise PETError(f"{scan}: --scan was given with manifests or a gate, expected it alone")
+        if scan is None and low:
             raise PETError("--low was given without --scan, expected the full-dose scan that it belongs to")
-        for path in (*(cohort or []), *tuning):
-            if not path.exists():
-                raise PETError(f"{path}: no such file or folder, expected a folder of simulated subjects")
-        methods = {name: Denoiser.from_bundle(bundle, method=name, device=device) for name in names}
-        if scan is not None:
-            measurements, preface = _measured_scan(scan, low_scans, tuning, methods)
-            swaps: dict[str, pd.DataFrame] = {}
-        else:
-            measurements, swaps, preface = _measured_cohorts(cohort or [], tuning, methods)
+        low_scans = {} if scan is None else _low_scans(low or [])
+        names = list(dict.fromkeys(method or ["unipet"]))
+        swaps: dict[str, pd.DataFrame] = {}
+        with progress_bar() as progress:
+            cases = [] if scan is not None else _cases(sources, split, root, jobs, progress)
+            to_tune_on = _to_tune_on(tuning or [], sources, is_same_split=tuning_split == split)
+            others = _cases(to_tune_on, tuning_split, root, jobs, progress)
+            methods = {name: Denoiser.from_bundle(bundle, method=name, device=device) for name in names}
+            if scan is not None:
+                measurements, preface = _measured_scan(scan, low_scans, others, methods, progress)
+            else:
+                measurements, swaps, preface = _measured_cases(cases, others, methods, progress)
+                which = ", ".join(p.resolve().name if p.is_dir() else f"{p.stem}, split {split}" for p in sources)
+                preface = f"{len(cases)} subjects ({which}); {preface}"
         tables = result_tables(measurements, names, style_swaps=swaps)
         lines = [] if demands is None else check_gate(demands, measurements, names[0], style_swap=swaps.get(names[0]))
         print(preface)
@@ -84,76 +105,86 @@ def evaluate(
             print_table(table.title, table.header, table.rows, n_text_columns=table.n_text_columns)
         for line in lines:
             print(line)
-        _write(measurements, tables, output=output, markdown=markdown, preface=preface)
+        if output is not None:
+            write_table(measurements.scans, output)
+            write_table(measurements.lesions, output.with_name(f"{output.stem}_lesions{output.suffix}"))
+        if markdown is not None:
+            write_text(markdown, as_markdown(tables, preface=f"{preface}."))
         if missed := sum(not line.met for line in lines):
             raise PETError(f"{gate}: {missed} of {len(lines)} demands missed by {names[0]}, expected all met")
 
 
-def _measured_cohorts(
-    cohorts: Sequence[Path],
-    tuning: Sequence[Path],
-    methods: "dict[str, Denoiser]",
+def _to_tune_on(tuning: Sequence[Path], sources: Sequence[Path], *, is_same_split: bool) -> Sequence[Path]:
+    """Return what the filters are tuned on, which must be other subjects than those measured on."""
+    from pipeline.errors import PETError
+
+    if tuning:
+        return tuning
+    if not sources or is_same_split or any(path.is_dir() for path in sources):
+        raise PETError("the filters have nothing to be tuned on, expected --tuning with other subjects")
+    return sources
+
+
+def _cases(sources: Sequence[Path], split: Split, root: Path | None, jobs: int, progress: Progress) -> "list[Case]":
+    from pipeline.comparison import cases_of
+
+    task = progress.add_task("simulating", total=None, visible=False)
+
+    def advance(done: int, total: int) -> None:
+        progress.update(task, completed=done, total=total, visible=True)
+
+    return cases_of(sources, split=split.value, root=root, jobs=jobs, progress=advance)
+
+
+def _measured_cases(
+    cases: "Sequence[Case]", tuning: "Sequence[Case]", methods: "dict[str, Denoiser]", progress: Progress
 ) -> "tuple[Measurements, dict[str, pd.DataFrame], str]":
     from pipeline.comparison import (
+        check_other_cases,
+        doses_of,
         evaluate_methods,
         has_style,
         measure_style_swap,
-        subjects_of_cohorts,
         tune_competitors,
     )
-    from pipeline.data import dose_keys
-    from pipeline.errors import PETError
 
-    items, tuning_items = subjects_of_cohorts(cohorts), subjects_of_cohorts(tuning)
-    for folder in tuning:
-        if folder.resolve() in {c.resolve() for c in cohorts}:
-            raise PETError(f"{folder}: is a cohort to measure on, expected other subjects for tuning")
-    doses = dose_keys(items[0])
-    if missing := set(doses) - set(dose_keys(tuning_items[0])):
-        raise PETError(f"{tuning[0]}: has no {', '.join(sorted(missing))}, expected every dose of {cohorts[0]}")
-    styled = {name: denoiser for name, denoiser in methods.items() if has_style(denoiser)} if len(doses) > 1 else {}
-    with progress_bar() as progress:
-        task = progress.add_task("tuning", total=len(doses))
-        competitors = tune_competitors(
-            tuning_items, factors=list(doses.values()), on_dose=lambda key: progress.advance(task)
-        )
-        task = progress.add_task("measuring", total=len(items) * len(doses))
-        measurements = evaluate_methods(
-            items, methods, competitors=competitors, on_scan=lambda scan: progress.advance(task)
-        )
-        low, high = min(doses.values()), max(doses.values())
-        swaps = {
-            name: measure_style_swap(items, denoiser, low_factor=low, high_factor=high)
-            for name, denoiser in styled.items()
-        }
-    where = ", ".join(folder.name for folder in map(Path.resolve, cohorts))
-    return measurements, swaps, f"{len(items)} subjects ({where}); {_chosen(competitors, len(tuning_items))}"
+    check_other_cases(cases, tuning)
+    doses = doses_of(cases)
+    counts = {factor: sum(factor in case.doses for case in cases) for factor in doses}
+    everywhere = [factor for factor in doses if counts[factor] == len(cases)]
+    task = progress.add_task("tuning", total=len(doses))
+    competitors = tune_competitors(tuning, factors=doses, on_dose=lambda factor: progress.advance(task))
+    task = progress.add_task("measuring", total=sum(counts.values()))
+    measurements = evaluate_methods(
+        cases, methods, competitors=competitors, on_scan=lambda scan: progress.advance(task)
+    )
+    swaps = {
+        name: measure_style_swap(cases, denoiser, factors=(everywhere[0], everywhere[-1]))
+        for name, denoiser in methods.items()
+        if len(everywhere) > 1 and has_style(denoiser)
+    }
+    preface = _chosen(competitors, len(tuning))
+    if len(everywhere) < len(doses):
+        preface += "; subjects a dose: " + ", ".join(f"DRF {factor:g}: {n}" for factor, n in counts.items())
+    return measurements, swaps, preface
 
 
 def _measured_scan(
-    full: Path, low: dict[float, Path], tuning: Sequence[Path], methods: "dict[str, Denoiser]"
+    full: Path, low: dict[float, Path], tuning: "Sequence[Case]", methods: "dict[str, Denoiser]", progress: Progress
 ) -> "tuple[Measurements, str]":
-    from pipeline.comparison import evaluate_scan, subjects_of_cohorts, tune_competitors
-    from pipeline.data import dose_keys
-    from pipeline.errors import PETError
+    from pipeline.comparison import evaluate_scan, tune_competitors
     from pipeline.pet import read_pet
 
-    tuning_items = subjects_of_cohorts(tuning)
-    if missing := set(low) - set(dose_keys(tuning_items[0]).values()):
-        raise PETError(
-            f"{tuning[0]}: has no DRF {', '.join(f'{f:g}' for f in sorted(missing))}, expected every dose of --low"
-        )
     full_dose = read_pet(full)
     scans = {factor: read_pet(path) for factor, path in low.items()}
-    with progress_bar() as progress:
-        task = progress.add_task("tuning", total=len(low))
-        competitors = tune_competitors(tuning_items, factors=list(low), on_dose=lambda key: progress.advance(task))
-        task = progress.add_task("measuring", total=len(low))
-        measurements = evaluate_scan(
-            full_dose, scans, methods, competitors=competitors, on_scan=lambda scan: progress.advance(task)
-        )
+    task = progress.add_task("tuning", total=len(low))
+    competitors = tune_competitors(tuning, factors=list(low), on_dose=lambda factor: progress.advance(task))
+    task = progress.add_task("measuring", total=len(low))
+    measurements = evaluate_scan(
+        full_dose, scans, methods, competitors=competitors, on_scan=lambda scan: progress.advance(task)
+    )
     preface = "One real scan: its full-dose image takes the place of the truth, noise and all"
-    return measurements, f"{preface}; {_chosen(competitors, len(tuning_items))}"
+    return measurements, f"{preface}; {_chosen(competitors, len(tuning))}"
 
 
 def _low_scans(stated: Sequence[str]) -> dict[float, Path]:
@@ -185,22 +216,3 @@ def _chosen(competitors: "Competitors", n_tuning: int) -> str:
         for factor, width in competitors.gaussian_fwhm.items()
     )
     return f"Gaussian width and strength of non-local means chosen on other subjects, {n_tuning} ({chosen})"
-
-
-def _write(
-    measurements: "Measurements",
-    tables: "Sequence[ResultTable]",
-    *,
-    output: Path | None,
-    markdown: Path | None,
-    preface: str,
-) -> None:
-    from pipeline.comparison import as_markdown
-    from pipeline.evaluation import write_table
-    from pipeline.files import write_text
-
-    if output is not None:
-        write_table(measurements.scans, output)
-        write_table(measurements.lesions, output.with_name(f"{output.stem}_lesions{output.suffix}"))
-    if markdown is not None:
-        write_text(markdown, as_markdown(tables, preface=f"{preface}."))

@@ -35,11 +35,9 @@ def prepare(
     Example: `unipet prepare data/manifest.yaml data/store --jobs 2`
     """
     with errors_in_one_line():
-        from pipeline.data import Manifest, NoiseInsertion, prepare_store, simulated_manifest
-        from pipeline.errors import PETError
+        from pipeline.data import NoiseInsertion, described_data, prepare_store
         from pipeline.simulation import scanner_preset
 
-        described = Manifest.from_file(source)
         insertion = None
         if insert_drf:
             insertion = NoiseInsertion(
@@ -48,28 +46,23 @@ def prepare(
                 seed=seed,
                 liver_cov=liver_cov,
             )
-        if described.recipe is not None and not described.subjects:
-            if root is None:
-                raise PETError(f"{source}: is a recipe, expected --root with the folder to simulate its subjects in")
-            with progress_bar() as progress:
-                task = progress.add_task("simulating", total=None)
-                described = simulated_manifest(
-                    described,
-                    root,
-                    jobs=jobs,
-                    progress=lambda n_done, total: progress.update(task, completed=n_done, total=total),
-                )
         with progress_bar() as progress:
-            task = progress.add_task("preparing", total=None)
+            task = progress.add_task("simulating", total=None)
+
+            def advance(n_done: int, total: int) -> None:
+                progress.update(task, completed=n_done, total=total)
+
+            described, folder = described_data(source, root=root, jobs=jobs, progress=advance)
+            progress.update(task, description="preparing", completed=0, total=None)
             done = prepare_store(
                 described,
                 store,
-                root=source.absolute().parent if root is None else root,
+                root=folder,
                 jobs=jobs,
                 insertion=insertion,
                 rehash=rehash,
                 prune=prune,
-                progress=lambda n_done, total: progress.update(task, completed=n_done, total=total),
+                progress=advance,
             )
         print(done)
         if failed := done.of_status("failed"):

@@ -1,20 +1,23 @@
 """Methods against each other on the same scans: measured, compared, held to a gate, and put into tables."""
 
-from pipeline.comparison.baselines import Competitors, tune_competitors
-from pipeline.comparison.bootstrap import Interval, paired_bootstrap
-from pipeline.comparison.differences import compare_methods
+from pipeline.comparison.baselines import (
+    Competitors,
+    best_gaussian_fwhm,
+    best_nonlocal_means_strength,
+    nonlocal_means_filter,
+    tune_competitors,
+)
+from pipeline.comparison.cases import Case, cases_of, check_other_cases, doses_of
+from pipeline.comparison.differences import Interval, compare_methods, paired_bootstrap
 from pipeline.comparison.gate import GateLine, ReleaseGate, check_gate, read_gate
-from pipeline.comparison.gaussian_width import best_gaussian_fwhm
-from pipeline.comparison.measure import Measurements, evaluate_methods, evaluate_scan
-from pipeline.comparison.nonlocal_means import best_nonlocal_means_strength, nonlocal_means_filter
-from pipeline.comparison.reference import Reference, full_dose_reference, simulated_reference
+from pipeline.comparison.measure import Measurements, evaluate_methods, evaluate_scan, lesions_in_class, summarise
+from pipeline.comparison.reference import Reference, full_dose_reference, reference_of
 from pipeline.comparison.style_swap import has_style, measure_style_swap, swap_styles
-from pipeline.comparison.subjects import cohort_name_of, subjects_of_cohorts
-from pipeline.comparison.summary import LESION_CLASSES, lesions_in_class, summarise, summarise_lesions
-from pipeline.comparison.tables import ResultTable, as_markdown, result_tables
+from pipeline.comparison.tables import LESION_CLASSES, ResultTable, as_markdown, result_tables, summarise_lesions
 
 __all__ = [
     "LESION_CLASSES",
+    "Case",
     "Competitors",
     "GateLine",
     "Interval",
@@ -25,9 +28,11 @@ __all__ = [
     "as_markdown",
     "best_gaussian_fwhm",
     "best_nonlocal_means_strength",
+    "cases_of",
     "check_gate",
-    "cohort_name_of",
+    "check_other_cases",
     "compare_methods",
+    "doses_of",
     "evaluate_methods",
     "evaluate_scan",
     "full_dose_reference",
@@ -37,9 +42,8 @@ __all__ = [
     "nonlocal_means_filter",
     "paired_bootstrap",
     "read_gate",
+    "reference_of",
     "result_tables",
-    "simulated_reference",
-    "subjects_of_cohorts",
     "summarise",
     "summarise_lesions",
     "swap_styles",

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline.comparison.measure import Measurements
-from pipeline.comparison.summary import lesions_in_class, summarise
+from pipeline.comparison.measure import Measurements, lesions_in_class, summarise
 from pipeline.errors import PETError
 from pipeline.files import read_yaml
 

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.comparison.baselines import Competitors
-from pipeline.comparison.reference import Reference, full_dose_reference, simulated_reference
-from pipeline.data import dose_keys
+from pipeline.comparison.cases import Case
+from pipeline.comparison.reference import Reference, full_dose_reference, reference_of
 from pipeline.errors import PETError, UndefinedMeasureError
 from pipeline.evaluation import (
     PEAK_SUV,
@@ -23,10 +23,10 @@ from pipeline.evaluation import (
     psnr,
     ssim,
 )
-from pipeline.pet import PETSeries, read_pet
+from pipeline.pet import PETSeries
 from pipeline.pet.grid import check_same_grid
 
-__all__ = ["Measurements", "Method", "evaluate_methods", "evaluate_scan"]
+__all__ = ["Measurements", "Method", "evaluate_methods", "evaluate_scan", "lesions_in_class", "summarise"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,8 @@ class Measurements:
     the truth."""
     truth: str
     """What is taken for the truth: ``noise_free`` in simulation, ``full`` on a real scan."""
+    regions: str = "lesions"
+    """What `lesions` are: labelled lesions, or regions that were found in the full-dose image."""
 
     @property
     def n_subjects(self) -> int:
@@ -54,20 +56,40 @@ class Measurements:
         return int(self.scans["subject"].nunique())
 
 
+def summarise(rows: pd.DataFrame, *, measure: str = "psnr_full") -> pd.DataFrame:
+    """Return the mean of one measure over subjects: a row per method in the order measured, a column per dose.
+
+    Parameters
+    ----------
+    rows
+        :attr:`Measurements.scans`, or lesions of it.
+    measure
+        Column to average; missing values are left out.
+    """
+    table = rows.pivot_table(
+        index="method", columns="dose_reduction_factor", values=measure, aggfunc="mean", dropna=False
+    )
+    return table.reindex(rows["method"].unique())
+
+
+def lesions_in_class(lesions: pd.DataFrame, *, diameter_from: float, diameter_below: float) -> pd.DataFrame:
+    """Return the rows of :attr:`Measurements.lesions` with a diameter [mm] from one value and below another."""
+    return lesions[(lesions["diameter_mm"] >= diameter_from) & (lesions["diameter_mm"] < diameter_below)]
+
+
 def evaluate_methods(
-    items: Iterable[Mapping[str, str]],
+    cases: Iterable[Case],
     methods: Mapping[str, Method],
     *,
     competitors: Competitors | None,
     on_scan: Callable[[str], None] = lambda scan: None,
 ) -> Measurements:
-    """Measure the input, the tuned filters and every method on every subject and dose.
+    """Measure the input, the tuned filters and every method on every subject and low dose.
 
     Parameters
     ----------
-    items
-        Simulated subjects, from :func:`~pipeline.comparison.subjects_of_cohorts`; none that a method was trained or
-        tuned on.
+    cases
+        Subjects, from :func:`~pipeline.comparison.cases_of`; none that a method was trained or tuned on.
     methods
         Name -> method, such as a :class:`pipeline.inference.Denoiser`.
     competitors
@@ -82,11 +104,12 @@ def evaluate_methods(
     """
 
     def scans() -> Iterator[tuple[Reference, float, PETSeries]]:
-        for item in items:
-            reference = simulated_reference(item)
-            for key, factor in dose_keys(item).items():
-                yield reference, factor, read_pet(item[key])
-                on_scan(f"{item['subject']} {key}")
+        for case in cases:
+            reference = reference_of(case) if case.doses else None
+            for factor, image in case.doses.items():
+                assert reference is not None
+                yield reference, factor, case.read(image)
+                on_scan(f"{case.name} DRF {factor:g}")
 
     return _measured(scans(), methods, competitors)
 
@@ -133,9 +156,10 @@ def _measured(
     methods: Mapping[str, Method],
     competitors: Competitors | None,
 ) -> Measurements:
-    rows, lesion_tables, truth = [], [], "full"
+    rows, lesion_tables, truth, regions = [], [], "full", dict[str, None]()
     for reference, factor, low in scans:
         truth = reference.truth
+        regions[reference.regions] = None
         _check_grid(low, reference, factor)
         for name, method in {**(competitors.at(factor) if competitors else {}), **methods}.items():
             which = {"subject": reference.subject, "dose_reduction_factor": factor, "method": name}
@@ -146,7 +170,8 @@ def _measured(
     if not rows:
         raise PETError("nothing was measured, expected at least one scan of a lower dose")
     filled = [table for table in lesion_tables if len(table)]
-    return Measurements(pd.DataFrame(rows), pd.concat(filled or lesion_tables[:1], ignore_index=True), truth)
+    lesions = pd.concat(filled or lesion_tables[:1], ignore_index=True)
+    return Measurements(pd.DataFrame(rows), lesions, truth, " and ".join(regions))
 
 
 def _check_grid(low: PETSeries, reference: Reference, factor: float) -> None:

@@ -7,22 +7,26 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from pipeline.comparison.cases import Case
+from pipeline.data.manifest import Role
+from pipeline.data.store.patch_centres import numbered_lesions
 from pipeline.errors import PETError
 from pipeline.images import body_mask, connected_regions, gaussian_filter_mm, measured_liver_cov
-from pipeline.pet import PETSeries, read_pet
+from pipeline.pet import PETSeries
 from pipeline.pet.volumes import read_labels_on
 from pipeline.simulation import ORGAN_LABELS
 
-__all__ = ["HOT_REGIONS", "Reference", "full_dose_reference", "simulated_reference"]
+__all__ = ["HOT_REGIONS", "Reference", "full_dose_reference", "reference_of"]
 
-_IMAGES = {"full": "label", "repeat": "full_repeat", "noise_free": "noise_free"}
+_ROLES: dict[str, Role] = {"repeat": "full_repeat", "noise_free": "noise_free"}
 _DEEP = 10.0  # [mm] from the liver's surface and from lesions in it, out of reach of the blur
 
 _HOT_SUV = 4.0  # [g/mL]
 _HOT_VOLUME = 0.5  # [mL] a sphere of 10 mm
 _HOT_FWHM = 5.0  # [mm] so that the outline follows less of the noise
-HOT_REGIONS = f"SUV >= {_HOT_SUV:g}, >= {_HOT_VOLUME:g} mL, after a {_HOT_FWHM:g} mm Gaussian; brain, bladder included"
-"""How the hot regions of a real scan are found."""
+_HOT = f"SUV >= {_HOT_SUV:g}, >= {_HOT_VOLUME:g} mL, after a {_HOT_FWHM:g} mm Gaussian; brain, bladder included"
+HOT_REGIONS = f"hot regions of the full-dose scan ({_HOT})"
+"""What stands for lesions where nobody labelled them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,55 +41,75 @@ class Reference:
     """The one of the images that lesions, liver and hot spots are compared with."""
     lesions: NDArray[np.integer]
     """Lesions, or hot regions of a real scan, 1..n and 0 outside, shape (X, Y, Z)."""
+    regions: str
+    """What `lesions` are."""
     liver: NDArray[np.bool_] | None
     """Liver tissue away from its surface, shape (X, Y, Z); None where there is none."""
     body: NDArray[np.bool_]
     """Inside of the patient, shape (X, Y, Z)."""
 
 
-def simulated_reference(item: Mapping[str, str]) -> Reference:
-    """Reference of a simulated subject, an item of :func:`~pipeline.comparison.subjects_of_cohorts`.
+def reference_of(case: Case) -> Reference:
+    """Return what the denoised scans of a subject are measured against.
 
-    The liver is its true outline less 10 mm from the surface and from lesions.
+    The truth is the noise-free image of a simulated subject, and the full-dose image of any other. Lesions are those
+    that the manifest labels; hot regions of the full-dose image stand for them where it labels none. The liver of a
+    simulated subject is its true outline less 10 mm from the surface and from lesions.
 
     Raises
     ------
     PETError
         If an image cannot be read or is on another grid.
     """
-    images = {name: read_pet(item[key]) for name, key in _IMAGES.items()}
-    full = images["full"]
-    lesions, organs = (read_labels_on(item[key], full.grid) for key in ("lesions", "organs"))
-    tissue = (organs == ORGAN_LABELS["liver"]) & (lesions == 0)
-    liver = ndimage.distance_transform_edt(tissue, sampling=full.voxel_size) > _DEEP
+    subject, full = case.subject, case.full_dose()
+    images = {"full": full}
+    images |= {name: case.read(image) for name, role in _ROLES.items() if (image := subject.image(role)) is not None}
+    is_simulated = "noise_free" in images
+    if subject.lesions is None:
+        lesions, regions = _hot_regions(full), HOT_REGIONS
+    else:
+        lesions, regions = read_labels_on(case.root / subject.lesions.path, full.grid), "lesions"
+        lesions = lesions if is_simulated else numbered_lesions(lesions)
+    if is_simulated and subject.organs is not None:
+        organs = read_labels_on(case.root / subject.organs.path, full.grid)
+        tissue = (organs == ORGAN_LABELS["liver"]) & (lesions == 0)
+        inner = ndimage.distance_transform_edt(tissue, sampling=full.voxel_size) > _DEEP
+        liver = inner if inner.any() else None
+    else:
+        liver = _measured_liver(full)
+    body = body_mask(full.suv, voxel_size=full.voxel_size)
+    truth = "noise_free" if is_simulated else "full"
     return Reference(
-        subject=item["subject"],
-        images=images,
-        truth="noise_free",
-        lesions=lesions,
-        liver=liver if liver.any() else None,
-        body=body_mask(full.suv, voxel_size=full.voxel_size),
+        subject=case.name, images=images, truth=truth, lesions=lesions, regions=regions, liver=liver, body=body
     )
 
 
 def full_dose_reference(full: PETSeries, *, subject: str) -> Reference:
-    """Reference of a real scan, of which nothing better than the full-dose image is known.
+    """Return the reference of a real scan, of which nothing better than the full-dose image is known.
 
     Its hot regions stand for lesions. They follow the noise of the full-dose image, upwards: a perfect denoiser
-    shows less in them. The liver is the tissue around the sphere that :func:`pipeline.evaluation.find_liver` places;
-    None if it finds none.
+    shows less in them. The liver is the tissue around the sphere that :func:`pipeline.images.measured_liver_cov`
+    places; None if it finds none.
     """
-    smooth = gaussian_filter_mm(full.suv, fwhm=_HOT_FWHM, voxel_size=full.voxel_size)
-    regions = connected_regions(smooth, threshold=_HOT_SUV, voxel_size=full.voxel_size, min_volume=_HOT_VOLUME)
-    try:
-        liver = measured_liver_cov(full).region
-    except PETError:
-        liver = None
     return Reference(
         subject=subject,
         images={"full": full},
         truth="full",
-        lesions=regions.labels,
-        liver=liver,
+        lesions=_hot_regions(full),
+        regions=HOT_REGIONS,
+        liver=_measured_liver(full),
         body=body_mask(full.suv, voxel_size=full.voxel_size),
     )
+
+
+def _hot_regions(full: PETSeries) -> NDArray[np.integer]:
+    smooth = gaussian_filter_mm(full.suv, fwhm=_HOT_FWHM, voxel_size=full.voxel_size)
+    found = connected_regions(smooth, threshold=_HOT_SUV, voxel_size=full.voxel_size, min_volume=_HOT_VOLUME)
+    return found.labels
+
+
+def _measured_liver(full: PETSeries) -> NDArray[np.bool_] | None:
+    try:
+        return measured_liver_cov(full).region
+    except PETError:
+        return None

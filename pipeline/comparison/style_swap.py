@@ -1,24 +1,25 @@
 """Whether the style of a network is alive: scans of two doses exchange their styles, and the images must suffer."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pandas as pd
 import torch
 
-from pipeline.data import dose_keys
+from pipeline.comparison.cases import Case
 from pipeline.errors import PETError
 from pipeline.evaluation import PEAK_SUV, psnr
 from pipeline.inference import Denoiser
-from pipeline.pet import PETSeries, read_pet
+from pipeline.networks.protocols import Styled
+from pipeline.pet import PETSeries
 from pipeline.transforms import pet_to_tensor, scale_suv
 
 __all__ = ["has_style", "measure_style_swap", "swap_styles"]
 
 
 def has_style(denoiser: Denoiser) -> bool:
-    """Whether the denoiser's network reads a style from each scan that can be folded into plain weights."""
-    return hasattr(denoiser.network, "encode_style") and hasattr(denoiser.network, "fold")
+    """Return whether the denoiser's network reads a style from each scan that can be folded into plain weights."""
+    return isinstance(denoiser.network, Styled)
 
 
 def swap_styles(denoiser: Denoiser, first: PETSeries, second: PETSeries) -> tuple[PETSeries, PETSeries]:
@@ -34,17 +35,15 @@ def swap_styles(denoiser: Denoiser, first: PETSeries, second: PETSeries) -> tupl
     return _under_style_of(denoiser, second)(first), _under_style_of(denoiser, first)(second)
 
 
-def measure_style_swap(
-    items: Iterable[Mapping[str, str]], denoiser: Denoiser, *, low_factor: float, high_factor: float
-) -> pd.DataFrame:
-    """PSNR against full dose under a scan's own style and under that of another dose of the same subject.
+def measure_style_swap(cases: Iterable[Case], denoiser: Denoiser, *, factors: tuple[float, float]) -> pd.DataFrame:
+    """Return the PSNR against full dose under a scan's own style, and under that of another dose of the same subject.
 
     Parameters
     ----------
-    items
-        Simulated subjects.
-    low_factor, high_factor
-        The two dose reduction factors.
+    cases
+        Subjects, which have both doses.
+    factors
+        Dose reduction factors of the two scans.
 
     Returns
     -------
@@ -58,20 +57,18 @@ def measure_style_swap(
         If a subject lacks one of the doses, or the network has no style.
     """
     rows = []
-    for item in items:
-        keys = {factor: key for key, factor in dose_keys(item).items()}
-        for factor in (low_factor, high_factor):
-            if factor not in keys:
-                raise PETError(f"{item['subject']}: has no scan of DRF {factor:g}, expected one to swap styles with")
-        full = read_pet(item["label"])
-        scans = [read_pet(item[keys[factor]]) for factor in (low_factor, high_factor)]
-        swapped = swap_styles(denoiser, *scans)
-        factors = (low_factor, high_factor)
-        for scan, other, factor, style_of in zip(scans, swapped, factors, reversed(factors), strict=True):
+    for case in cases:
+        for factor in factors:
+            if factor not in case.doses:
+                raise PETError(f"{case.name}: has no scan of DRF {factor:g}, expected one to swap styles with")
+        full = case.full_dose()
+        first, second = (case.read(case.doses[factor]) for factor in factors)
+        swapped = swap_styles(denoiser, first, second)
+        for scan, other, factor, style_of in zip((first, second), swapped, factors, factors[::-1], strict=True):
             own_psnr, other_psnr = (psnr(pred.suv, full.suv, data_range=PEAK_SUV) for pred in (denoiser(scan), other))
             rows.append(
                 {
-                    "subject": item["subject"],
+                    "subject": case.name,
                     "dose_reduction_factor": factor,
                     "style_of": style_of,
                     "psnr_own_style": own_psnr,

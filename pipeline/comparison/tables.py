@@ -3,15 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from pipeline.comparison.baselines import COMPETITORS
 from pipeline.comparison.differences import COMPARED, compare_methods
-from pipeline.comparison.measure import Measurements
-from pipeline.comparison.reference import HOT_REGIONS
-from pipeline.comparison.summary import summarise, summarise_lesions
+from pipeline.comparison.measure import Measurements, lesions_in_class, summarise
 
-__all__ = ["ResultTable", "as_markdown", "result_tables"]
+__all__ = ["LESION_CLASSES", "ResultTable", "as_markdown", "result_tables", "summarise_lesions"]
 
 _MEASURES = {
     "psnr_full": ("PSNR against full dose [dB], peak 20 SUV", 2),
@@ -25,12 +24,38 @@ _MEASURES = {
     "liver_bias_percent": ("SUVmean bias of the liver against {truth} [%]", 2),
     "n_false_hot_spots": ("False hot spots per scan against {truth}", 1),
 }
+LESION_CLASSES: dict[str, tuple[float, float]] = {
+    "all >= 10 mm": (10.0, np.inf),
+    ">= 15 mm": (15.0, np.inf),
+    "10 to 15 mm": (10.0, 15.0),
+    "15 to 25 mm": (15.0, 25.0),
+    ">= 25 mm": (25.0, np.inf),
+}
+"""Diameters of the classes that lesions are reported in, from and below [mm]."""
+
 _QUANTITIES = {"suv_max": "SUVmax", "suv_peak": "SUVpeak", "suv_mean": "SUVmean"}
+
+
+def summarise_lesions(lesions: pd.DataFrame, *, quantity: str) -> dict[str, tuple[int, pd.DataFrame]]:
+    """Return the mean error of ``suv_max``, ``suv_peak`` or ``suv_mean`` over the lesions of each class [%].
+
+    Returns
+    -------
+    dict
+        Class -> number of different lesions, and the table of :func:`summarise`. Classes without lesions are left out.
+    """
+    summaries = {}
+    for name, (low, high) in LESION_CLASSES.items():
+        members = lesions_in_class(lesions, diameter_from=low, diameter_below=high)
+        if len(members):
+            n_lesions = len(members[["subject", "region"]].drop_duplicates())
+            summaries[name] = (n_lesions, summarise(members, measure=f"{quantity}_error_percent"))
+    return summaries
 
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A table in words: every cell as it is shown."""
+    """A table of texts, as it is shown."""
 
     title: str
     """What the figures are, with unit."""
@@ -45,7 +70,7 @@ class ResultTable:
 def result_tables(
     measurements: Measurements, methods: Sequence[str], *, style_swaps: Mapping[str, pd.DataFrame] | None = None
 ) -> list[ResultTable]:
-    """Every table of a comparison, in the order of reading.
+    """Return every table of a comparison, in the order of reading.
 
     Parameters
     ----------
@@ -71,7 +96,7 @@ def result_tables(
 
 
 def as_markdown(tables: Sequence[ResultTable], *, preface: str = "") -> str:
-    """The tables in Markdown, each under its title in bold, figures to the right."""
+    """Return the tables in Markdown, each under its title in bold, figures to the right."""
     parts = [preface.strip()] if preface.strip() else []
     for table in tables:
         rule = ["---"] * table.n_text_columns + ["---:"] * (len(table.header) - table.n_text_columns)
@@ -90,7 +115,6 @@ def _figures(values: Sequence[float] | pd.Series, digits: int) -> tuple[str, ...
 
 
 def _lesion_table(measurements: Measurements, quantity: str, truth: str) -> ResultTable:
-    what = "lesions" if truth == "noise-free" else f"hot regions of the full-dose scan ({HOT_REGIONS})"
     factors = sorted(measurements.scans["dose_reduction_factor"].unique())
     rows = []
     if len(measurements.lesions):
@@ -99,7 +123,8 @@ def _lesion_table(measurements: Measurements, quantity: str, truth: str) -> Resu
                 label = f"{size} (n = {n_lesions})" if i == 0 else ""
                 rows.append((label, str(name), *_figures(row.reindex(factors), 1)))
     header = ("diameter", "method", *(f"DRF {factor:g}" for factor in factors))
-    return ResultTable(f"{_QUANTITIES[quantity]} bias of {what} against {truth} [%]", header, tuple(rows), 2)
+    title = f"{_QUANTITIES[quantity]} bias of {measurements.regions} against {truth} [%]"
+    return ResultTable(title, header, tuple(rows), 2)
 
 
 def _difference_tables(measurements: Measurements, methods: Sequence[str]) -> Iterator[ResultTable]:

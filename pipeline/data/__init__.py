@@ -3,8 +3,6 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pipeline.data.cohort import cohort_items, dose_keys
-from pipeline.data.doses import dose_key, mix_doses
 from pipeline.data.manifest import Manifest, read_image
 from pipeline.data.scans import find_scans
 
@@ -16,13 +14,12 @@ if TYPE_CHECKING:
     from pipeline.data.checking.noise_of_doses import noise_table
     from pipeline.data.checking.summary import exclusion_table, summary_table
     from pipeline.data.datalist import decathlon_datalist, write_datalist
-    from pipeline.data.patches import PatchDataset
-    from pipeline.data.prepared import prepared_store
-    from pipeline.data.simulated import simulated_manifest
+    from pipeline.data.datasets import PatchDataset, VolumeDataset, mix_doses
+    from pipeline.data.simulated import described_data, prepared_store, simulated_manifest
+    from pipeline.data.store.fingerprints import dose_key
     from pipeline.data.store.inserted_doses import NoiseInsertion
     from pipeline.data.store.prepare import Preparation, prepare_store
     from pipeline.data.store.store import Store
-    from pipeline.data.volumes import VolumeDataset
     from pipeline.shipped import own_manifest
 
 __all__ = [
@@ -35,10 +32,9 @@ __all__ = [
     "VolumeDataset",
     "build_manifest",
     "check_manifest",
-    "cohort_items",
     "decathlon_datalist",
+    "described_data",
     "dose_key",
-    "dose_keys",
     "exclusion_table",
     "find_scans",
     "mix_doses",
@@ -57,19 +53,22 @@ __all__ = [
 # Imported on first use: what reads and checks files needs no torch, a manifest no simulation.
 _LAZY = {
     "NoiseInsertion": "pipeline.data.store.inserted_doses",
-    "PatchDataset": "pipeline.data.patches",
+    "PatchDataset": "pipeline.data.datasets",
     "Preparation": "pipeline.data.store.prepare",
     "Problem": "pipeline.data.checking.finding",
     "Store": "pipeline.data.store.store",
-    "VolumeDataset": "pipeline.data.volumes",
+    "VolumeDataset": "pipeline.data.datasets",
     "build_manifest": "pipeline.data.building.build",
     "check_manifest": "pipeline.data.checking.check",
+    "described_data": "pipeline.data.simulated",
+    "dose_key": "pipeline.data.store.fingerprints",
+    "mix_doses": "pipeline.data.datasets",
     "decathlon_datalist": "pipeline.data.datalist",
     "exclusion_table": "pipeline.data.checking.summary",
     "noise_table": "pipeline.data.checking.noise_of_doses",
     "prepare_store": "pipeline.data.store.prepare",
     "own_manifest": "pipeline.shipped",
-    "prepared_store": "pipeline.data.prepared",
+    "prepared_store": "pipeline.data.simulated",
     "problem_table": "pipeline.data.checking.finding",
     "read_exclusions": "pipeline.data.building.exclusions",
     "simulated_manifest": "pipeline.data.simulated",

@@ -1,16 +1,19 @@
-"""Make the simulated data that a recipe describes, and its manifest."""
+"""From a recipe to simulated data and its manifest, and from any manifest to the store that training reads."""
 
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pipeline.data.building.build import build_manifest
-from pipeline.data.manifest import Manifest, Recipe
+from pipeline.data.manifest import Manifest, Recipe, Split
+from pipeline.data.store.prepare import prepare_store
+from pipeline.data.store.store import Store
 from pipeline.errors import PETError
 from pipeline.simulation import scanner_preset, simulate_cohort, tracer_named
 from pipeline.simulation.cohort import subject_seed
 
-__all__ = ["check_recipe", "simulated_manifest"]
+__all__ = ["check_recipe", "described_data", "prepared_store", "simulated_manifest"]
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -106,3 +109,93 @@ def simulated_manifest(
         raise PETError(f"{folder}: {len(subjects)} of {n_all} simulated subjects are usable{what}")
     exclusions = tuple(exclusion for exclusion in found.exclusions if exclusion.subject in splits)
     return found.model_copy(update={"subjects": subjects, "split_rule": None, "exclusions": exclusions})
+
+
+def described_data(
+    source: str | Path,
+    *,
+    root: str | Path | None = None,
+    split: Split | None = None,
+    jobs: int = 1,
+    device: str | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> tuple[Manifest, Path]:
+    """Return the manifest of a data set with its subjects, and the folder that its paths are relative to.
+
+    Parameters
+    ----------
+    source
+        YAML manifest; a recipe, whose subjects are simulated where they are missing; or a folder of simulated subjects.
+    root
+        Folder of the data; by default that of the manifest. A recipe needs it.
+    split
+        Simulate the cohorts of this split only; None simulates all.
+    jobs, device, progress
+        As in `simulated_manifest`.
+
+    Raises
+    ------
+    PETError
+        If there is no such file or folder, a recipe has no root, or a simulated subject of a folder is broken.
+    """
+    source = Path(source)
+    if source.is_dir():
+        found = build_manifest("simulated", source)
+        if found.exclusions:
+            raise PETError(f"{source}: {found.exclusions[0].subject}: {found.exclusions[0].reason}")
+        return found, source
+    if not source.exists():
+        raise PETError(f"{source}: no such file or folder, expected a manifest or a folder of simulated subjects")
+    described = Manifest.from_file(source)
+    if described.recipe is None or described.subjects:
+        return described, source.absolute().parent if root is None else Path(root)
+    if root is None:
+        raise PETError(f"{source}: is a recipe, expected --root with the folder to simulate its subjects in")
+    cohorts = tuple(cohort for cohort in described.recipe.cohorts if split in (None, cohort.split))
+    if not cohorts:
+        raise PETError(f"{source}: has no cohort of split {split}, expected at least one")
+    described = described.model_copy(update={"recipe": described.recipe.model_copy(update={"cohorts": cohorts})})
+    return simulated_manifest(described, root, jobs=jobs, device=device, progress=progress), Path(root)
+
+
+def prepared_store(
+    manifest: str | Path,
+    store: str | Path,
+    *,
+    root: str | Path,
+    jobs: int = 1,
+    device: str | None = None,
+    progress: Callable[[str, int, int], object] | None = None,
+) -> Store:
+    """Bring a store up to date with a manifest, and open what the manifest has of it.
+
+    Subjects that an earlier manifest left there, or that this one excludes, stay on the disk and are not opened.
+
+    Parameters
+    ----------
+    manifest
+        YAML file: one with subjects, or a recipe, whose subjects are then simulated where they are missing.
+    store
+        Folder of the store.
+    root
+        Folder of the data that the manifest describes.
+    jobs
+        Subjects simulated, and converted, at once.
+    device
+        torch's name of the device that simulates, such as ``cuda``; None is numpy on the CPU.
+    progress
+        Called with what is done, ``simulating`` or ``preparing``, and the number of finished subjects and of all.
+
+    Raises
+    ------
+    PETError
+        If a subject cannot be simulated or converted: training on a part of a data set must be asked for, by
+        excluding the rest.
+    """
+    simulating = None if progress is None else partial(progress, "simulating")
+    described, _ = described_data(manifest, root=root, jobs=jobs, device=device, progress=simulating)
+    preparing = None if progress is None else partial(progress, "preparing")
+    done = prepare_store(described, store, root=root, jobs=jobs, progress=preparing)
+    if failed := done.of_status("failed"):
+        raise PETError(f"{store}: {failed[0].subject} cannot be prepared ({failed[0].reason}), {len(failed)} in all")
+    return Store(store, subjects=[outcome.subject for outcome in done.outcomes])

@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.data import Manifest, build_manifest
+from pipeline.data.manifest import Cohort, Exclusion, Recipe
 
 METHOD = ("--method", "identity")
 
@@ -83,15 +85,15 @@ def test_a_real_scan_gives_the_same_tables(cohorts, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "no cohort was given"),
+        ((), "nothing to measure on was given"),
         (("{one}", "--low", "4=x.nii.gz"), "--low was given without --scan"),
         (("--scan", "x.nii.gz"), "--scan was given without --low"),
         (("{one}", "--scan", "x.nii.gz", "--low", "4=y.nii.gz"), "expected it alone"),
         (("--scan", "x.nii.gz", "--low", "four=y.nii.gz"), "--low four=y.nii.gz: expected DRF=SCAN"),
         (("--scan", "x.nii.gz", "--low", "4=a", "--low", "4=b"), "DRF 4 was given twice"),
-        (("--scan", "x.nii.gz", "--low", "7=y.nii.gz"), "has no DRF 7, expected every dose of --low"),
-        (("{one}", "{one}"), "expected different cohorts"),
-        (("{one}", "{tuning}"), "expected other subjects for tuning"),
+        (("--scan", "{full}", "--low", "7={full}"), "no subject to tune on has DRF 7 (found 4, 20)"),
+        (("{one}", "{one}"), "expected data sets with different names"),
+        (("{one}", "{tuning}"), "expected other subjects to measure and to tune on"),
         (("{one}", "--gate", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
         (("{one}", "--markdown", "nowhere/tables.md"), "nowhere/tables.md: folder"),
         (("{one}", "--markdown", "{one}"), "one: is a folder"),
@@ -102,7 +104,8 @@ def test_a_real_scan_gives_the_same_tables(cohorts, tmp_path):
     ],
 )
 def test_mistakes_end_in_one_line(cohorts, arguments, said):
-    names = {"one": cohorts[0], "tuning": cohorts[2]}
+    full = next(cohorts[0].glob("sub-*/pet/*rec-full_pet.nii.gz"))
+    names = {"one": cohorts[0], "tuning": cohorts[2], "full": full}
     done = evaluate(*(a.format(**names) for a in arguments), "--tuning", cohorts[2], *METHOD)
     assert done.exit_code == 1
     assert said in done.stderr
@@ -112,9 +115,12 @@ def test_mistakes_end_in_one_line(cohorts, arguments, said):
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda test, tuning: next(tuning.rglob("*drf020_pet.nii.gz")).unlink(), "tuning: has no drf020"),
+        (
+            lambda test, tuning: next(tuning.rglob("*drf020_pet.nii.gz")).unlink(),
+            "no subject to tune on has DRF 20 (found 4)",
+        ),
         (lambda test, tuning: next(test.rglob("*_mask.nii.gz")).write_bytes(b"x"), "mask.nii.gz: not a readable"),
-        (lambda test, tuning: shutil.rmtree(test / "sub-0001"), "one: no simulated subjects"),
+        (lambda test, tuning: shutil.rmtree(test / "sub-0001"), "one: no session of layout simulated found"),
     ],
 )
 def test_a_damaged_cohort_ends_in_one_line(cohorts, tmp_path, damage, said):
@@ -142,3 +148,78 @@ def test_a_fractional_lesion_mask_ends_in_one_line(cohorts, tmp_path):
     assert done.exit_code == 1
     assert "expected whole numbers from 0 up" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def manifest(cohorts) -> Path:
+    """The cohort "one" for testing and "tuning" for validation, as a manifest beside them."""
+    found = build_manifest("simulated", cohorts[0].parent)
+    splits = {"one": "test", "two": "train", "tuning": "validation"}
+    subjects = tuple(s.model_copy(update={"split": splits[s.id.split("_")[0]]}) for s in found.subjects)
+    return found.model_copy(update={"subjects": subjects}).write(cohorts[0].parent / "m.yaml")
+
+
+def rows_of(*arguments, to: Path) -> tuple[pd.DataFrame, str]:
+    done = evaluate(*arguments, *METHOD, "--output", to)
+    assert done.exit_code == 0, done.stderr
+    return pd.read_csv(to, sep="\t"), done.stdout
+
+
+def test_a_manifest_gives_the_figures_of_its_folders(cohorts, manifest, tmp_path):
+    rows, said = rows_of(manifest, to=tmp_path / "a.tsv")
+    assert said.strip().startswith("1 subjects (m, split test); Gaussian width")
+    folders, _ = rows_of(cohorts[0], "--tuning", cohorts[2], to=tmp_path / "b.tsv")
+    assert set(rows["subject"]) == {"one_sub-0001"}
+    pd.testing.assert_frame_equal(rows.drop(columns="subject"), folders.drop(columns="subject"))
+
+
+def test_any_split_can_be_measured_on_and_exclusions_hold(cohorts, manifest, tmp_path):
+    described = Manifest.from_file(manifest)
+    gone = Exclusion(subject="two_sub-0002", dose_reduction_factor=20, reason="cut off")
+    changed = described.model_copy(update={"exclusions": (gone,)}).write(tmp_path / "m.yaml")
+    options = ("--root", cohorts[0].parent, "--split", "train")
+    rows, _ = rows_of(changed, *options, to=tmp_path / "rows.tsv")
+    assert set(zip(rows["subject"], rows["dose_reduction_factor"], strict=True)) == {("two_sub-0002", 4)}
+    whole = Exclusion(subject="two_sub-0002", reason="another patient")
+    described.model_copy(update={"exclusions": (whole,)}).write(tmp_path / "m.yaml")
+    done = evaluate(changed, *options, *METHOD)
+    assert "m.yaml: has no subject of split train" in done.stderr
+
+
+def test_real_scans_of_a_manifest_are_measured_against_their_full_dose(cohorts, tmp_path):
+    """Two subjects in BIDS, one with lesions and one that lacks a dose; nothing of the simulation is known."""
+    for k, cohort in enumerate(cohorts[:2], start=1):
+        source = next(cohort.glob("sub-*/pet"))
+        pet = tmp_path / f"sub-0{k}" / "pet"
+        pet.mkdir(parents=True)
+        for dose in ("full", "drf004", *(["drf020"] if k == 1 else [])):
+            for suffix in (".nii.gz", ".json"):
+                name = f"{source.parent.name}_rec-{dose}_pet{suffix}"
+                shutil.copy(source / name, pet / f"sub-0{k}_rec-{dose}_pet{suffix}")
+        if k == 1:
+            mask = next(source.glob("*_desc-lesions_mask.nii.gz"))
+            shutil.copy(mask, pet / "sub-01_desc-lesions_mask.nii.gz")
+    path = build_manifest("bids_pet", tmp_path, fractions=(0, 0, 1)).write(tmp_path / "m.yaml")
+    rows, said = rows_of(path, "--tuning", cohorts[2], to=tmp_path / "rows.tsv")
+    assert set(zip(rows["subject"], rows["dose_reduction_factor"], strict=True)) == {
+        ("sub-01", 4), ("sub-01", 20), ("sub-02", 4)
+    }  # fmt: skip
+    assert not {"psnr_noise_free", "psnr_repeat"} & set(rows)
+    assert "subjects a dose: DRF 4: 2, DRF 20: 1" in " ".join(said.split())
+    assert "SUVmax bias of lesions and hot regions of the full-dose scan" in " ".join(said.split())
+    assert "nothing to be tuned on" in evaluate(path, "--tuning-split", "test", *METHOD).stderr
+
+
+def test_a_recipe_is_simulated_as_far_as_it_is_measured_on(tmp_path, tiny_preset):
+    recipe = Recipe(
+        dose_reduction_factors=(4,),
+        cohorts=tuple(
+            Cohort(folder=split, split=split, n_subjects=1, seed=seed, scanner="tiny")
+            for seed, split in enumerate(("train", "validation", "test"))
+        ),
+    )
+    path = Manifest(name="r", title="R", layout="simulated", recipe=recipe).write(tmp_path / "r.yaml")
+    assert "expected --root" in evaluate(path, *METHOD).stderr
+    rows, _ = rows_of(path, "--root", tmp_path / "data", to=tmp_path / "rows.tsv")
+    assert set(rows["subject"]) == {"test_sub-0001"}
+    assert sorted(folder.name for folder in (tmp_path / "data").iterdir()) == ["test", "validation"]

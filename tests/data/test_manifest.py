@@ -18,7 +18,7 @@ from pipeline.data.checking.summary import exclusion_table, summary_table
 from pipeline.data.datalist import decathlon_datalist, write_datalist
 from pipeline.data.manifest import Cohort, Exclusion, File, Image, Recipe, Subject, read_image
 from pipeline.data.simulated import check_recipe, simulated_manifest
-from pipeline.data.store.checksums import content_sha256
+from pipeline.data.store.fingerprints import content_sha256
 from pipeline.pet import PETError
 
 PATIENT = {"id": "a", "patient": "a"}
@@ -94,16 +94,7 @@ COARSE_RECIPE = Recipe(
 )
 
 
-@pytest.fixture
-def tiny_scanner(monkeypatch):
-    from pipeline.simulation import Scanner
-
-    scanner = Scanner(name="tiny", matrix=(32, 32, 64), voxel_size=(15.0, 15.0, 15.0), n_angles=24, n_subsets=4,
-                      n_iterations=1, psf_in_plane=10.0, psf_axial=15.0, post_filter=15.0)  # fmt: skip
-    monkeypatch.setattr("pipeline.data.simulated.scanner_preset", lambda name: scanner)
-
-
-def test_a_recipe_becomes_data_and_its_manifest(tmp_path, tiny_scanner):
+def test_a_recipe_becomes_data_and_its_manifest(tmp_path, tiny_preset):
     recipe = Manifest(name="r", title="R", layout="simulated", recipe=COARSE_RECIPE)
     calls = []
     manifest = simulated_manifest(recipe, tmp_path, checksums=True, progress=lambda done, of: calls.append((done, of)))

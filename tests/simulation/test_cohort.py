@@ -9,7 +9,7 @@ import pandas as pd
 import pydicom
 import pytest
 
-from pipeline.data import cohort_items, dose_keys
+from pipeline.data import build_manifest
 from pipeline.pet import PETError, read_dicom_series, read_nifti
 from pipeline.simulation import ORGAN_LABELS, PSMA_11, Scanner, simulate_cohort, simulate_subject, write_subject
 from pipeline.simulation.cohort import subject_seed
@@ -159,10 +159,11 @@ def test_a_longer_cohort_begins_with_the_shorter_one():
 
 def test_factors_of_any_decimals_are_written_and_found_again(tmp_path):
     options = {**OPTIONS, "dose_reduction_factors": (2.5, 4, 7.125)}
-    folders = simulate_cohort(tmp_path, n_subjects=1, **options)
-    (item,) = cohort_items(folders)
-    assert dose_keys(item) == {"drf002p5": 2.5, "drf004": 4.0, "drf007p125": 7.125}
-    assert read_nifti(item["drf002p5"]).header.frame_duration == pytest.approx(150 / 2.5)
+    simulate_cohort(tmp_path, n_subjects=1, **options)
+    (subject,) = build_manifest("simulated", tmp_path).subjects
+    assert [image.dose_reduction_factor for image in subject.low_dose] == [2.5, 4, 7.125]
+    assert subject.low_dose[0].path == "sub-0001/pet/sub-0001_rec-drf002p5_pet.nii.gz"
+    assert read_nifti(tmp_path / subject.low_dose[0].path).header.frame_duration == pytest.approx(150 / 2.5)
 
 
 def test_attenuation_is_written_in_its_unit(cohort):

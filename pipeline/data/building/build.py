@@ -32,7 +32,7 @@ from pipeline.data.manifest import (
     SplitRule,
     Subject,
 )
-from pipeline.data.store.checksums import content_sha256
+from pipeline.data.store.fingerprints import content_sha256
 from pipeline.errors import PETError
 from pipeline.processes import run_in_processes
 

@@ -11,7 +11,7 @@ from pipeline.data.building.exclusions import excluded_of, names_of
 from pipeline.data.checking.finding import Problem
 from pipeline.data.checking.images import check_images, shared_identities
 from pipeline.data.manifest import Manifest, Subject
-from pipeline.data.store.checksums import content_sha256
+from pipeline.data.store.fingerprints import content_sha256
 from pipeline.errors import PETError
 
 __all__ = ["Level", "check_manifest"]

@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.building.exclusions import without_excluded
-from pipeline.data.doses import dose_key
 from pipeline.data.manifest import Image, Manifest, Role, Subject, read_image
-from pipeline.data.store.fingerprints import image_name, inputs_of
+from pipeline.data.store.fingerprints import dose_key, image_name, inputs_of
 from pipeline.data.store.inserted_doses import NoiseInsertion
 from pipeline.data.store.patch_centres import body_blocks, lesion_voxels, numbered_lesions
 from pipeline.data.store.store import (

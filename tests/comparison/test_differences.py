@@ -1,9 +1,10 @@
-"""The paired bootstrap: known differences, coverage, whole patients at a time."""
+"""The paired bootstrap: known differences, coverage, whole patients at a time; and verdicts on methods."""
 
 import numpy as np
 import pytest
 
-from pipeline.comparison import paired_bootstrap
+from pipeline.comparison import compare_methods, paired_bootstrap
+from pipeline.comparison.baselines import COMPETITORS
 
 
 def test_a_constant_difference_is_certain():
@@ -72,3 +73,38 @@ def test_the_seed_decides():
 def test_refuses_what_is_no_pair(first, second, options):
     with pytest.raises(ValueError, match="paired_bootstrap"):
         paired_bootstrap(first, second, **options)
+
+
+def test_the_difference_is_to_the_best_competitor(made):
+    found = {(d.measure, d.dose_reduction_factor): d for d in compare_methods(made(gain=1.5), "net", COMPETITORS)}
+    gain = found["psnr_full", 4.0]
+    assert gain.other == "nonlocal_means"
+    # The subjects differ by decibels and their differences by nothing: paired, the interval has no width.
+    interval = gain.interval
+    assert (interval.mean, interval.low, interval.high) == pytest.approx((1.5, 1.5, 1.5))
+    assert gain.verdict == "better"
+
+
+def test_less_error_is_better_whatever_its_sign(made):
+    for small in (-10.0, 10.0):
+        (lesions,) = (
+            d
+            for d in compare_methods(made(small=small, large=2.0), "net", ["input"])
+            if (d.measure, d.dose_reduction_factor) == ("suv_mean_error_percent", 20.0)
+        )
+        assert lesions.interval.mean == pytest.approx((10 + 2) / 2 - 30)
+        assert lesions.verdict == "better"
+
+
+def test_worse_and_tie(made):
+    def verdicts(gain):
+        return {d.verdict for d in compare_methods(made(gain=gain), "net", COMPETITORS) if d.measure == "psnr_full"}
+
+    assert verdicts(-0.5) == {"worse"}
+    assert verdicts(0.0) == {"tie"}
+
+
+def test_one_subject_says_nothing_about_others(made):
+    one = made()
+    alone = type(one)(*(table[table["subject"] == "sub-0"] for table in (one.scans, one.lesions)), one.truth)
+    assert compare_methods(alone, "net", COMPETITORS) == []

@@ -1,13 +1,14 @@
-"""Non-local means on small volumes with noise that varies with uptake, as that of PET."""
+"""The filters that a network has to beat: what they do to small volumes, and that their settings are chosen right."""
 
 import numpy as np
 import pytest
 
-from pipeline.comparison import best_nonlocal_means_strength, nonlocal_means_filter
+from pipeline.comparison import best_gaussian_fwhm, best_nonlocal_means_strength, nonlocal_means_filter
 from pipeline.evaluation import noise_sd, psnr
 from pipeline.images import gaussian_filter_mm
 
 VOXEL_SIZE = (4.0, 4.0, 4.0)
+FLAT = (2.0, 2.0, 4.0)
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +74,28 @@ def test_noise_is_measured_in_the_unit_of_the_image():
     ramp = np.broadcast_to(np.linspace(0, 9, 40)[:, None, None], (40, 40, 40))
     noisy = ramp + np.random.default_rng(1).normal(0, 0.3, ramp.shape)
     assert noise_sd(noisy, mask=np.ones(ramp.shape, bool)) == pytest.approx(0.3, rel=0.02)
+
+
+def test_the_width_that_made_the_reference_is_chosen():
+    rng = np.random.default_rng(1)
+    pairs = []
+    for _ in range(2):
+        sharp = rng.gamma(1.0, 1.0, (24, 24, 12))
+        pairs.append((sharp, gaussian_filter_mm(sharp, fwhm=6.0, voxel_size=FLAT) + 1e-3, FLAT))
+    chosen = best_gaussian_fwhm((pair for pair in pairs), data_range=20.0, candidates=(8, 0, 4, 6, 10))
+    assert chosen == 6.0
+
+
+def test_more_noise_asks_for_a_wider_filter():
+    rng = np.random.default_rng(2)
+    truth = gaussian_filter_mm(rng.gamma(0.3, 3.0, (32, 32, 16)), fwhm=12.0, voxel_size=FLAT)
+    widths = [
+        best_gaussian_fwhm([(truth + rng.normal(0, sd, truth.shape), truth, FLAT)], data_range=20.0)
+        for sd in (0.02, 0.2, 2.0)
+    ]
+    assert widths[0] < widths[1] < widths[2]
+
+
+def test_no_width_to_choose_from_is_refused():
+    with pytest.raises(ValueError, match="no pairs"):
+        best_gaussian_fwhm([], data_range=20.0)

@@ -1,9 +1,9 @@
-"""Random patches of any dose, straight from a store."""
+"""What training and validation read from a store: random patches of any dose, and whole volumes."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -12,14 +12,15 @@ from monai.transforms import Randomizable
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from pipeline.data.doses import mix_doses
 from pipeline.data.manifest import Split
 from pipeline.data.store.patch_centres import random_body_voxel, random_lesion_voxel
 from pipeline.data.store.store import Store, StoredSubject
 from pipeline.data.store.volume_file import VolumeFile
 from pipeline.errors import PETError
 
-__all__ = ["PatchDataset"]
+__all__ = ["PatchDataset", "VolumeDataset", "mix_doses"]
+
+Values = TypeVar("Values", NDArray[np.float32], torch.Tensor)
 
 Target = Literal["full", "full_repeat", "noise_free"]
 Stores = Store | str | Path | Sequence[Store | str | Path]
@@ -35,7 +36,7 @@ class PatchDataset(Dataset):
     one lower dose, and memory does not grow with the number of subjects.
 
     The dose reduction factor is drawn log-uniformly from `dose_range`, cut where the subject's lowest dose ends; the
-    image is mixed from the full dose and the nearest image of no more dose (:func:`~pipeline.data.mix_doses`).
+    image is mixed from the full dose and the nearest image of no more dose (`mix_doses`).
 
     Items have the keys ``image``, ``label``, those of `extra`, each a float32 tensor (1, X, Y, Z), SUVbw [g/mL];
     ``dose_reduction_factor``, a float32 tensor (), and ``subject``, its id.
@@ -115,7 +116,7 @@ class PatchDataset(Dataset):
         self.seed = seed
         # In shared memory, so that workers that outlive an epoch see the next one begin.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        self._subjects = [(s, subject) for s in opened_stores(store) for subject in s.of_split(split)]
+        self._subjects = [(s, subject) for s in _opened(store) for subject in s.of_split(split)]
         if not self._subjects:
             raise PETError(f"{store}: no subject of split {split}, expected at least one")
         for opened, subject in self._subjects:
@@ -242,6 +243,85 @@ class PatchDataset(Dataset):
         return patch
 
 
+class VolumeDataset(Dataset):
+    """Every low-dose image of a split with its full dose, in SUV.
+
+    Items have the keys ``image`` and ``label``, float32 tensors (1, X, Y, Z), SUVbw [g/mL]; ``dose_reduction_factor``,
+    a float32 tensor (), and ``subject``, its id. They come subject by subject, by rising dose reduction factor.
+
+    Parameters
+    ----------
+    store
+        A prepared store, its folder, or several of them.
+    split
+        Which subjects.
+    dose_reduction_factors
+        Which doses, of those that a subject has; None takes them all.
+    target
+        Image that becomes ``label``: ``full``, ``full_repeat`` or ``noise_free``.
+    transform
+        Dictionary transform of the items.
+
+    Raises
+    ------
+    PETError
+        If there is no such image, or a subject has no target.
+    """
+
+    def __init__(
+        self,
+        store: Stores,
+        *,
+        split: Split,
+        dose_reduction_factors: Sequence[float] | None = None,
+        target: Target = "full",
+        transform: Callable[[dict[str, Any]], Any] | None = None,
+    ) -> None:
+        self.target = target
+        self.transform = transform
+        self._items = []
+        for opened in _opened(store):
+            for subject in opened.of_split(split):
+                if target not in subject.volumes:
+                    raise PETError(f"{opened.path}: {subject.id} has no {target}, expected what target names")
+                for factor, name in subject.doses.items():
+                    if factor > 1 and (dose_reduction_factors is None or factor in dose_reduction_factors):
+                        self._items.append((opened, subject.id, factor, name))
+        if not self._items:
+            doses = "any" if dose_reduction_factors is None else ", ".join(f"{f:g}" for f in dose_reduction_factors)
+            raise PETError(f"{store}: split {split} has no low-dose image (factors: {doses}), expected at least one")
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return the index-th pair.
+
+        Raises
+        ------
+        PETError
+            If a chunk is damaged or a file is missing.
+        """
+        store, subject, factor, name = self._items[index]
+        item = {
+            "image": torch.from_numpy(store.volume(subject, name)[...])[None],
+            "label": torch.from_numpy(store.volume(subject, self.target)[...])[None],
+            "dose_reduction_factor": torch.tensor(factor, dtype=torch.float32),
+            "subject": subject,
+        }
+        return item if self.transform is None else self.transform(item)
+
+
+def mix_doses(low: Values, full: Values, *, low_factor: float, factor: float) -> Values:
+    """Return an image with the second-order noise statistics of a dose reduction factor between 1 and ``low_factor``.
+
+    a low + (1 - a) full with a = sqrt((d - 1) / (D - 1)): for nested counts cov(low, full) is the variance v of
+    full, so the mixture's variance is v (1 + a^2 (D - 1)) = v d.
+    """
+    a = ((factor - 1) / (low_factor - 1)) ** 0.5
+    return a * low + (1 - a) * full
+
+
 def _apply(transform: Transform, item: dict[str, Any], rng: np.random.Generator) -> Any:
     """Apply a transform whose random state, if it has one, follows from the item's."""
     if isinstance(transform, Randomizable):
@@ -249,7 +329,7 @@ def _apply(transform: Transform, item: dict[str, Any], rng: np.random.Generator)
     return transform(item)
 
 
-def opened_stores(store: Stores) -> list[Store]:
-    """Open what is a path, and take what is a store already."""
+def _opened(store: Stores) -> list[Store]:
+    """Open what is a path, and keep what is a store already."""
     several = [store] if isinstance(store, Store | str | Path) else store
     return [s if isinstance(s, Store) else Store.open(s) for s in several]

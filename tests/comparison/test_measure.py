@@ -9,33 +9,33 @@ from torch import nn
 
 from pipeline.comparison import (
     Competitors,
+    cases_of,
     evaluate_methods,
     evaluate_scan,
     full_dose_reference,
     has_style,
     measure_style_swap,
-    simulated_reference,
-    subjects_of_cohorts,
+    reference_of,
     swap_styles,
     tune_competitors,
 )
 from pipeline.inference import Denoiser
-from pipeline.pet import PETError, PETHeader, PETSeries, read_pet
+from pipeline.pet import PETError, PETHeader, PETSeries
 
 
 @pytest.fixture(scope="module")
-def item(tiny_cohort):
-    return subjects_of_cohorts([tiny_cohort[0].parent])[0]
+def case(tiny_cohort):
+    return cases_of([tiny_cohort[0].parent], split="test")[0]
 
 
-def test_known_figures_are_found(item, competitors):
-    truth, full = read_pet(item["noise_free"]), read_pet(item["label"])
+def test_known_figures_are_found(case, competitors):
+    truth, full = case.read(case.subject.image("noise_free")), case.full_dose()
     methods = {
         "perfect": lambda series: truth,
         "high": lambda series: truth.with_suv(1.05 * truth.suv),
         "full": lambda series: full,
     }
-    found = evaluate_methods([item], methods, competitors=competitors)
+    found = evaluate_methods([case], methods, competitors=competitors)
     rows = found.scans.set_index(["method", "dose_reduction_factor"])
     lesions = found.lesions[found.lesions["diameter_mm"] >= 10].set_index("method")
     assert found.truth == "noise_free"
@@ -58,26 +58,28 @@ def test_known_figures_are_found(item, competitors):
     assert rows.loc[("input", 4), "psnr_repeat"] < rows.loc[("input", 4), "psnr_full"]
 
 
-def test_the_liver_is_away_from_its_surface_and_from_lesions(item):
-    reference = simulated_reference(item)
+def test_the_liver_is_away_from_its_surface_and_from_lesions(case):
+    reference = reference_of(case)
     assert reference.liver is not None
     assert not (reference.liver & (reference.lesions > 0)).any()
     assert (reference.liver & reference.body).sum() == reference.liver.sum()
 
 
-def test_tuning_beats_the_input_on_the_subjects_it_chose_on(item):
-    tuned = tune_competitors([item], factors=[20.0])
+def test_tuning_beats_the_input_on_the_subjects_it_chose_on(case):
+    tuned = tune_competitors([case], factors=[20.0])
     assert set(tuned.gaussian_fwhm) == set(tuned.nonlocal_means_strength) == {20.0}
-    rows = evaluate_scan(
-        read_pet(item["label"]), {20.0: read_pet(item["drf020"])}, {}, competitors=tuned
-    ).scans.set_index("method")
+    rows = evaluate_scan(case.full_dose(), {20.0: case.read(case.doses[20])}, {}, competitors=tuned).scans.set_index(
+        "method"
+    )
     assert rows.loc["gaussian", "psnr_full"] >= rows.loc["input", "psnr_full"]
     with pytest.raises(PETError, match="DRF 20, expected tuning subjects with DRF 7"):
         tuned.at(7.0)
+    with pytest.raises(PETError, match=r"no subject to tune on has DRF 7 \(found 4, 20\)"):
+        tune_competitors([case], factors=[7.0])
 
 
-def test_a_real_scan_is_measured_against_its_full_dose(item, competitors):
-    full, low = read_pet(item["label"]), read_pet(item["drf004"])
+def test_a_real_scan_is_measured_against_its_full_dose(case, competitors):
+    full, low = case.full_dose(), case.read(case.doses[4])
     half = {"half": lambda series: full.with_suv(full.suv / 2), "full": lambda series: full}
     found = evaluate_scan(full, {4.0: low}, half, competitors=competitors, subject="mine")
     rows = found.scans.set_index("method")
@@ -103,15 +105,33 @@ def test_measures_that_are_not_defined_for_a_scan_are_missing_and_the_others_sta
     assert row["psnr_full"] == np.inf
 
 
-def test_hot_regions_reach_their_threshold(item):
-    full = read_pet(item["label"])
+def test_hot_regions_reach_their_threshold(case):
+    full = case.full_dose()
     reference = full_dose_reference(full, subject="scan")
     assert reference.lesions.max() > 0
     assert full.suv[reference.lesions > 0].mean() > 4
 
 
-def test_another_grid_is_refused(item, competitors):
-    full = read_pet(item["label"])
+def test_without_a_truth_the_full_dose_takes_its_place(case):
+    scans = tuple(image for image in case.subject.images if image.role == "dose")
+    real = replace(case, subject=case.subject.model_copy(update={"images": scans}))
+    labelled, simulated = reference_of(real), reference_of(case)
+    assert (labelled.truth, labelled.regions, list(labelled.images)) == ("full", "lesions", ["full"])
+    np.testing.assert_array_equal(labelled.lesions > 0, simulated.lesions > 0)
+    # The manifest of a real scan says what is a lesion, and never where the liver is.
+    assert labelled.liver is None or not np.array_equal(labelled.liver, simulated.liver)
+    bare = replace(real, subject=real.subject.model_copy(update={"lesions": None}))
+    assert reference_of(bare).regions.startswith("hot regions of the full-dose scan")
+    np.testing.assert_array_equal(
+        reference_of(bare).lesions, full_dose_reference(case.full_dose(), subject="scan").lesions
+    )
+    both = evaluate_methods([real, bare], {"same": lambda series: series}, competitors=None)
+    assert both.truth == "full"
+    assert both.regions.startswith("lesions and hot regions")
+
+
+def test_another_grid_is_refused(case, competitors):
+    full = case.full_dose()
     moved = full.affine.copy()
     moved[0, 3] += 5
     with pytest.raises(PETError, match="expected one grid"):
@@ -120,23 +140,10 @@ def test_another_grid_is_refused(item, competitors):
         evaluate_scan(full, {}, {}, competitors=competitors)
 
 
-def test_subjects_of_several_cohorts_carry_their_names(tiny_cohort, tmp_path):
-    for k, name in enumerate(("one", "two")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / tiny_cohort[k].name).symlink_to(tiny_cohort[k])
-    items = subjects_of_cohorts([tmp_path / "one", tmp_path / "two"])
-    assert [item["subject"] for item in items] == [f"one/{tiny_cohort[0].name}", f"two/{tiny_cohort[1].name}"]
-    assert [item["subject"] for item in subjects_of_cohorts([tmp_path / "one"])] == [tiny_cohort[0].name]
-    with pytest.raises(PETError, match="different cohorts"):
-        subjects_of_cohorts([tmp_path / "one", tmp_path / "one"])
-    with pytest.raises(PETError, match="no cohort"):
-        subjects_of_cohorts([])
-
-
 class Brightness(nn.Module):
     """A network whose style is the mean of the scan, and which adds it."""
 
-    def encode_style(self, x: torch.Tensor) -> torch.Tensor:
+    def encode_style(self, x: torch.Tensor, statistics=None) -> torch.Tensor:
         return x.mean().reshape(1, 1, 1)
 
     def fold(self, latents: torch.Tensor) -> nn.Module:
@@ -148,6 +155,9 @@ class Brightness(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.encode_style(x)
 
+    def denoise_with_features(self, x, statistics=None):
+        return self(x), [x]
+
 
 def denoiser(network: nn.Module) -> Denoiser:
     return Denoiser(
@@ -155,31 +165,31 @@ def denoiser(network: nn.Module) -> Denoiser:
     )
 
 
-def test_swapped_styles_are_those_of_the_other_scan(item):
-    low, high = read_pet(item["drf004"]), read_pet(item["label"])
+def test_swapped_styles_are_those_of_the_other_scan(case):
+    low, high = case.read(case.doses[4]), case.full_dose()
     high = high.with_suv(3 * high.suv)
     first, second = swap_styles(denoiser(Brightness()), low, high)
     np.testing.assert_allclose(first.suv, low.suv + high.suv.mean(), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(second.suv, high.suv + low.suv.mean(), rtol=1e-4, atol=1e-4)
 
 
-def test_a_dead_style_changes_nothing(item):
+def test_a_dead_style_changes_nothing(case):
     class Dead(Brightness):
-        def encode_style(self, x):
+        def encode_style(self, x, statistics=None):
             return torch.zeros(1, 1, 1)
 
-    swap = measure_style_swap([item], denoiser(Dead()), low_factor=4, high_factor=20)
+    swap = measure_style_swap([case], denoiser(Dead()), factors=(4, 20))
     assert list(zip(swap["dose_reduction_factor"], swap["style_of"], strict=True)) == [(4, 20), (20, 4)]
     np.testing.assert_allclose(swap["change"], 0, atol=1e-6)
     with pytest.raises(PETError, match="no scan of DRF 2"):
-        measure_style_swap([item], denoiser(Dead()), low_factor=2, high_factor=20)
+        measure_style_swap([case], denoiser(Dead()), factors=(2, 20))
 
 
-def test_a_method_without_style_is_refused(item):
+def test_a_method_without_style_is_refused(case):
     plain = denoiser(nn.Identity())
     assert has_style(denoiser(Brightness()))
     assert not has_style(plain)
-    scan = read_pet(item["label"])
+    scan = case.full_dose()
     with pytest.raises(PETError, match="has no style"):
         swap_styles(plain, scan, scan)
 
