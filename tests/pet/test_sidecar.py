@@ -168,6 +168,12 @@ def test_unknown_attenuation_is_said(scan, words):
     assert any("does not say whether the image is corrected for attenuation" in warning for warning in read.warnings)
 
 
+def test_a_nuclide_without_positrons_is_named(scan):
+    read = read_nifti(scan({"TracerRadionuclide": "Lu177", "RadionuclideHalfLife": None}))
+    assert read.warnings == ("Lu-177 emits no positrons: this is no PET, although it is stored as PET.",)
+    assert set(read.warnings) <= set(read.provenance)
+
+
 # ------------------------------------------------------------------------------------------------- refusals
 
 
