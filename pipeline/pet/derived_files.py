@@ -106,7 +106,7 @@ def write_derived(
         kind="derivative",
         ignored=("*dicom*", "lesions.tsv", "noise.tsv", "report.html", "run.json"),
     )
-    # Last: where it is, everything is. A derived image has to say that nothing was cut out of it.
+    # The volume is written last: if it exists, so does the rest. BIDS asks whether the skull was cut out.
     write_nifti(series, image, extra={"Description": description, "SkullStripped": False, **(extra or {})})
     return why_not
 

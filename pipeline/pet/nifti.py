@@ -164,7 +164,7 @@ def write_nifti(series: PETSeries, path: str | Path, *, extra: Mapping[str, Any]
         if not path.name.lower().endswith(NIFTI):
             raise PETError("expected a name ending in .nii or .nii.gz")
         sidecar_path = sidecar_path_of(path)
-        # The entry is SUVbw per Bq/mL: the factor of another source quantity is told in the provenance alone.
+        # The entry is SUVbw per Bq/mL; the factor of another quantity stands in the provenance alone.
         factor = series.suvbw_factor if series.header.units == "BQML" else None
         sidecar = sidecar_of(series.header, suvbw_factor=factor, provenance=series.provenance)
         taken = sorted(set(sidecar) & set(extra or {}))

@@ -17,7 +17,7 @@ from typing import Any
 from pipeline.errors import PETError
 from pipeline.pet.header import PETHeader
 from pipeline.pet.suv.factor import average_activity_time, dose_in_bq, height_in_m, stored_header, weight_in_kg
-from pipeline.pet.suv.nuclides import ANY_HALF_LIFE, nuclide_from_name
+from pipeline.pet.suv.nuclides import ANY_HALF_LIFE, nuclide_from_name, positron_warnings
 
 __all__ = ["DICOM_NAMES", "SidecarHeader", "header_from_sidecar", "number_in", "sidecar_of"]
 
@@ -230,7 +230,7 @@ def header_from_sidecar(sidecar: Mapping[str, Any]) -> SidecarHeader:
         half_life = ANY_HALF_LIFE[nuclide]
         notes.append(f"RadionuclideHalfLife is missing, {half_life:.1f} s of {nuclide} was used.")
     attenuation = _attenuation_corrected(sidecar)
-    warnings: list[str] = []
+    warnings = positron_warnings(nuclide)
     if attenuation is None and units == "BQML":
         warnings.append("The sidecar does not say whether the image is corrected for attenuation.")
     decay_correction = _decay_correction(sidecar)
@@ -291,7 +291,7 @@ def sidecar_of(header: PETHeader, *, suvbw_factor: float | None, provenance: tup
         "RadionuclideHalfLife": header.radionuclide_half_life,
         "InjectedRadioactivity": header.injected_dose,
         "InjectedRadioactivityUnits": None if header.injected_dose is None else "Bq",
-        # No time of day: the scan starts at zero of its own clock.
+        # No time of day is written; the clock starts with the scan.
         "TimeZero": "00:00:00",
         "ScanStart": 0.0,
         "InjectionStart": header.administration_time,

@@ -54,9 +54,13 @@ _DAMAGE = (
 )
 
 
+def _suffix_of(name: str) -> str | None:
+    return next((end for end in NIFTI + FOREIGN if name.lower().endswith(end) and len(name) > len(end)), None)
+
+
 def is_volume_name(path: str | Path) -> bool:
     """Return whether a name ends in .nii, .nii.gz, .mha or .nrrd."""
-    return Path(path).name.lower().endswith(NIFTI + FOREIGN)
+    return _suffix_of(Path(path).name) is not None
 
 
 def stem_of(path: Path) -> str:
@@ -67,8 +71,8 @@ def stem_of(path: Path) -> str:
     PETError
         If it is not the name of a volume.
     """
-    suffix = next((end for end in NIFTI + FOREIGN if path.name.lower().endswith(end)), None)
-    if suffix is None or len(path.name) == len(suffix):
+    suffix = _suffix_of(path.name)
+    if suffix is None:
         raise PETError(f"{path}: expected a name ending in .nii, .nii.gz, .mha or .nrrd")
     return path.name[: -len(suffix)]
 

@@ -9,6 +9,7 @@ __all__ = [
     "NUCLIDE_OF_CODE",
     "is_positron_emitter",
     "nuclide_from_name",
+    "positron_warnings",
 ]
 
 _POSITRON_EMITTERS: dict[str, tuple[float, str, str]] = {
@@ -80,6 +81,13 @@ _SYMBOLS: dict[str, str] = dict(
         "iodine I, xenon Xe, samarium Sm, lutetium Lu, rhenium Re, thallium Tl, radium Ra",
     )
 )
+
+
+def positron_warnings(nuclide: str) -> list[str]:
+    """Return a sentence if a nuclide is known to emit no positrons, so that its image is no PET."""
+    if nuclide not in HALF_LIFE_WITHOUT_POSITRONS:
+        return []
+    return [f"{nuclide} emits no positrons: this is no PET, although it is stored as PET."]
 
 
 def nuclide_from_name(name: str) -> str:

@@ -31,7 +31,7 @@ from pipeline.pet.suv.factor import (
     says_corrected,
     weight_in_kg,
 )
-from pipeline.pet.suv.nuclides import ANY_HALF_LIFE, HALF_LIFE_WITHOUT_POSITRONS, NUCLIDE_OF_CODE, nuclide_from_name
+from pipeline.pet.suv.nuclides import ANY_HALF_LIFE, NUCLIDE_OF_CODE, nuclide_from_name, positron_warnings
 
 __all__ = ["SeriesHeader", "read_header"]
 
@@ -164,14 +164,12 @@ def read_header(slices: Sequence[Dataset]) -> SeriesHeader:
     # SUVs, and counts with a factor to SUV, need neither dose nor times; those are kept where they are known.
     is_activity = units == "BQML" or (units == "CNTS" and suv_per_count is None)
     notes: list[str] = []
-    warnings: tuple[str, ...] = ()
     item = _radiopharmaceutical_item(first, needed=is_activity)
     decay_correction = text_of(first, "DecayCorrection")
     nuclide = _nuclide(item)
     half_life = _half_life(item, nuclide, notes)
-    if nuclide in HALF_LIFE_WITHOUT_POSITRONS:
-        warnings = (f"{nuclide} emits no positrons: this is no PET, although it is stored as PET.",)
-        notes += warnings
+    warnings = tuple(positron_warnings(nuclide))
+    notes += warnings
     if is_activity and half_life is None and decay_correction in {"START", "NONE"}:
         raise PETError("RadionuclideHalfLife is missing and the radionuclide unknown, SUV cannot be computed")
     duration = number_of(first, "ActualFrameDuration")

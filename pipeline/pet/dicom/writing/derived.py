@@ -32,7 +32,7 @@ from pipeline.pet.series import PETSeries
 
 __all__ = ["derived_headers"]
 
-# They describe the source's stored values, picture it, or vouch for its bytes.
+# These attributes describe the source's stored values, show a picture of it, or sign its bytes.
 _DROPPED = (
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",

@@ -23,7 +23,7 @@ from pipeline.pet.suv.nuclides import NUCLIDE_OF_CODE
 __all__ = ["original_headers"]
 
 ACQUISITION = datetime(2000, 1, 1, 12, 0, 0)
-"""Start of the acquisition in every series written here: a `PETHeader` has no date, this one is no one's."""
+"""Start of the acquisition in every series written here. A `PETHeader` has no date, and this one belongs to nobody."""
 
 
 def _ds(value: float) -> str:
