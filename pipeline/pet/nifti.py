@@ -15,9 +15,9 @@ from pipeline.pet.grid import Grid, same_grid, to_canonical
 from pipeline.pet.header import PETHeader
 from pipeline.pet.series import PETSeries
 from pipeline.pet.sidecar import header_from_sidecar, number_in, sidecar_of
-from pipeline.pet.sidecar_files import read_sidecar, sidecar_path_of
+from pipeline.pet.sidecar_files import read_sidecar
 from pipeline.pet.suv.factor import suvbw_factor_of
-from pipeline.pet.volumes import NIFTI, read_grid, read_voxels
+from pipeline.pet.volumes import NIFTI, read_grid, read_voxels, sidecar_path_of
 
 __all__ = ["NiftiSurvey", "read_nifti", "survey_nifti", "write_nifti"]
 

@@ -8,20 +8,9 @@ from typing import Any
 
 from pipeline.errors import PETError, naming
 from pipeline.pet.sidecar import DICOM_NAMES
-from pipeline.pet.volumes import stem_of
+from pipeline.pet.volumes import sidecar_path_of
 
-__all__ = ["files_of_sidecar", "read_sidecar", "sidecar_files", "sidecar_path_of"]
-
-
-def sidecar_path_of(path: Path) -> Path:
-    """Return where the JSON sidecar of a volume lies, whether it exists or not.
-
-    Raises
-    ------
-    PETError
-        If the name is not that of a volume.
-    """
-    return path.with_name(f"{stem_of(path)}.json")
+__all__ = ["files_of_sidecar", "read_sidecar", "sidecar_files"]
 
 
 def _json_object(file: Path) -> dict[str, Any]:

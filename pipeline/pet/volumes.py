@@ -28,7 +28,7 @@ from pipeline.pet.grid import (
     to_canonical,
 )
 
-__all__ = ["NIFTI", "is_volume_name", "read_grid", "read_labels_on", "read_on", "read_voxels", "stem_of"]
+__all__ = ["NIFTI", "is_volume_name", "read_grid", "read_labels_on", "read_on", "read_voxels", "sidecar_path_of"]
 
 NIFTI = (".nii.gz", ".nii")
 """Ends of the names of NIfTI files."""
@@ -63,18 +63,18 @@ def is_volume_name(path: str | Path) -> bool:
     return _suffix_of(Path(path).name) is not None
 
 
-def stem_of(path: Path) -> str:
-    """Return the name of a volume without its suffix.
+def sidecar_path_of(path: Path) -> Path:
+    """Return where the JSON sidecar of a volume lies, whether it exists or not.
 
     Raises
     ------
     PETError
-        If it is not the name of a volume.
+        If the name is not that of a volume.
     """
     suffix = _suffix_of(path.name)
     if suffix is None:
         raise PETError(f"{path}: expected a name ending in .nii, .nii.gz, .mha or .nrrd")
-    return path.name[: -len(suffix)]
+    return path.with_name(f"{path.name[: -len(suffix)]}.json")
 
 
 def _open(path: Path) -> IOBase:

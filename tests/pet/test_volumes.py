@@ -7,8 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from pipeline.pet import PETError, explain_suv, read_pet, write_nifti
-from pipeline.pet.sidecar_files import sidecar_path_of
-from pipeline.pet.volumes import read_grid, read_labels_on
+from pipeline.pet.volumes import read_grid, read_labels_on, sidecar_path_of
 
 
 def save(voxels, path, *, sidecar=None, compressed=False, spacing=(4.0, 5.0, 3.0), direction=None, vector=False):

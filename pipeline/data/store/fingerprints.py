@@ -10,8 +10,8 @@ from pipeline.data.manifest import OTHER_FILES, Image, Subject
 from pipeline.data.store.store import Input
 from pipeline.errors import PETError, naming
 from pipeline.files import sha256_of
-from pipeline.pet.sidecar_files import files_of_sidecar, sidecar_path_of
-from pipeline.pet.volumes import is_volume_name
+from pipeline.pet.sidecar_files import files_of_sidecar
+from pipeline.pet.volumes import is_volume_name, sidecar_path_of
 from pipeline.simulation.low_dose import dose_entity
 
 __all__ = ["content_sha256", "dose_key", "image_name", "inputs_of"]
