@@ -40,3 +40,9 @@ def test_a_folder_without_scans_is_refused(tmp_path):
         find_scans(tmp_path)
     with pytest.raises(PETError, match="no such folder"):
         find_scans(tmp_path / "nowhere")
+
+
+def test_a_sidecar_nested_beyond_reason_is_left_to_its_reader(tiny_cohort, tmp_path):
+    shutil.copy(tiny_cohort[0] / "pet" / "sub-0001_rec-drf004_pet.nii.gz", tmp_path / "scan.nii.gz")
+    (tmp_path / "scan.json").write_text("[" * 50_000)
+    assert find_scans(tmp_path) == [str(tmp_path / "scan.nii.gz")]

@@ -169,3 +169,37 @@ def test_the_headers_of_a_real_scan_are_those_of_its_reader(reference_data):
     )
     assert len(header.identities) >= 1
     assert header.conflict_with("FDG") is None
+
+
+@pytest.mark.parametrize("layout", ["udpet", "bids_pet", "autopet", "enhance_pet", "simulated"])
+def test_scans_behind_a_link_are_found(tmp_path, layout, dicom, nifti, tiny_cohort):
+    """Large data lies on another disk, and a link leads there; a link that leads in a circle is no trap."""
+    disk, root = tmp_path / "disk", tmp_path / "root"
+    (root / "more").mkdir(parents=True)
+    if layout == "udpet":
+        dicom(disk / "Anonymous_1" / "Full_dose")
+    elif layout == "bids_pet":
+        nifti(disk / "sub-01" / "pet" / "sub-01_pet.nii.gz", sidecar={"Units": "g/mL"})
+    elif layout == "autopet":
+        nifti(disk / "PETCT_1" / "study" / "SUV.nii.gz")
+    elif layout == "enhance_pet":
+        nifti(disk / "imaging-data" / "images" / "PT" / "0001.nii.gz")
+    else:
+        shutil.copytree(tiny_cohort[0], disk / "sub-0001")
+    (root / "more" / "linked").symlink_to(disk)
+    (disk / "back").symlink_to(root)
+    manifest = build_manifest(layout, root, units="g/mL" if layout == "enhance_pet" else None)
+    assert len(manifest.subjects) == 1
+    assert manifest.subjects[0].full_dose.path.startswith("more/linked/")
+
+
+def test_the_checksum_of_a_folder_holds_what_its_links_lead_to(tmp_path):
+    for name in ("plain", "elsewhere"):
+        (tmp_path / name / "b").mkdir(parents=True)
+        (tmp_path / name / "b" / "1.dcm").write_bytes(b"one")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "b").symlink_to(tmp_path / "elsewhere" / "b")
+    (tmp_path / "elsewhere" / "b" / "up").symlink_to(tmp_path / "linked")
+    assert content_sha256(tmp_path / "linked") == content_sha256(tmp_path / "plain")
+    (tmp_path / "elsewhere" / "b" / "1.dcm").write_bytes(b"two")
+    assert content_sha256(tmp_path / "linked") != content_sha256(tmp_path / "plain")
