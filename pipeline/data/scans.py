@@ -2,8 +2,7 @@
 
 import json
 import logging
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from pydicom.errors import InvalidDicomError
 
 from pipeline.errors import PETError, one_line
 from pipeline.files import UNFINISHED
+from pipeline.pet.dicom.reading.files import walk_folders
 from pipeline.pet.sidecar_files import sidecar_files
 from pipeline.pet.volumes import is_volume_name
 
@@ -42,8 +42,14 @@ def find_scans(folder: str | Path, *, results: str | Path | None = None) -> list
     folder = Path(folder)
     if not folder.is_dir():
         raise PETError(f"{folder}: no such folder")
+    below = None if results is None else Path(results).resolve()
+
+    def enter(place: Path) -> bool:
+        is_results = place != folder and place.resolve() == below
+        return not (place.name.startswith(UNFINISHED) or is_results or _is_result(place))
+
     scans = []
-    for place, names in _folders(folder, None if results is None else Path(results).resolve()):
+    for place, names in walk_folders(folder, enter=enter):
         files = [place / name for name in names if not name.startswith(UNFINISHED)]
         if (first := next(filter(_is_dicom, files), None)) is not None and _is_pet(first):
             scans.append(place)
@@ -51,19 +57,6 @@ def find_scans(folder: str | Path, *, results: str | Path | None = None) -> list
     if not scans:
         raise PETError(f"{folder}: no PET scan found, expected NIfTI with JSON sidecar or folders of DICOM slices")
     return [str(path) for path in sorted(scans)]
-
-
-def _folders(folder: Path, results: Path | None) -> Iterator[tuple[Path, list[str]]]:
-    """Yield every folder in which scans can be, with the names of its files."""
-    seen = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        place = Path(root).resolve()
-        if place in seen or (place == results and place != folder.resolve()) or _is_result(place):
-            folders.clear()
-            continue
-        seen.add(place)
-        folders[:] = [name for name in folders if not name.startswith(UNFINISHED)]
-        yield Path(root), names
 
 
 def _is_result(folder: Path) -> bool:
@@ -81,7 +74,7 @@ def _json(path: Path) -> dict[str, Any]:
     """Return the content of a JSON file; empty if it cannot be read, which its reader will say."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -32,7 +32,7 @@ from pipeline.data.manifest import (
     SplitRule,
     Subject,
 )
-from pipeline.data.store.fingerprints import content_sha256
+from pipeline.data.store.fingerprints import content_sha256, files_of
 from pipeline.errors import PETError
 from pipeline.processes import run_in_processes
 
@@ -228,7 +228,7 @@ def _with_checksums(
     subjects: Sequence[Subject], root: Path, progress: Callable[[int, int], object] | None
 ) -> tuple[list[Subject], list[Exclusion]]:
     """Add the SHA-256 of every file; a subject that cannot be read to the end is left out."""
-    n_all = sum(_n_bytes(root / file.path) for subject in subjects for file in subject.files())
+    n_all = sum(f.stat().st_size for s in subjects for file in s.files() for f in files_of(root / file.path))
     n_done = 0
 
     def advance(n_bytes: int) -> None:
@@ -250,8 +250,3 @@ def _with_checksums(
         except PETError as error:
             unreadable.append(Exclusion(subject=subject.id, reason=reason_for(error, root)))
     return complete, unreadable
-
-
-def _n_bytes(path: Path) -> int:
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files)

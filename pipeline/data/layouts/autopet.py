@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.layouts.found_session import FoundSession, file_at, identifier, relative
+from pipeline.data.layouts.found_session import FoundSession, file_at, files_below, folders_below, identifier, relative
 from pipeline.data.manifest import Exclusion, Image, Split
 from pipeline.errors import PETError
 
@@ -29,11 +29,11 @@ _PARTS: tuple[tuple[str, str, Split | None], ...] = (("imagesTr", "labelsTr", No
 
 def find_autopet(root: Path, units: str | None) -> Iterator[FoundSession]:
     """Find the studies of both forms. SUVbw is published as the unit of the images taken."""
-    studies = {path.parent for name in ("SUV.nii.gz", "PET.nii.gz") for path in root.rglob(name)}
+    studies = {path.parent for name in ("SUV.nii.gz", "PET.nii.gz") for path in files_below(root, name)}
     for study in sorted(studies):
         yield _study(study, root)
     for images, labels, split in _PARTS:
-        for folder in sorted(path for path in root.rglob(images) if path.is_dir()):
+        for folder in folders_below(root, images):
             suffixes = (_CT, _PET)
             about = _psma_metadata(folder.parent / "psma_metadata.csv")
             cases = {path.name[: -len(end)] for end in suffixes for path in folder.glob(f"*{end}")}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.layouts.found_session import FoundSession, file_at, identifier, relative
+from pipeline.data.layouts.found_session import FoundSession, file_at, files_below, identifier, relative
 from pipeline.data.manifest import Exclusion, File, Image
 from pipeline.errors import PETError
 from pipeline.pet.sidecar import number_in
@@ -27,7 +27,7 @@ def find_bids_pet(root: Path, units: str | None) -> Iterator[FoundSession]:
     name. An image that says neither is of full dose if it is the only one of its session.
     """
     sessions: dict[tuple[str, ...], list[Path]] = {}
-    for path in sorted(root.rglob("sub-*_pet.nii*")):
+    for path in files_below(root, "sub-*_pet.nii*"):
         if path.parent.name == "pet" and _IMAGE.fullmatch(path.name) and "derivatives" not in path.parts:
             session = tuple(part for part in path.parent.relative_to(root).parts if part != "pet")
             sessions.setdefault(session, []).append(path)

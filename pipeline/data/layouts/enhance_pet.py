@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.data.layouts.found_session import FoundSession, file_at, identifier, relative
+from pipeline.data.layouts.found_session import FoundSession, file_at, folders_below, identifier, relative
 from pipeline.data.manifest import Exclusion, Image
 from pipeline.errors import PETError
 
@@ -39,7 +39,7 @@ def find_enhance_pet(root: Path, units: str | None) -> Iterator[FoundSession]:
             f"{root}: units of the PET volumes are {found}, and the data set does not publish them; look at the liver "
             "(SUV about 2) and state g/mL if they are SUVbw, expected nothing else as dose and weight are not there"
         )
-    for data in sorted(path for path in root.rglob("imaging-data") if path.is_dir()):
+    for data in folders_below(root, "imaging-data"):
         volumes: dict[str, dict[str, list[Path]]] = {"PT": {}, "CT": {}}
         for folder in sorted((data / "images").glob("*")):
             if kind := _FOLDER.fullmatch(folder.name):

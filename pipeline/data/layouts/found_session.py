@@ -6,15 +6,17 @@ import hashlib
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.data.manifest import OTHER_FILES, Exclusion, File, Image, Split
+from pipeline.pet.dicom.reading.files import walk_folders
 
 if TYPE_CHECKING:
     from pipeline.data.building.headers import ImageHeader
 
-__all__ = ["FoundSession", "file_at", "identifier", "relative"]
+__all__ = ["FoundSession", "file_at", "files_below", "folders_below", "identifier", "relative"]
 
 _LONGEST = 128
 
@@ -79,6 +81,16 @@ def identifier(*parts: str) -> str:
 def relative(path: Path, root: Path) -> str:
     """Return a path as a manifest writes it: below the root, with forward slashes."""
     return path.relative_to(root).as_posix()
+
+
+def files_below(folder: Path, pattern: str) -> list[Path]:
+    """Return the files below a folder whose names match, sorted; links are followed."""
+    return sorted(place / n for place, names in walk_folders(folder) for n in names if fnmatchcase(n, pattern))
+
+
+def folders_below(folder: Path, name: str) -> list[Path]:
+    """Return the folders of a name below a folder, sorted; links are followed."""
+    return sorted(place for place, _ in walk_folders(folder) if place.name == name and place != folder)
 
 
 def file_at(path: Path, root: Path) -> File | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.layouts.found_session import FoundSession, file_at, identifier, relative
+from pipeline.data.layouts.found_session import FoundSession, file_at, files_below, identifier, relative
 from pipeline.data.manifest import Exclusion, Image, Role, Split
 
 __all__ = ["find_simulated"]
@@ -26,7 +26,7 @@ def find_simulated(root: Path, units: str | None) -> Iterator[FoundSession]:
     The patient is the subject's seed: the same seed on another scanner is the same patient. Of every eight subjects
     of a cohort the seventh is for validation and the eighth for testing, so that a cohort that grows moves none.
     """
-    for record in sorted(root.rglob(f"sub-*{_RECORD}")):
+    for record in files_below(root, f"sub-*{_RECORD}"):
         name = record.name.removesuffix(_RECORD)
         if record.parent.name == "pet" and record.parent.parent.name == name:
             yield _session(name, record, root)

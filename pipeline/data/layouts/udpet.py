@@ -5,7 +5,6 @@ Quadra parts lie as ``Subject_115-117/30122021_5_20211230_170836/1-20 dose/*.IMA
 from part to part. The test set of 2025 is NIfTI with a CSV, see `pipeline.data.layouts.udpet_test_set`.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from pipeline.data.layouts.found_session import FoundSession, identifier, relative
 from pipeline.data.layouts.udpet_test_set import find_test_set
 from pipeline.data.manifest import Exclusion, Image
-from pipeline.pet.dicom.reading.files import APPLE_DOUBLE, DICOM_SUFFIXES
+from pipeline.pet.dicom.reading.files import APPLE_DOUBLE, DICOM_SUFFIXES, walk_folders
 
 __all__ = ["PUBLISHED_FACTORS", "dose_reduction_factor_in", "find_udpet"]
 
@@ -53,25 +52,25 @@ def find_udpet(root: Path, units: str | None) -> Iterator[FoundSession]:
     A folder of DICOM slices whose name is no dose is recorded, never guessed; so is a dose that is there twice.
     """
     sessions: dict[Path, tuple[dict[float, list[Path]], list[Path]]] = {}
-    tables: list[Path] = []
-    for parent, folders, files in os.walk(root):
-        folders.sort()
-        folder = Path(parent)
-        tables += [folder / name for name in files if name.lower().endswith(".csv")]
+    folders = dict(walk_folders(root))
+    groups = {folder.parent for folder in folders}
+    taken: set[Path] = set()
+    for folder, files in folders.items():
+        # What is below belongs to that dose, or to that folder of no known dose.
+        if folder == root or not taken.isdisjoint(folder.parents):
+            continue
         # A folder of folders called "normal" holds a group of subjects.
-        is_leaf = bool(files) or not folders
-        factor = dose_reduction_factor_in(folder.name) if is_leaf and folder != root else None
+        is_leaf = bool(files) or folder not in groups
+        factor = dose_reduction_factor_in(folder.name) if is_leaf else None
         if factor is None and not any(_is_dicom_name(name) for name in files):
             continue
-        # What is below belongs to this dose, or to this folder of no known dose.
-        folders.clear()
-        if folder == root:
-            continue
+        taken.add(folder)
         doses, unknown = sessions.setdefault(folder.parent, ({}, []))
         if factor is None:
             unknown.append(folder)
         else:
             doses.setdefault(factor, []).append(folder)
+    tables = [folder / name for folder, files in folders.items() for name in files if name.lower().endswith(".csv")]
     for session in sorted(sessions):
         yield _session(session, *sessions[session], root=root)
     yield from find_test_set(sorted(tables), root)

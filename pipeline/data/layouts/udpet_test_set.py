@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.layouts.found_session import FoundSession, identifier, relative
+from pipeline.data.layouts.found_session import FoundSession, files_below, identifier, relative
 from pipeline.data.manifest import Exclusion, Image
 from pipeline.errors import PETError
 
@@ -46,7 +46,7 @@ def find_test_set(tables: Iterable[Path], root: Path) -> Iterator[FoundSession]:
         rows = _rows(table)
         if rows is None:
             continue
-        files = {path.name: path for path in sorted(table.parent.rglob("*.nii*"), reverse=True)}
+        files = {path.name: path for path in files_below(table.parent, "*.nii*")[::-1]}
         subjects: dict[str, list[dict[str, str]]] = {}
         for row in rows:
             subjects.setdefault(row["SubjectID"].strip(), []).append(row)

@@ -10,11 +10,12 @@ from pipeline.data.manifest import OTHER_FILES, Image, Subject
 from pipeline.data.store.store import Input
 from pipeline.errors import PETError, naming
 from pipeline.files import sha256_of
+from pipeline.pet.dicom.reading.files import walk_folders
 from pipeline.pet.sidecar_files import files_of_sidecar
 from pipeline.pet.volumes import is_volume_name, sidecar_path_of
 from pipeline.simulation.low_dose import dose_entity
 
-__all__ = ["content_sha256", "dose_key", "image_name", "inputs_of"]
+__all__ = ["content_sha256", "dose_key", "files_of", "image_name", "inputs_of"]
 
 
 def content_sha256(path: str | Path, *, progress: Callable[[int], object] | None = None) -> str:
@@ -42,7 +43,7 @@ def content_sha256(path: str | Path, *, progress: Callable[[int], object] | None
     with naming(path):
         if path.is_file():
             return sha256_of(path, progress=progress)
-        files = {file.relative_to(path).as_posix(): file for file in _files_of(path)}
+        files = {file.relative_to(path).as_posix(): file for file in files_of(path)}
         lines = hashlib.sha256()
         for name in sorted(files, key=lambda name: name.encode("utf-8", "surrogateescape")):
             lines.update(f"{sha256_of(files[name], progress=progress)}  {name}\n".encode("utf-8", "surrogateescape"))
@@ -109,17 +110,19 @@ def _sources(subject: Subject, root: Path) -> Iterator[tuple[str, Path, str | No
 
 def _fingerprint(path: Path, root: Path) -> str:
     """Return a SHA-256 over the path, and the names, sizes and times of modification of its files."""
-    stats = [(file, file.stat()) for file in ([path] if path.is_file() else _files_of(path))]
+    stats = [(file, file.stat()) for file in files_of(path)]
     # A sidecar that is inherited may lie above the root.
     entries = [(Path(os.path.relpath(f, root)).as_posix(), s.st_size, s.st_mtime_ns) for f, s in stats]
     return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
 
 
-def _files_of(folder: Path) -> list[Path]:
-    """Return every file below a folder, sorted."""
-    if not folder.is_dir():
+def files_of(path: Path) -> list[Path]:
+    """Return a file itself, or every file below a folder, sorted; links are followed."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
         raise PETError("no such file or folder")
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    files = sorted(place / name for place, names in walk_folders(path) for name in names)
     if not files:
         raise PETError("the folder is empty, expected files to take a checksum of")
     return files

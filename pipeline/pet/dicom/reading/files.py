@@ -4,7 +4,7 @@ import gc
 import os
 import warnings
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
@@ -122,10 +122,13 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def walk_folders(folder: str | Path) -> Iterator[tuple[Path, list[str]]]:
+def walk_folders(
+    folder: str | Path, *, enter: Callable[[Path], bool] = lambda place: True
+) -> Iterator[tuple[Path, list[str]]]:
     """Yield every folder below a folder with the sorted names of its files.
 
-    Links are followed. A folder that is reached in two ways, as by a link to one above it, is entered once.
+    Links are followed. A folder that is reached in two ways, as by a link to one above it, is entered once; one that
+    `enter` declines is not entered, and neither is what lies below.
 
     Raises
     ------
@@ -135,7 +138,7 @@ def walk_folders(folder: str | Path) -> Iterator[tuple[Path, list[str]]]:
     entered: set[str] = set()
     for parent, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
         place = os.path.realpath(parent)
-        if place in entered:
+        if place in entered or not enter(Path(parent)):
             folders.clear()
             continue
         entered.add(place)
