@@ -175,3 +175,13 @@ def test_the_table_names_attributes_that_exist():
 def test_unknown_options_are_refused():
     with pytest.raises(PETError, match="units 'CNTS' cannot be written, expected one of BQML, GML"):
         DicomOptions(units="CNTS")
+
+
+def test_series_written_with_one_set_of_options_stay_together(source_folder, tmp_path):
+    series, options = read_dicom_series(source_folder), DicomOptions(deidentify=True)
+    studies = set()
+    for name, choice in (("a", options), ("b", options), ("c", DicomOptions(deidentify=True))):
+        folder = write_dicom_series(series, tmp_path / name, description=name, subject_id="S", options=choice)
+        header = pydicom.dcmread(next(folder.iterdir()))
+        studies.add((header.StudyInstanceUID, header.FrameOfReferenceUID, header.StudyDate))
+    assert len(studies) == 2
