@@ -21,14 +21,8 @@ from pipeline.pet.suv.nuclides import ANY_HALF_LIFE, nuclide_from_name, positron
 
 __all__ = ["DICOM_NAMES", "SidecarHeader", "header_from_sidecar", "number_in", "sidecar_of"]
 
-UNITS = {
-    "Bq/mL": ("BQML", 1.0),
-    "g/mL": ("GML", 1.0),
-    "kBq/mL": ("BQML", 1e3),
-    "MBq/mL": ("BQML", 1e6),
-    "BQML": ("BQML", 1.0),
-    "GML": ("GML", 1.0),
-}
+UNITS = {"Bq/mL": ("BQML", 1.0), "g/mL": ("GML", 1.0), "kBq/mL": ("BQML", 1e3), "MBq/mL": ("BQML", 1e6)}
+UNITS |= {"BQML": ("BQML", 1.0), "GML": ("GML", 1.0)}
 """For each Units of a sidecar: what DICOM calls the quantity, and how many of its units one is. PET-BIDS writes
 Bq/mL; any case is read, since tools write Bq/ml, too, and earlier ones the names of DICOM."""
 

@@ -40,17 +40,8 @@ MAX_GZIP_RATIO = 1032
 """Deflate cannot expand data by more; a header that promises more does not belong to its file."""
 
 _DAMAGE = (
-    EOFError,
-    zlib.error,
-    gzip.BadGzipFile,
-    ImageFileError,
-    HeaderDataError,
-    ImageDataError,
-    OSError,
-    ValueError,
-    KeyError,
-    OverflowError,
-    RuntimeError,
+    *(EOFError, OSError, ValueError, KeyError, OverflowError, RuntimeError),
+    *(zlib.error, ImageFileError, HeaderDataError, ImageDataError),
 )
 
 

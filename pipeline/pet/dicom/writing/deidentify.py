@@ -11,7 +11,6 @@ allows: nothing unforeseen stays.
 import hashlib
 import hmac
 import re
-import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import Enum
@@ -117,8 +116,8 @@ NEW_TEXTS = {"SeriesDescription", "DerivationDescription"}
 class _Mapping:
     """New UIDs and the shift of dates, from a key."""
 
-    def __init__(self, key: str | None, patient_id: str, subject_id: str) -> None:
-        self.key = (key or secrets.token_hex(32)).encode()
+    def __init__(self, key: str, patient_id: str, subject_id: str) -> None:
+        self.key = key.encode()
         self.subject_id = subject_id
         self.shift = timedelta(days=-1 - self._number(f"patient {patient_id}") % LONGEST_SHIFT)
 
@@ -187,7 +186,7 @@ def _treat(element: DataElement, mapping: _Mapping) -> None:
             element.value = mapping.date(str(element.value), element.keyword)
 
 
-def deidentify(headers: Sequence[Dataset], *, subject_id: str, key: str | None = None) -> None:
+def deidentify(headers: Sequence[Dataset], *, subject_id: str, key: str) -> None:
     """De-identify the headers of one series, in place.
 
     Parameters
@@ -197,7 +196,7 @@ def deidentify(headers: Sequence[Dataset], *, subject_id: str, key: str | None =
     subject_id
         PatientID and PatientName of the result.
     key
-        Secret that maps UIDs and dates; the same key maps all series of a patient alike. By default a new one.
+        Secret that maps UIDs and dates; the same key maps all series of a patient alike.
 
     Raises
     ------

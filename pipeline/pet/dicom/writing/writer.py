@@ -4,9 +4,10 @@ A series that was read from DICOM becomes a derived series on exactly the source
 as a simulated scan, becomes a complete series of its own.
 """
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,9 +70,9 @@ class DicomOptions:
     Dates move together by whole days and times of day stay: a shift of seconds could carry a scan over midnight,
     and with it the SUV of readers that know times alone."""
 
-    deidentification_key: str | None = None
+    deidentification_key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     """Secret from which new UIDs and the shift of dates are derived: the same key maps all series of a patient
-    alike. By default a new one that nobody knows."""
+    alike. By default a new one for each set of options, that nobody knows."""
 
     uid_key: str | None = None
     """Text from which the UIDs of a series that never was DICOM are derived, so that it is written alike again:
