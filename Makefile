@@ -40,10 +40,12 @@ weights: $(VENV)/.installed
 
 # The same on a GPU, data included, in pieces of less than nine minutes: call it until it says that it has finished.
 # Nothing is downloaded or installed: it runs in this folder's environment, or that of PYTHON where there is none.
-# OUT=folder says where everything goes; GPU_OPTIONS are those of benchmarks/gpu.py.
+# OUT=folder says where everything goes; GPU_OPTIONS are those of `unipet train`.
+GPU := $(abspath $(or $(OUT),gpu))
 gpu:
-	PYTHONPATH=. $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu.py --out $(or $(OUT),gpu) \
-		--config bundles/unipet_3d/configs/gpu.yaml $(GPU_OPTIONS)
+	PYTHONPATH=. $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -c 'from pipeline.cli import main; main()' train \
+		--config bundles/unipet_3d/configs/gpu.yaml --set dataset_dir=$(GPU)/data --output $(GPU)/runs \
+		--set jobs=$(or $(JOBS),8) --time-limit $(or $(LIMIT),450) $(GPU_OPTIONS)
 
 # The tables of the model card, on subjects that neither training nor tuning saw, and the release gate: exit code 1 if a
 # demand is missed. What is missing of the recipe's test and validation subjects is simulated.

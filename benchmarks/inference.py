@@ -158,7 +158,7 @@ def phantom(shape: tuple[int, ...], voxel_size: float) -> np.ndarray:
 def published(seed: int = 0) -> UniPET:
     """The published network with random weights and a change of about a tenth of the image."""
     generator = torch.Generator().manual_seed(seed)
-    network = UniPET(body_threshold=BODY_THRESHOLD)
+    network = UniPET(tissue_threshold=2 * BODY_THRESHOLD)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             std = (0.5 if "style_maps" in name else 1.0) * parameter[0].numel() ** -0.5

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from pipeline.errors import PETError
+from pipeline.files import read_yaml
 
-__all__ = ["own_bundle", "own_manifest", "work_folder"]
+__all__ = ["method_files", "method_names", "own_bundle", "own_manifest", "work_folder"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -46,6 +47,44 @@ def own_manifest(name: str) -> str:
         known = sorted(path.stem for path in folder.glob("*.yaml"))
         raise PETError(f"no manifest is called {name!r}, expected one of {', '.join(known)}")
     return str(path)
+
+
+def method_names(bundle: str | Path) -> list[str]:
+    """Return the names of a bundle's methods, those of the files in ``configs/methods``; UniPET comes first."""
+    names = sorted(path.stem for path in (Path(bundle) / "configs" / "methods").glob("*.yaml"))
+    return sorted(names, key=lambda name: name != "unipet")
+
+
+def method_files(bundle: str | Path, method: str) -> list[Path]:
+    """Return the file of a method and, before it, those that it is based on.
+
+    Parameters
+    ----------
+    bundle
+        Folder of the bundle.
+    method
+        Name of a file in ``configs/methods``, or the path of a file that ends with ``.yaml``.
+
+    Raises
+    ------
+    PETError
+        If there is no such method, a file cannot be read, or it is based on itself.
+    """
+    files: list[Path] = []
+    name: str | None = method
+    while name is not None:
+        path = Path(name) if name.endswith(".yaml") else Path(bundle) / "configs" / "methods" / f"{name}.yaml"
+        if not path.is_file():
+            known = ", ".join(method_names(bundle))
+            raise PETError(f"unknown method {name!r}, expected one of {known}, or the path of a YAML file")
+        if path in files:
+            raise PETError(f"{path}: is based on itself, expected another method")
+        content = read_yaml(path)
+        if not isinstance(content, dict):
+            raise PETError(f"{path}: holds no keys with values, expected those of a method")
+        files.insert(0, path)
+        name = content.get("based_on")
+    return files
 
 
 def work_folder(bundle: str | Path) -> str:

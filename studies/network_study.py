@@ -44,7 +44,7 @@ BODIES = {
 }
 STYLES = {
     "statistics": {"style": "statistics", "style_width": 32, "latent_size": 32},
-    "convolutional": {"style_width": 128, "latent_size": 128, "body_threshold": 0.05},
+    "convolutional": {"style_width": 128, "latent_size": 128, "tissue_threshold": 0.1},
 }
 
 

@@ -16,7 +16,7 @@ ALLOWED = {
     "constants": set(),
     "errors": set(),
     "files": {"errors"},
-    "shipped": {"errors"},
+    "shipped": {"errors", "files"},
     "processes": {"errors"},
     "pet": {"errors", "files"},
     "images": {"constants", "errors", "pet"},
@@ -26,7 +26,7 @@ ALLOWED = {
     "simulation": {"constants", "errors", "files", "images", "pet", "processes"},
     "evaluation": {"constants", "errors", "files", "images", "pet"},
     "data": {"errors", "files", "images", "pet", "processes", "shipped", "simulation"},
-    "training": {"data", "errors", "files", "images", "networks", "losses", "pet"},
+    "training": {"data", "errors", "files", "images", "networks", "losses", "pet", "shipped"},
     "inference": {"errors", "files", "networks", "pet", "shipped", "transforms"},
     "report": {"errors", "evaluation", "files", "images", "pet"},
     "comparison": {

@@ -11,7 +11,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from pipeline import read_pet
-from pipeline.inference import load_weights
+from pipeline.inference import Method, load_weights
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +32,23 @@ def run_bundle(*arguments: str, cwd: Path) -> str:
     return done.stdout + done.stderr
 
 
+def tiny_method(folder: Path) -> Path:
+    """A method of one's own, as a file outside of the bundle: UniPET, small."""
+    path = folder / "tiny.yaml"
+    path.write_text(
+        f"based_on: unipet\nnetwork_def#channels: 8\nnetwork_def#n_blocks: [1, 1, 1]\nweights: {folder / 'model.pt'}\n"
+    )
+    return path
+
+
 def training_arguments(bundle: Path, data: list[str], output: Path, *, max_epochs: int) -> list[str]:
     return [
         *("--config_file", str(bundle / "configs" / "train.yaml")),
+        *("--method", str(tiny_method(output.parent))),
         *("--output_dir", str(output)),
         *data,
         *("--n_patches", "8"),
         *("--patch_size", "[32,32,32]"),
-        *("--network_def#channels", "8"),
-        *("--network_def#n_blocks", "4"),
         *("--pretrain#max_epochs", "1"),
         *("--train#max_epochs", str(max_epochs)),
         *("--train#trainer#critic_warmup", "1"),
@@ -70,16 +78,13 @@ def test_the_run_id_of_the_model_zoo_works_too(bundle, data, tmp_path):
 
 
 def test_evaluation_prints_the_psnr_of_the_weights(bundle, data, tmp_path):
-    small = {"channels": 8, "n_blocks": [1, 1, 1]}
-    definition = ConfigParser.load_config_file(bundle / "configs" / "train.yaml")["network_def"] | small
-    network = ConfigParser({"network_def": definition}).get_parsed_content("network_def")
-    torch.save(network.state_dict(), tmp_path / "model.pt")
+    method = tiny_method(tmp_path)
+    torch.save(Method(bundle, str(method))["network_def"].state_dict(), tmp_path / "model.pt")
     said = run_bundle(
         "evaluating",
         *("--config_file", str([str(bundle / "configs" / f"{name}.yaml") for name in ("train", "evaluate")])),
         *("--output_dir", tmp_path),
-        *("--weights", tmp_path / "model.pt"),
-        *(argument for key, value in small.items() for argument in (f"--network_def#{key}", value)),
+        *("--method", method),
         *data,
         cwd=tmp_path,
     )
@@ -108,13 +113,33 @@ def test_inference_denoises_a_folder(bundle, tiny_cohort, tmp_path):
     np.testing.assert_allclose(from_dicom.suv, denoised.suv, atol=denoised.suv.max() / 32767)
 
 
-def test_configurations_agree_on_the_scale(bundle):
-    train, inference = (ConfigParser.load_config_file(bundle / "configs" / f"{n}.yaml") for n in ("train", "inference"))
-    assert train["suv_scale"] == inference["suv_scale"]
+def test_a_method_of_the_bundle_is_what_runs_and_what_is_recorded(bundle, tiny_cohort, tmp_path):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    name = "sub-0001_rec-drf020_pet"
+    for suffix in (".nii.gz", ".json"):
+        (scans / (name + suffix)).write_bytes((tiny_cohort[0] / "pet" / (name + suffix)).read_bytes())
+    run_bundle(
+        *("--config_file", bundle / "configs" / "inference.yaml"),
+        *("--dataset_dir", scans),
+        *("--output_dir", tmp_path / "out"),
+        *("--method", "identity"),
+        cwd=tmp_path,
+    )
+    found = next((tmp_path / "out").rglob("*denoised_pet.nii.gz"))
+    np.testing.assert_allclose(read_pet(found).suv, read_pet(scans / f"{name}.nii.gz").suv.clip(0), rtol=1e-5)
+    record = found.with_name(found.name.replace(".nii.gz", ".json")).read_text()
+    assert "Denoised by identity." in record
 
 
-def test_the_shipped_weights_are_those_of_the_recipe(bundle):
-    train, inference = (ConfigParser.load_config_file(bundle / "configs" / f"{n}.yaml") for n in ("train", "inference"))
-    network = ConfigParser({"network_def": train["network_def"]}).get_parsed_content("network_def")
-    load_weights(network, bundle / "models" / "model.pt")
-    assert train["network_def"] == inference["network_def"]
+def test_the_network_is_written_in_one_file(bundle):
+    def holds(path: Path) -> bool:
+        return isinstance(ConfigParser.load_config_file(path).get("network_def"), dict)
+
+    files = [*bundle.glob("configs/*.yaml"), *bundle.glob("configs/methods/*.yaml")]
+    assert sorted(path.name for path in files if holds(path)) == ["identity.yaml", "unipet.yaml"]
+
+
+def test_the_shipped_weights_are_those_of_the_method(bundle):
+    method = Method(bundle, "unipet")
+    load_weights(method["network_def"], method["weights"], suv_scale=method["suv_scale"])

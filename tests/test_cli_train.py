@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import traceback
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.data import Manifest
+from pipeline.errors import causes_of
 from pipeline.pet import PETError
 from pipeline.training import checked_config, parse_setting
 
@@ -51,6 +53,13 @@ def refused(*arguments):
     return lines[0]
 
 
+def trained(*arguments):
+    """What the command says on the screen when it trains."""
+    done = CliRunner().invoke(app, ["train", *map(str, arguments)])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
 def as_a_user(*arguments):
     return subprocess.run(
         [sys.executable, "-c", "from pipeline.cli import main; main()", "train", *map(str, arguments)],
@@ -63,7 +72,7 @@ def as_a_user(*arguments):
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("lrr=1e-3", "--set: unknown key lrr, did you mean pretrain#optimizer#lr?"),
+        ("lrr=1e-3", "--set: unknown key lrr, did you mean plain#optimizer#lr?"),
         ("train#max_epoch=3", "--set: unknown key train#max_epoch, did you mean train#max_epochs?"),
         ("train::max_epoch=3", "--set: unknown key train#max_epoch, did you mean train#max_epochs?"),
         ("network_def#chanels=8", "--set: unknown key network_def#chanels, did you mean network_def#channels?"),
@@ -82,7 +91,7 @@ def as_a_user(*arguments):
         ("val_interval=$@n_patchs * 2", "refers to @n_patchs, which does not exist, did you mean n_patches?"),
         ("network_def#_target_=pipeline.networks.UniPat", "Cannot locate class or function path"),
         (
-            "reconstruction_loss#noise_floor=-1",
+            "loss#noise_floor=-1",
             "unipet: pipeline.losses.ReconstructionLoss: noise_floor must be above 0",
         ),
         ("device=tpu", "device is 'tpu', expected one of this machine"),
@@ -90,9 +99,18 @@ def as_a_user(*arguments):
         ("output_dir=null", "has no output_dir, expected a training"),
         ("suv_scale=$1/0", "division by zero"),
         ("train#critic#widths=[]", "list index out of range"),
-        ("pretrain#network_def#channels=16", "size mismatch"),
+        ("pretrain#network=$pipeline.networks.BaseDenoisingNetwork(16)", "size mismatch"),
+        (
+            "plain#max_epochs=3",
+            "plain#max_epochs is of a stage that this method does not run, expected one of pretrain, train",
+        ),
+        ("train#trainer#gradient_clip=0", "gradient_clip must be above 0, or null for no limit, got 0"),
+        ("train#trainer#gradient_clip=-1", "gradient_clip must be above 0"),
+        ("stage#iterations=0", "iterations 0, keep 2: expected at least 1 each"),
+        ("validate#key_metric=null", "the validation has no key metric, expected one to choose the weights by"),
+        ("training=$1/0", "division by zero (--traceback shows where)"),
         ("train#max_epochs=0", "max_epochs must be at least 1, got 0"),
-        ("train#schedule#warmup=-1", "warmup -1, final 0.0: expected no negative number"),
+        ("stage#warmup=-1", "warmup -1, final 0.0: expected no negative number"),
         ("train#trainer#accumulation=3", "batch of 4 patches, expected a multiple of accumulation 3"),
         ("train#trainer#critic=null", "critic and critic_optimizer go together"),
         ("time_limit=soon", "time limit is 'soon', expected more than 0 seconds"),
@@ -163,29 +181,73 @@ def test_what_a_component_refuses_is_one_line_too(settings, tmp_path):
     assert "style must be 'convolutional' or 'statistics', got 'vague'" in line
 
 
+def test_a_finished_training_says_that_it_did_nothing_and_what_changed_since(settings, tmp_path):
+    arguments = [*settings, *TINY, "--output", tmp_path / "runs"]
+    assert trained(*arguments).endswith("model.pt written\n")
+    again = trained(*arguments, "--set", "patch_size=[40, 40, 40]")
+    assert "model.pt was finished before and nothing was trained, although patch_size changed since" in again
+    longer = [argument.replace("train#max_epochs=1", "train#max_epochs=2") for argument in map(str, arguments)]
+    assert trained(*longer).endswith("model.pt written\n")
+
+
+SLIP = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Conv3d(1, 1, 3, padding=1)
+
+    def forward(self, x):
+        return self.layres(x)
+
+class Odd(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        raise ValueError("odd")
+"""
+
+
+def test_an_error_in_a_new_method_is_not_hidden(settings, tmp_path, monkeypatch):
+    (tmp_path / "slip.py").write_text(SLIP)
+    monkeypatch.syspath_prepend(tmp_path)
+    options = [*settings, *TINY[:2], "--output", tmp_path / "runs", "--set", "stages=['@plain#stage']"]
+    done = CliRunner().invoke(app, ["train", *map(str, options), "--set", "network_def={_target_: slip.Net}"])
+    assert isinstance(done.exception, AttributeError)
+    places = {frame.filename for frame in traceback.extract_tb(done.exception.__traceback__)}
+    assert str(tmp_path / "slip.py") in places
+
+    odd = ["--set", "network_def={_target_: slip.Odd}"]
+    assert refused(*options, *odd) == "unipet: slip.Odd: odd (--traceback shows where)"
+    done = CliRunner().invoke(app, ["train", *map(str, options), *odd, "--traceback"])
+    assert isinstance(done.exception, PETError)
+    assert str(causes_of(done.exception)[-1]) == "odd"
+
+
 def test_mistakes_end_without_traceback_for_a_user(tmp_path):
     done = as_a_user("--set", "lrr=1e-3")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "unipet: --set: unknown key lrr, did you mean pretrain#optimizer#lr?\n"
+    assert done.stderr == "unipet: --set: unknown key lrr, did you mean plain#optimizer#lr?\n"
 
 
 def test_it_trains_stops_in_time_and_goes_on(settings, repository, tmp_path):
     arguments = [*settings, *TINY, "--output", tmp_path / "runs"]
     stopped = as_a_user(*arguments, "--time-limit", "0.001")
     assert stopped.returncode == 0, stopped.stderr
-    assert "not finished, iterations: pretrain 0/2, train 0/2" in stopped.stdout
+    assert "unipet: not finished" in stopped.stdout
     assert not (tmp_path / "runs" / "model.pt").exists()
 
     done = as_a_user(*arguments)
     assert done.returncode == 0, done.stderr
-    assert "unipet: finished, iterations: pretrain 2/2, train 2/2" in done.stdout
+    assert "unipet: finished, iterations: BDN 2/2, UniPET 2/2" in done.stdout
 
     # In pieces or not, by this command or by MONAI's: the same weights.
+    configs = repository / "bundles" / "unipet_3d" / "configs"
     pairs = [argument.split("=", 1) for argument in [*settings, *TINY][1::2]]
     monai = subprocess.run(
         [
             *(sys.executable, "-m", "monai.bundle", "run", "training"),
-            *("--config_file", repository / "bundles" / "unipet_3d" / "configs" / "train.yaml"),
+            *("--config_file", str([str(configs / name) for name in ("train.yaml", "methods/unipet.yaml")])),
             *("--output_dir", tmp_path / "monai"),
             *(word for key, value in pairs for word in (f"--{key}", value)),
         ],
@@ -203,7 +265,7 @@ def test_the_overlay_for_several_gpus_is_right_for_one_process(settings, reposit
     overlay = repository / "bundles" / "unipet_3d" / "configs" / "multi_gpu.yaml"
     done = as_a_user(*settings, *TINY, "--config", overlay, "--set", "batch_size=8", "--output", tmp_path / "runs")
     assert done.returncode == 0, done.stderr
-    assert "finished, iterations: pretrain 1/1, train 1/1" in done.stdout
+    assert "finished, iterations: BDN 1/1, UniPET 1/1" in done.stdout
 
 
 def test_overlays_of_the_bundle_are_right(repository):
@@ -214,7 +276,7 @@ def test_overlays_of_the_bundle_are_right(repository):
     ]
     assert len(overlays) > 3
     for path in overlays:
-        merged = checked_config(configs / "train.yaml", [path])
+        merged = checked_config(configs / "train.yaml", [configs / "methods" / "unipet.yaml", path])
         own = yaml.safe_load(path.read_text())
         assert all(merged[key] == value for key, value in own.items() if "#" not in key)
 
@@ -229,11 +291,12 @@ def test_merging_is_that_of_monai(repository, tmp_path):
         "n_patches: $100 * @helper#factor\n"
         "train::max_epochs: 7\n"
         "patches#augmentation#1#prob: 0.25\n"
-        "+train#records: ['@train#average']\n"
+        "+stages: ['@train#hand_over']\n"
         "network_def#n_stages: 3\n"
         "train#trainer#region_threshold: null\n"
     )
-    assert checked_config(base, [path]) == ConfigParser.load_config_files([str(base), str(path)])
+    files = [base.parent / "methods" / "unipet.yaml", path]
+    assert checked_config(base, files) == ConfigParser.load_config_files([str(base), *map(str, files)])
 
 
 @pytest.mark.parametrize(

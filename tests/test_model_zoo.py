@@ -13,8 +13,6 @@ import yaml
 from monai.bundle import ConfigParser, verify_net_in_out
 from monai.bundle.workflows import ConfigWorkflow
 
-from pipeline.training import checked_config
-
 LARGE = 25_000_000  # bytes of a file that the model zoo takes into its repository
 
 
@@ -145,8 +143,8 @@ def test_the_network_takes_and_gives_what_the_metadata_say(bundle, monkeypatch, 
 
 def test_exported_torchscript_denoises_alike(bundle, tmp_path):
     """A small network of the shipped class, its style from statistics, every layer alive."""
-    config = checked_config(bundle / "configs" / "train.yaml")
-    definition = {**config["network_def"], "channels": 8, "n_blocks": [1, 1, 1]}
+    definition = ConfigParser.load_config_file(bundle / "configs" / "methods" / "unipet.yaml")["network_def"]
+    definition |= {"channels": 8, "n_blocks": [1, 1, 1], "suv_scale": 2.0}
     network = ConfigParser({"network_def": definition}).get_parsed_content("network_def")
     torch.manual_seed(3)
     with torch.no_grad():

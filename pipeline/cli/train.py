@@ -1,5 +1,6 @@
 """Command `unipet train`."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,9 @@ __all__ = ["train"]
 
 
 def train(
+    method: Annotated[
+        str, typer.Option(help="File of configs/methods, such as unipet, or the path of such a file.")
+    ] = "unipet",
     config: Annotated[
         list[Path] | None, typer.Option(metavar="OVERLAY", help="Configuration on top of the bundle's, repeatable.")
     ] = None,
@@ -24,15 +28,16 @@ def train(
     time_limit: Annotated[
         float | None, typer.Option(help="Save and end after this many seconds; run again to go on.")
     ] = None,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where in the code an error was met.")] = False,
 ) -> None:
-    """Train both stages of a bundle; check configuration, data and output before the first minute is spent.
+    """Train a method in all its stages; check configuration, data and output before the first minute is spent.
 
     By default data and results lie in the folders data and runs of the bundle, or of the working directory if the
     bundle is that of an installed package.
 
     Example: `unipet train --set dataset_dir=/data --set manifest=mine.yaml --output runs/mine`
     """
-    with errors_in_one_line():
+    with nullcontext() if traceback else errors_in_one_line():
         from pipeline.shipped import own_bundle
         from pipeline.training import parse_setting, train_bundle
 
@@ -41,6 +46,5 @@ def train(
             stated.append(("output_dir", str(output.absolute())))
         if time_limit is not None:
             stated.append(("time_limit", time_limit))
-        done = train_bundle(own_bundle() if bundle is None else bundle, config or (), stated)
-        print(f"unipet: {done}")
-        print(f"{done.model} written" if done.is_finished else "run the same command again to go on")
+        folder = own_bundle() if bundle is None else bundle
+        print(f"unipet: {train_bundle(folder, config or (), stated, method=method)}")

@@ -1,8 +1,9 @@
 """Inference: from a network to a denoised scan."""
 
 from pipeline.files import sha256_of
-from pipeline.inference.bundle import checked_method, fast_dtype, find_bundle, load_weights, method_names
+from pipeline.inference.bundle import fast_dtype, find_bundle, load_weights
 from pipeline.inference.denoiser import Denoiser
+from pipeline.inference.method import Method
 from pipeline.inference.progress import Progress
 from pipeline.inference.resampling import ResamplingInferer
 from pipeline.inference.restoration import LocalMeanRestoration
@@ -11,17 +12,17 @@ from pipeline.inference.streaming.plan import Plan, make_plan
 from pipeline.inference.streaming.planes import stream
 from pipeline.inference.streaming.style import stream_style
 from pipeline.inference.windows import WindowInferer
-from pipeline.shipped import work_folder
+from pipeline.shipped import method_names, work_folder
 
 __all__ = [
     "Denoiser",
     "LocalMeanRestoration",
+    "Method",
     "Plan",
     "Progress",
     "ResamplingInferer",
     "StreamingInferer",
     "WindowInferer",
-    "checked_method",
     "fast_dtype",
     "find_bundle",
     "load_weights",

@@ -5,14 +5,13 @@ import sys
 from pathlib import Path
 
 import torch
-from monai.bundle import ConfigParser
-from monai.inferers import Inferer
 from torch import nn
 
 from pipeline.errors import PETError
+from pipeline.networks.weights import scale_of
 from pipeline.shipped import own_bundle
 
-__all__ = ["checked_method", "fast_dtype", "find_bundle", "load_weights", "method_config", "method_names"]
+__all__ = ["fast_dtype", "find_bundle", "load_weights"]
 
 _CONFIG_PATH = re.compile(r"[^,'\"\[\]=]+\.(?:ya?ml|json)")
 
@@ -36,63 +35,28 @@ def find_bundle() -> str:
     return str(own_bundle())
 
 
-def method_names(bundle: str | Path) -> list[str]:
-    """Return the methods of a bundle: ``unipet`` and the overlays in ``configs/methods``."""
-    return ["unipet", *sorted(path.stem for path in (Path(bundle) / "configs" / "methods").glob("*.yaml"))]
-
-
-def method_config(bundle: str | Path, method: str) -> ConfigParser:
-    """Read ``configs/inference.yaml`` and, on top, ``configs/methods/METHOD.yaml``.
-
-    Raises
-    ------
-    PETError
-        If the folder is no bundle, or has no such method.
-    """
-    configs = Path(bundle) / "configs"
-    if not (configs / "inference.yaml").is_file():
-        raise PETError(f"{bundle}: not a bundle, configs/inference.yaml is missing")
-    names = method_names(bundle)
-    if method not in names:
-        raise PETError(f"unknown method {method!r}, expected one of {', '.join(names)}")
-    overlay = configs / "methods" / f"{method}.yaml"
-    parser = ConfigParser()
-    parser.read_config([str(path) for path in (configs / "inference.yaml", overlay) if path.is_file()])
-    return parser
-
-
-def checked_method(method: str, *, bundle: str | Path, network: nn.Module, inferer: Inferer) -> str:
-    """Return the name of a method, if the network and the inferer are of the classes that this method has.
-
-    A configuration that is run by MONAI names its method by one key and builds it from others: this keeps results from
-    being labelled by a method that did not run.
-
-    Raises
-    ------
-    PETError
-        If the bundle has no such method, or it has another network or inferer.
-    """
-    config = method_config(bundle, method)
-    for key, built in (("network_def", network), ("inferer", inferer)):
-        stated = str(config[key]["_target_"]).rpartition(".")[2]
-        if stated != type(built).__name__:
-            raise PETError(
-                f"method {method}: {key} is {type(built).__name__}, expected {stated}; give inference.yaml "
-                f"and methods/{method}.yaml"
-            )
-    return method
-
-
-def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
+def load_weights(network: nn.Module, path: str | Path | None, *, suv_scale: float | None = None) -> nn.Module:
     """Load a state dict saved by training into the network, in place, and return it for inference.
 
     Tensors only: the file cannot run code.
 
+    Parameters
+    ----------
+    network
+        Network of the weights.
+    path
+        File; None for a network without.
+    suv_scale
+        Scale that the network will be used with, SUVbw [g/mL] per network unit; None for any. Weights of version 0.2.0
+        and earlier carry none.
+
     Raises
     ------
     PETError
-        If the file is missing, damaged, or of another network.
+        If the file is missing, damaged, of another network, or of another scale.
     """
+    if path is None:
+        return network.eval()
     try:
         state_dict = torch.load(path, map_location="cpu", weights_only=True)
         network.load_state_dict(state_dict)
@@ -101,6 +65,9 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise PETError(f"{path}: not weights of this network ({reason})") from error
+    found = scale_of(state_dict)
+    if None not in (found, suv_scale) and found != suv_scale:
+        raise PETError(f"{path}: weights of suv_scale {found:g}, expected {suv_scale:g} as configured")
     return network.eval()
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from torch import Tensor, nn
 
 from pipeline.errors import PETError, causes_of
 from pipeline.files import sha256_of
-from pipeline.inference.bundle import method_config
 from pipeline.inference.progress import Progress, TellsProgress
 from pipeline.inference.resampling import ResamplingInferer
 from pipeline.inference.streaming.plan import is_out_of_memory
@@ -63,7 +63,7 @@ class Denoiser:
         voxel_size: Literal["native", "training"] = "native",
         on_progress: Callable[[Progress], None] | None = None,
     ) -> "Denoiser":
-        """Return the denoiser of a bundle: ``configs/inference.yaml`` and, on top, ``configs/methods/METHOD.yaml``.
+        """Return the denoiser that ``configs/inference.yaml`` of a bundle builds of ``configs/methods/METHOD.yaml``.
 
         Parameters
         ----------
@@ -71,7 +71,7 @@ class Denoiser:
             Folder of the bundle; by default the one that comes with this package. Its configuration is code:
             use bundles that you trust.
         method
-            ``unipet``, or the name of an overlay in ``configs/methods``.
+            Name of a file in ``configs/methods``, or the path of such a file.
         device
             By default a GPU when there is one.
         voxel_size
@@ -88,8 +88,12 @@ class Denoiser:
             configuration does not say the voxel size of the training that is asked for.
         """
         bundle = own_bundle() if bundle is None else Path(bundle)
-        parser = method_config(bundle, method)
+        if not (bundle / "configs" / "inference.yaml").is_file():
+            raise PETError(f"{bundle}: not a bundle, configs/inference.yaml is missing")
+        parser = ConfigParser()
+        parser.read_config(str(bundle / "configs" / "inference.yaml"))
         parser["bundle_root"] = str(bundle.resolve())
+        parser["method"] = method
         if device is not None:
             parser["device"] = _available(device)
         with _original_errors():

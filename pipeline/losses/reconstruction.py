@@ -7,7 +7,7 @@ __all__ = ["ReconstructionLoss"]
 
 
 class ReconstructionLoss(nn.Module):
-    """mean w |d| + l2_weight * mean w d^2 of the difference d of scaled SUV volumes (B, 1, X, Y, Z).
+    """Mean of w |d| + l2_weight w d^2 over the difference d of scaled SUV volumes (B, 1, X, Y, Z).
 
     Parameters
     ----------
@@ -17,12 +17,14 @@ class ReconstructionLoss(nn.Module):
         Added to the weight w = 1 of voxels where the target is hot and the prediction lies below it: a plain loss
         wins by flattening what is rare, and lesions are rare.
     hot_threshold
-        Target value, in network units, from which a voxel is hot.
+        Target SUVbw [g/mL] from which a voxel is hot; 2.5 is the classic limit between benign and malignant uptake.
     noise_floor
-        None: every volume counts as it is, and the noisiest doses decide what is learned. Otherwise the loss of a
-        volume is weighed by noise_floor / (noise_floor + noise), noise being the mean absolute difference of its
-        input from the target in network units: well above the floor the loss is the share of the noise that remains,
-        and a dose counts as much as another.
+        SUVbw [g/mL]. The loss of a volume is weighed by noise_floor / (noise_floor + noise), where noise is the mean
+        absolute difference of its input from the target: well above the floor the loss is the share of the noise that
+        remains, and a dose counts as much as another. If None, every volume counts as it is, and the noisiest doses
+        decide what is learned.
+    suv_scale
+        SUVbw [g/mL] per network unit.
 
     Raises
     ------
@@ -35,16 +37,17 @@ class ReconstructionLoss(nn.Module):
         l2_weight: float = 0.25,
         *,
         underestimate_weight: float = 0.0,
-        hot_threshold: float = 1.25,
+        hot_threshold: float = 2.5,
         noise_floor: float | None = None,
+        suv_scale: float = 2.0,
     ) -> None:
         super().__init__()
         if noise_floor is not None and not noise_floor > 0:
             raise ValueError(f"noise_floor must be above 0, or None for no weights, got {noise_floor}")
         self.l2_weight = l2_weight
         self.underestimate_weight = underestimate_weight
-        self.hot_threshold = hot_threshold
-        self.noise_floor = noise_floor
+        self.hot_threshold = hot_threshold / suv_scale
+        self.noise_floor = None if noise_floor is None else noise_floor / suv_scale
 
     def forward(self, pred: Tensor, target: Tensor, image: Tensor) -> Tensor:
         """Loss of ``pred``, the denoised ``image``, against ``target``; all (B, 1, X, Y, Z)."""

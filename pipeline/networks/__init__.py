@@ -8,7 +8,7 @@ from pipeline.networks.protocols import Streamable, Styled
 from pipeline.networks.steady_conv import conv3d
 from pipeline.networks.style_alignment import StyleAlignmentNetwork
 from pipeline.networks.tissue_mask import tissue_mask
-from pipeline.networks.unipet import UniPET
+from pipeline.networks.unipet import UniPET, untrained_body
 
 __all__ = [
     "NOISE_STATISTICS",
@@ -27,4 +27,5 @@ __all__ = [
     "noise_statistics",
     "scaled_statistics",
     "tissue_mask",
+    "untrained_body",
 ]

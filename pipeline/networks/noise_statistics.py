@@ -15,10 +15,13 @@ __all__ = ["NOISE_STATISTICS", "StatisticsStyle", "noise_statistics", "scaled_st
 NOISE_STATISTICS = ("quiet", "median", "uneven", "coarse", "axial")
 """Names of the statistics, in order."""
 
-BODY_THRESHOLD = 0.05
-"""5x5x5 mean from which a voxel belongs to the body, in network units: SUV 0.1 at a scale of 2."""
+STATISTICS_VERSION = 1
+"""Raised whenever the same scan gives other statistics: caches of them are then measured anew."""
 
-_OFFSET = 0.05  # network units; keeps the uptake of lung and air from dividing by nearly nothing
+TISSUE_SUV = 0.1
+"""5x5x5 mean from which a voxel counts as tissue, SUVbw [g/mL]: below that of lung, above that of air."""
+
+_OFFSET_SUV = 0.1  # g/mL; keeps the uptake of lung and air from dividing by nearly nothing
 _WIDTH = 7  # voxels of the window of a local mean
 _REACH = _WIDTH + 2 * TISSUE_MASK_RADIUS  # voxels to a side that decide about a window
 _FEWEST_WINDOWS = 50
@@ -30,8 +33,8 @@ _RANGE = 3.0  # standard deviations
 _IN_PLANE, _COARSE, _AXIAL = [((2, 3), 1)], [((2, 3), 2)], [((2, 4), 1), ((3, 4), 1)]
 
 
-def noise_statistics(x: Tensor, *, body_threshold: float = BODY_THRESHOLD) -> Tensor:
-    """Statistics of the local noise of whole scans, the same for any field of view around the body and any flip.
+def noise_statistics(x: Tensor, *, suv_scale: float = 2.0, tissue_threshold: float = TISSUE_SUV) -> Tensor:
+    """Return statistics of the local noise of whole scans, the same for any field of view around the body and any flip.
 
     The local noise is the mean of |mixed second difference| over a window of 7x7x7 voxels, which takes away whatever
     is linear, over (local mean + offset)^0.6, which takes away most of its dependence on uptake. Only windows that lie
@@ -40,9 +43,11 @@ def noise_statistics(x: Tensor, *, body_threshold: float = BODY_THRESHOLD) -> Te
     Parameters
     ----------
     x
-        Scans, shape (B, 1, X, Y, Z), scaled SUV: the first statistic and the threshold are in these units.
-    body_threshold
-        A voxel belongs to the body when its 5x5x5 mean exceeds this.
+        Scans, shape (B, 1, X, Y, Z), scaled SUV: the first statistic is in these units.
+    suv_scale
+        SUVbw [g/mL] per network unit.
+    tissue_threshold
+        A voxel belongs to the body if its 5x5x5 mean exceeds this, SUVbw [g/mL].
 
     Returns
     -------
@@ -54,7 +59,7 @@ def noise_statistics(x: Tensor, *, body_threshold: float = BODY_THRESHOLD) -> Te
     """
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         x = x.to(torch.promote_types(x.dtype, torch.float32))
-        return torch.cat([_of_scan(scan, body_threshold) for scan in x.split(1)])
+        return torch.cat([_of_scan(scan, tissue_threshold / suv_scale, _OFFSET_SUV / suv_scale) for scan in x.split(1)])
 
 
 def statistics_bytes(shape: tuple[int, ...]) -> int:
@@ -128,13 +133,13 @@ class StatisticsStyle(nn.Module):
             return self.activation(self.to_latent(hidden))[:, None]
 
 
-def _of_scan(x: Tensor, body_threshold: float) -> Tensor:
-    """Statistics (1, 5) of one scan (1, 1, X, Y, Z)."""
+def _of_scan(x: Tensor, threshold: float, offset: float) -> Tensor:
+    """Return the statistics (1, 5) of one scan (1, 1, X, Y, Z); threshold and offset are in its units."""
     if min(x.shape[2:]) < _REACH:
         return x.new_full((1, len(NOISE_STATISTICS)), torch.nan)
     n_windows = x.shape[2] - _REACH + 1
     slabs = [(start, min(start + _PLANES, n_windows)) for start in range(0, n_windows, _PLANES)]
-    pieces = [_noise_in_the_body(x, start, stop, body_threshold) for start, stop in slabs]
+    pieces = [_noise_in_the_body(x, start, stop, threshold, offset) for start, stop in slabs]
     fine, coarse, axial = (torch.cat(part) for part in zip(*pieces, strict=True))
     # A tensor, so that a trace holds for any number.
     n = torch.ones_like(fine).sum(dtype=torch.float64)
@@ -145,16 +150,16 @@ def _of_scan(x: Tensor, body_threshold: float) -> Tensor:
     return statistics.where(n >= _FEWEST_WINDOWS, torch.nan)[None]
 
 
-def _noise_in_the_body(x: Tensor, start: int, stop: int, body_threshold: float) -> list[Tensor]:
-    """Local noise of the three kinds in the windows start to stop along X that lie in the body, (number of them,)."""
+def _noise_in_the_body(x: Tensor, start: int, stop: int, threshold: float, offset: float) -> list[Tensor]:
+    """Return the local noise of the three kinds, (n,) each, in the n windows start to stop that lie in the body."""
     margin = TISSUE_MASK_RADIUS
     stop += _REACH - 1  # planes that these windows need
     low, high = max(start - margin, 0), min(stop + margin, x.shape[2])
-    mask = tissue_mask(x[:, :, low:high], body_threshold)[:, :, start - low : stop - low]
+    mask = tissue_mask(x[:, :, low:high], threshold)[:, :, start - low : stop - low]
     # The mask reaches beyond the skin by its radius: so much farther must a window keep away from its edge.
     inside = _window_mean(mask.to(x.dtype), (_REACH,) * 3) > 1 - 0.5 / _REACH**3
     x = x[:, :, start + margin : stop - margin, margin:-margin, margin:-margin]
-    scale = (_window_mean(x, (_WIDTH,) * 3)[inside].clamp_min(0) + _OFFSET) ** OSEM_NOISE_POWER
+    scale = (_window_mean(x, (_WIDTH,) * 3)[inside].clamp_min(0) + offset) ** OSEM_NOISE_POWER
     return [_local_noise(x, kind)[inside] / scale for kind in (_IN_PLANE, _COARSE, _AXIAL)]
 
 

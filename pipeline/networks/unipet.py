@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.networks.base_denoising import BaseDenoisingNetwork
+from pipeline.networks.base_denoising import BaseDenoisingNetwork, ResidualBlock, Upsample
 from pipeline.networks.modulated_conv import ModulatedConv3d
-from pipeline.networks.noise_statistics import BODY_THRESHOLD, StatisticsStyle, noise_statistics
+from pipeline.networks.noise_statistics import TISSUE_SUV, StatisticsStyle, noise_statistics
 from pipeline.networks.released_weights import convert_released_state_dict, released_architecture
 from pipeline.networks.style_alignment import StyleAlignmentNetwork, halved
 from pipeline.networks.tissue_mask import tissue_mask
 
-__all__ = ["UniPET"]
+__all__ = ["UniPET", "untrained_body"]
 
 
 class UniPET(nn.Module):
@@ -33,10 +33,12 @@ class UniPET(nn.Module):
         Convolutional: width, latent length and number of stages of the style alignment network. The latents are
         shared out over the blocks in order; a remainder goes to the first latents. Statistics: hidden width and
         latent length; there is one latent.
-    body_threshold
-        The style is that of voxels whose 5x5x5 mean exceeds this, in the network's scaled SUV: a whole scan is
-        mostly air and a training patch is not. None is every voxel for the convolutional style, as published, and
-        0.05 for statistics.
+    suv_scale
+        SUVbw [g/mL] per network unit.
+    tissue_threshold
+        The style is that of voxels whose 5x5x5 mean exceeds this, SUVbw [g/mL]: a whole scan is mostly air and a
+        training patch is not. If None, the convolutional style is that of every voxel, as published, and the
+        statistics are those above 0.1 g/mL.
 
     Notes
     -----
@@ -58,12 +60,14 @@ class UniPET(nn.Module):
         style_width: int = 256,
         latent_size: int = 256,
         n_stages: int = 4,
-        body_threshold: float | None = None,
+        suv_scale: float = 2.0,
+        tissue_threshold: float | None = None,
     ) -> None:
         super().__init__()
         self.base = BaseDenoisingNetwork(channels, n_blocks, resolution_factor=resolution_factor)
         self.style = style
-        self.body_threshold = body_threshold
+        self.suv_scale = suv_scale
+        self.tissue_threshold = tissue_threshold
         self.output_gain: nn.Linear | None = None
         if style == "convolutional":
             if len(self.base.steps) < n_stages:
@@ -98,10 +102,15 @@ class UniPET(nn.Module):
         self.base.load_state_dict(base_state_dict)
         self.base.normalise_kernels()
 
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether the style is made of noise statistics of the whole scan."""
+        return self.style == "statistics"
+
     def scan_statistics(self, x: Tensor) -> Tensor:
-        """Noise statistics (B, 5) of whole scans x (B, 1, X, Y, Z), scaled SUV, as this network wants them."""
-        threshold = BODY_THRESHOLD if self.body_threshold is None else self.body_threshold
-        return noise_statistics(x, body_threshold=threshold)
+        """Return the noise statistics (B, 5) of whole scans x (B, 1, X, Y, Z), scaled SUV, that this network takes."""
+        threshold = TISSUE_SUV if self.tissue_threshold is None else self.tissue_threshold
+        return noise_statistics(x, suv_scale=self.suv_scale, tissue_threshold=threshold)
 
     def encode_style(self, x: Tensor, statistics: Tensor | None = None) -> Tensor:
         """Style of each volume: latents (B, number of latents, latent_size) of x (B, 1, X, Y, Z), scaled SUV.
@@ -185,14 +194,34 @@ class UniPET(nn.Module):
         return self.base.to_image(features[-1], x, self.gain(latents)), features
 
     def _pooled_latents(self, shallow: Tensor, x: Tensor) -> Tensor:
-        if self.body_threshold is None:
+        if self.tissue_threshold is None:
             return self.san(shallow)
-        body = tissue_mask(x, self.body_threshold).to(x.dtype)
+        body = tissue_mask(x, self.tissue_threshold / self.suv_scale).to(x.dtype)
         if self.base.resolution_factor > 1:
             body = halved(body)
         # What the features were padded by is no part of the body.
         missing = [n - m for n, m in zip(shallow.shape[2:], body.shape[2:], strict=True)]
         return self.san(shallow, F.pad(body, [p for n in reversed(missing) for p in (0, n)]))
+
+
+def untrained_body(network: UniPET | BaseDenoisingNetwork, *, initial_scale: float) -> BaseDenoisingNetwork:
+    """Return a copy of the body of an untrained network, for a training of its own.
+
+    Parameters
+    ----------
+    network
+        UniPET, whose :meth:`~UniPET.load_base` takes the trained weights, or a body.
+    initial_scale
+        Where ``res_scale``, and the scale of what a deeper level adds, start.
+    """
+    body = deepcopy(network.base if isinstance(network, UniPET) else network)
+    with torch.no_grad():
+        for step in body.steps:
+            if isinstance(step, ResidualBlock):
+                step.res_scale.fill_(initial_scale)
+            elif isinstance(step, Upsample):
+                step.scale.fill_(initial_scale)
+    return body
 
 
 def _zero_linear(in_features: int, out_features: int) -> nn.Linear:

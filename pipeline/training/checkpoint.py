@@ -77,7 +77,7 @@ class Checkpoint:
         metric: str | None = None,
         export: Mapping[str, str | Path] | None = None,
     ) -> None:
-        if min(interval, keep, iterations or 1) < 1:
+        if min(interval, keep, 1 if iterations is None else iterations) < 1:
             raise ValueError(f"interval {interval}, iterations {iterations}, keep {keep}: expected at least 1 each")
         self.folder = Path(folder)
         self.objects = dict(objects)

@@ -98,7 +98,7 @@ def prune(newest: Path, *, keep: int, also: Iterable[int] = ()) -> None:
 
 def _serialised(state: Mapping[str, Any]) -> memoryview:
     buffer = io.BytesIO()
-    torch.save(dict(state), buffer)
+    torch.save(state, buffer)
     return buffer.getbuffer()
 
 

@@ -5,36 +5,36 @@ wrong type with a traceback an hour later.
 """
 
 import difflib
+import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
+from pydoc import locate
 from typing import Any, cast
 
 import yaml
 
 from pipeline.errors import PETError
 from pipeline.files import read_yaml
-from pipeline.training.config_values import (
-    declared_kinds,
-    expected_kinds,
-    fits,
-    is_free,
-    is_number,
-    kind_name,
-    parameters_of,
-    shown,
-)
 
-__all__ = ["checked_config", "parse_setting"]
+__all__ = ["checked_config", "needed_keys", "parse_setting"]
 
-# Read by MONAI itself, so they need nobody who refers to them.
-_OF_MONAI = {"imports", "initialize", "run", "finalize", "_meta_"}
+_RUN = ("initialize", "training", "finalize")
+# Read by MONAI itself, or by inference in a method's file.
+_READ_ELSEWHERE = {"imports", "initialize", "run", "finalize", "_meta_", "based_on", "weights", "voxel_size"}
 _REFERENCE = re.compile(r"@(\w+(?:(?:#|::)\w+)*)")
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "a section",
+}
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """Key and value of ``key=value``; the value is YAML, and 1e-4 is a number.
+    """Return key and value of ``key=value``; the value is YAML, and 1e-4 is a number.
 
     Raises
     ------
@@ -48,15 +48,13 @@ def parse_setting(text: str) -> tuple[str, Any]:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise PETError(f"--set {text}: the value is not YAML ({' '.join(str(error).split())})") from error
-    if isinstance(parsed, str) and is_number(parsed):
-        parsed = float(parsed)
-    return key.strip(), parsed
+    return key.strip(), float(parsed) if _is_number(parsed) else parsed
 
 
 def checked_config(
     base: Path, overlays: Sequence[Path] = (), settings: Sequence[tuple[str, Any]] = ()
 ) -> dict[str, Any]:
-    """Merge a configuration with its overlays and settings as MONAI does, refusing what would go wrong later.
+    """Merge a configuration with its overlays and settings as MONAI does, and refuse what would go wrong later.
 
     Parameters
     ----------
@@ -78,31 +76,45 @@ def checked_config(
         If a file cannot be read, a key stands twice, nothing reads a key, a value has another type than the one that
         it replaces, a section loses keys, or a reference leads nowhere.
     """
-    config = _mapping(base)
-    overrides: list[tuple[str, str, Any]] = []
-    for path in overlays:
-        content = _mapping(path)
-        _refuse_twice([str(key) for key in content], where=str(path))
-        overrides += [(str(path), str(key), value) for key, value in content.items()]
-    _refuse_twice([key for key, _ in settings], where="--set")
+    merged = _mapping(base)
+    overrides = [(str(path), str(key), value) for path in overlays for key, value in _mapping(path).items()]
     overrides += [("--set", key, value) for key, value in settings]
-
-    merged = deepcopy(config)
+    for where in dict.fromkeys(where for where, _, _ in overrides):
+        _refuse_twice(where, ["#".join(_split(key)) for source, key, _ in overrides if source == where])
     new = [(where, _split(key)) for where, key, value in overrides if _merge(merged, where, key, value)]
-    referenced = set(_references(merged))
+    needed = needed_keys(merged, f"{', '.join(map(str, [base, *overlays]))}")
     for where, parts in new:
-        if not _is_read(merged, parts, referenced):
-            raise PETError(_unknown(config, where, parts))
-    if (name := _dangling(merged)) is not None:
-        where = ", ".join([str(base), *map(str, overlays)])
-        raise PETError(f"{where}: refers to @{name}, which does not exist{_suggestion(merged, name)}")
+        if not _is_read(merged, parts):
+            raise PETError(_unknown(merged, where, parts))
+    for where, key, _ in overrides:
+        _refuse_idle(merged, where, _split(key), needed)
     return merged
+
+
+def needed_keys(config: Mapping[str, Any], where: str) -> set[str]:
+    """Return every key that a training refers to, directly or not.
+
+    Raises
+    ------
+    PETError
+        If one does not exist; references of what the training does not need harm nobody.
+    """
+    to_visit = [key for key in _RUN if key in config]
+    seen = set(to_visit)
+    while to_visit:
+        name = to_visit.pop()
+        if not _exists(config, name.split("#")):
+            raise PETError(f"{where}: refers to @{name}, which does not exist{_suggestion(config, name)}")
+        found = set(_references(_at(config, name.split("#")))) - seen
+        seen |= found
+        to_visit += sorted(found)
+    return seen
 
 
 def _mapping(path: Path) -> dict[str, Any]:
     content = read_yaml(path)
     if not isinstance(content, dict):
-        raise PETError(f"{path}: holds {kind_name(content)}, expected keys with values")
+        raise PETError(f"{path}: holds {_kind(content)}, expected keys with values")
     return content
 
 
@@ -110,58 +122,53 @@ def _split(key: str) -> list[str]:
     return key.removeprefix("+").replace("::", "#").split("#")
 
 
-def _refuse_twice(keys: list[str], *, where: str) -> None:
-    names = ["#".join(_split(key)) for key in keys]
+def _refuse_twice(where: str, names: list[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise PETError(f"{where}: {name} stands twice, expected every key once")
 
 
 def _merge(config: dict[str, Any], where: str, key: str, value: Any) -> bool:
-    """Put a value in place; whether its key is new."""
-    parts = _split(key)
-    *path, last = parts
+    """Put a value in place; return whether its key is new."""
+    *path, last = parts = _split(key)
     if not _exists(config, path):
         raise PETError(_unknown(config, where, parts))
-    parent = _at(config, path)
-    is_new = not _exists(config, parts)
-    if not isinstance(parent, dict) and (is_new or not isinstance(parent, list)):
-        raise PETError(_unknown(config, where, parts))
-    if is_new:
-        cast(dict, parent)[last] = value
+    parent, name = _at(config, path), "#".join(parts)
+    if not _exists(config, parts):
+        if not isinstance(parent, dict):
+            raise PETError(_unknown(config, where, parts))
+        parent[last] = value
         return True
     position: Any = int(last) if isinstance(parent, list) else last
-    old, name = parent[position], "#".join(parts)
-    if key.startswith("+"):
-        if isinstance(old, list) and isinstance(value, list):
-            parent[position] = [*old, *value]
-        elif isinstance(old, dict) and isinstance(value, dict):
-            parent[position] = {**old, **value}
-        else:
-            raise PETError(f"{where}: +{name} is {shown(value)}, expected {kind_name(old)} to extend one")
-        return False
-    _check_type(old, value, where=where, name=name, allowed=declared_kinds(parent, last))
-    parent[position] = value
+    old = parent[position]
+    if not key.startswith("+"):
+        _check_type(old, value, where=where, name=name, is_argument=_parameters(parent) is not None)
+        parent[position] = value
+    elif isinstance(old, list) and isinstance(value, list):
+        parent[position] = [*old, *value]
+    elif isinstance(old, dict) and isinstance(value, dict):
+        parent[position] = {**old, **value}
+    else:
+        raise PETError(f"{where}: +{name} is {_shown(value)}, expected {_kind(old)} to extend one")
     return False
 
 
-def _check_type(old: Any, new: Any, *, where: str, name: str, allowed: set[type]) -> None:
-    """Refuse a value of another kind than the one that it replaces, or than the parameter declares."""
-    if is_free(old) or is_free(new):
+def _check_type(old: Any, new: Any, *, where: str, name: str, is_argument: bool) -> None:
+    """Refuse a value of another kind than the one that it replaces. A component checks its own lists and sections."""
+    if _is_free(old) or _is_free(new):
         return
     if isinstance(old, dict) and isinstance(new, dict):
         _check_section(old, new, where=where, name=name)
         return
-    kinds = allowed | {type(old)}
-    if not fits(new, kinds):
-        hint = " (YAML takes 1e-4 for text: write 1.0e-4)" if isinstance(new, str) and is_number(new) else ""
+    if is_argument and isinstance(old, list | dict):
+        return
+    if not _fits(new, type(old)):
+        hint = " (YAML takes 1e-4 for text: write 1.0e-4)" if _is_number(new) else ""
         example = "" if isinstance(old, dict | bool) else f" such as {old!r}"
-        raise PETError(f"{where}: {name} is {shown(new)}, expected {expected_kinds(kinds)}{example}{hint}")
-    if isinstance(old, list) and isinstance(new, list) and old:
-        types = {type(item) for item in old}
-        for item in new:
-            if types <= {int, float, bool} and not (is_free(item) or fits(item, types)):
-                raise PETError(f"{where}: {name} has {shown(item)} in it, expected {expected_kinds(types)}")
+        raise PETError(f"{where}: {name} is {_shown(new)}, expected {_kind(old)}{example}{hint}")
+    for item in new if isinstance(old, list) and old and isinstance(old[0], int | float) else ():
+        if not (_is_free(item) or _fits(item, type(old[0]))):
+            raise PETError(f"{where}: {name} has {_shown(item)} in it, expected {_kind(old[0])}")
 
 
 def _check_section(old: dict[str, Any], new: dict[str, Any], *, where: str, name: str) -> None:
@@ -170,28 +177,44 @@ def _check_section(old: dict[str, Any], new: dict[str, Any], *, where: str, name
             f"{where}: {name} has no _target_, expected one, or a single argument as {name}#{next(iter(old))}"
         )
     if "_target_" not in old and (lost := sorted(set(old) - set(new))):
-        key = next(iter(new), "key")
         raise PETError(
             f"{where}: {name} would lose {', '.join(lost[:5])}, for a section is replaced as a whole; "
-            f"expected single keys such as {name}#{key}"
+            f"expected single keys such as {name}#{next(iter(new), 'key')}"
         )
-    parameters = parameters_of(new)
+    parameters = _parameters(new)
+    if parameters is None:
+        return
     for argument in new:
-        if parameters is not None and not argument.startswith("_") and argument not in parameters:
-            near = _nearest(argument, parameters)
-            raise PETError(f"{where}: {name} has no argument {argument}{near}")
+        if not argument.startswith("_") and argument not in parameters:
+            near = difflib.get_close_matches(argument, parameters, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(parameters)}"
+            raise PETError(f"{where}: {name} has no argument {argument}, {hint}")
 
 
-def _is_read(config: dict[str, Any], parts: list[str], referenced: set[str]) -> bool:
-    """Whether anything reads a key: MONAI, the component whose argument it is, or a reference to it or around it."""
-    if parts[0] in _OF_MONAI and len(parts) == 1:
+def _is_read(config: dict[str, Any], parts: list[str]) -> bool:
+    """Return whether anything reads a key: MONAI, the component whose argument it is, or a reference."""
+    if parts[0] in _READ_ELSEWHERE and len(parts) == 1:
         return True
-    parameters = parameters_of(_at(config, parts[:-1]))
+    parameters = _parameters(_at(config, parts[:-1]))
     if parameters is not None:
         return parts[-1] in parameters or parts[-1] in {"_requires_", "_disabled_", "_desc_", "_mode_"}
-    name = "#".join(parts)
-    around = {"#".join(parts[:n]) for n in range(1, len(parts) + 1)}
-    return bool(around & referenced) or any(reference.startswith(f"{name}#") for reference in referenced)
+    return _is_referred_to(set(_references(config)), parts)
+
+
+def _is_referred_to(references: set[str], parts: list[str]) -> bool:
+    name, around = "#".join(parts), {"#".join(parts[:n]) for n in range(1, len(parts) + 1)}
+    return bool(around & references) or any(reference.startswith(f"{name}#") for reference in references)
+
+
+def _refuse_idle(config: dict[str, Any], where: str, parts: list[str], needed: set[str]) -> None:
+    """Refuse a setting of a stage that this training does not have."""
+    stage = parts[0]
+    if len(parts) > 1 and f"{stage}#stage" not in needed and _exists(config, [stage, "stage"]):
+        stages = sorted(key.partition("#")[0] for key in needed if key.endswith("#stage"))
+        name = "#".join(parts)
+        raise PETError(
+            f"{where}: {name} is of a stage that this method does not run, expected one of {', '.join(stages)}"
+        )
 
 
 def _unknown(config: dict[str, Any], where: str, parts: list[str]) -> str:
@@ -199,27 +222,58 @@ def _unknown(config: dict[str, Any], where: str, parts: list[str]) -> str:
     return f"{where}: unknown key {name}{_suggestion(config, name)}"
 
 
-def _suggestion(config: dict[str, Any], name: str) -> str:
-    known = list(_names(config))
+def _suggestion(config: Mapping[str, Any], name: str) -> str:
+    known = [key for key in _names(config) if key != name]
     *path, last = name.split("#")
     # The slip is in the last part, or a key was named without its section, or it is anywhere.
     beside = [key for key in known if key.rpartition("#")[0] == "#".join(path)]
     parent = _at(config, path) if _exists(config, path) else None
-    beside += [
-        "#".join([*path, argument]) for argument in parameters_of(parent) or () if argument not in (parent or ())
-    ]
+    beside += ["#".join([*path, argument]) for argument in _parameters(parent) or ()]
     ends = {key.rpartition("#")[2]: key for key in reversed(known)}
-    for choices in ({key.rpartition("#")[2]: key for key in beside}, ends):
-        if found := difflib.get_close_matches(last, choices, n=1):
+    for choices in ({key.rpartition("#")[2]: key for key in beside}, ends, {key: key for key in known}):
+        wanted = name if choices is not ends and "#" in next(iter(choices), "") else last
+        if found := difflib.get_close_matches(wanted, choices, n=1):
             return f", did you mean {choices[found[0]]}?"
-    if found := difflib.get_close_matches(name, known, n=1):
-        return f", did you mean {found[0]}?"
     return ""
 
 
-def _nearest(argument: str, parameters: Mapping[str, Any]) -> str:
-    found = difflib.get_close_matches(argument, parameters, n=1)
-    return f", did you mean {found[0]}?" if found else f", expected one of {', '.join(parameters)}"
+def _parameters(component: Any) -> Mapping[str, inspect.Parameter] | None:
+    """Return the parameters of what a component builds; None for what is no component, or takes any argument."""
+    target = component.get("_target_") if isinstance(component, dict) else None
+    if not isinstance(target, str) or "." not in target:  # MONAI's short names may be ambiguous
+        return None
+    try:
+        parameters = inspect.signature(cast(Any, locate(target))).parameters
+    except Exception:
+        return None
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    return None if takes_any else parameters
+
+
+def _fits(value: Any, kind: type) -> bool:
+    return type(value) is kind or (kind is float and type(value) is int)
+
+
+def _is_free(value: Any) -> bool:
+    """Return whether a value may become anything: nothing, an expression, a reference, a part of another file."""
+    return value is None or (isinstance(value, str) and value[:1] in ("$", "@", "%"))
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a text that reads as a number."""
+    try:
+        return isinstance(value, str) and float(value) is not None
+    except ValueError:
+        return False
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else _KINDS.get(type(value), type(value).__name__)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{text if len(text) <= 40 else text[:37] + '...'} ({_kind(value)})"
 
 
 def _names(config: Any, prefix: str = "") -> Iterator[str]:
@@ -235,20 +289,6 @@ def _references(config: Any) -> Iterator[str]:
             yield reference.replace("::", "#")
     for _, value in _items(config):
         yield from _references(value)
-
-
-def _dangling(config: dict[str, Any]) -> str | None:
-    """First reference to nothing that a run would follow; those of what it does not need harm nobody."""
-    to_visit: list[str] = [key for key in ("initialize", "training", "finalize") if key in config]
-    seen = set(to_visit)
-    while to_visit:
-        name = to_visit.pop()
-        if not _exists(config, name.split("#")):
-            return name
-        new = set(_references(_at(config, name.split("#")))) - seen
-        seen |= new
-        to_visit += sorted(new)
-    return None
 
 
 def _items(config: Any) -> Iterator[tuple[Any, Any]]:
@@ -267,7 +307,7 @@ def _exists(config: Any, parts: Sequence[str]) -> bool:
 
 
 def _at(config: Any, parts: Sequence[str]) -> Any:
-    """What lies under a key; of a list, its parts are positions."""
+    """Return what lies under a key; of a list, its parts are positions."""
     for part in parts:
         config = config[int(part)] if isinstance(config, list) else config[part]
     return config

@@ -71,7 +71,7 @@ def leave_processes() -> None:
         distributed.destroy_process_group()
 
 
-def shared_store(manifest: str | Path, store: str | Path, *, root: str | Path, jobs: int = 1) -> Store:
+def shared_store(manifest: str | Path, store: str | Path, **options: Any) -> Store:
     """Let the first process bring a store up to date as :func:`~pipeline.data.prepared_store` does; open it in all.
 
     Every process must call this. The others wait as long as their process group lets them, so simulate before.
@@ -82,10 +82,10 @@ def shared_store(manifest: str | Path, store: str | Path, *, root: str | Path, j
         In the first process: if the store cannot be prepared.
     """
     if world_size() == 1:
-        return prepared_store(manifest, store, root=root, jobs=jobs)
+        return prepared_store(manifest, store, **options)
     subjects: list[Any] = [None]
     if is_main_process():
-        prepared = prepared_store(manifest, store, root=root, jobs=jobs)
+        prepared = prepared_store(manifest, store, **options)
         subjects = [list(prepared.subjects)]
     distributed.broadcast_object_list(subjects)
     return prepared if is_main_process() else Store(store, subjects=subjects[0])

@@ -2,33 +2,33 @@
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from logging.config import fileConfig
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from monai.bundle import ConfigWorkflow
+import yaml
+from monai.bundle import ConfigParser
 
 from pipeline.data import Manifest
 from pipeline.errors import PETError, causes_of
-from pipeline.training.config_check import checked_config
+from pipeline.files import read_yaml, write_text
+from pipeline.shipped import method_files
+from pipeline.training.config_check import checked_config, needed_keys
+from pipeline.training.distributed import is_main_process
+from pipeline.training.stage import Stage
+from pipeline.training.time_limit import TimeIsOver
 
-__all__ = ["TrainingResult", "train_bundle"]
+__all__ = ["TrainingResult", "run_stages", "train_bundle"]
 
-_STAGES = ("pretrain", "train")
-# What this module asks of a configuration.
-_REQUIRED = ("manifest", "dataset_dir", "store_dir", "output_dir", "device", *_STAGES)
-# What needs no data: a mistake in stage two must not wait for the end of stage one.
-_BUILT_AHEAD = (
-    "network",
-    "reconstruction_loss",
-    "inferer",
-    "pretrain#optimizer",
-    "train#optimizer",
-    "train#critic_optimizer",
-    "hand_over",
-)
+_REQUIRED = ("manifest", "dataset_dir", "store_dir", "output_dir", "device", "stages", "training")
+# What may differ between two runs of one training, and changes no result.
+_WITHOUT_BEARING = {"bundle_root", "work_folder", "output_dir", "time_limit", "device", "jobs", "num_workers", "loader"}
+# Of these a person who writes a method needs the place in the code. Other errors say what value was refused.
+_OF_PROGRAMMERS = (AttributeError, NameError, AssertionError, NotImplementedError, SyntaxError)
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,38 @@ class TrainingResult:
     """Name -> iterations done, and to do in all."""
     model: Path
     """The weights, once the last stage has validated or saved."""
+    n_new: int = 0
+    """Iterations that this run has done."""
+    changed: tuple[str, ...] = ()
+    """Keys of the configuration that differ from those of the run before in the same folder."""
+    stopped: str = ""
+    """What came before the first stage, if the time was over there."""
 
     @property
     def is_finished(self) -> bool:
         """Whether every stage is at its end."""
-        return all(done >= total for done, total in self.stages.values())
+        return not self.stopped and all(done >= total for done, total in self.stages.values())
 
     def __str__(self) -> str:
+        if self.stopped:
+            return f"not finished ({self.stopped})\nrun the same command again to go on"
         stages = ", ".join(f"{name} {done}/{total}" for name, (done, total) in self.stages.items())
-        return f"{'finished' if self.is_finished else 'not finished'}, iterations: {stages}"
+        if not self.is_finished:
+            return f"not finished, iterations: {stages}\nrun the same command again to go on"
+        if self.n_new:
+            return f"finished, iterations: {stages}\n{self.model} written"
+        changed = f", although {', '.join(self.changed)} changed since" if self.changed else ""
+        return f"{self.model} was finished before and nothing was trained{changed}; expected another --output"
+
+
+def run_stages(stages: Sequence[Stage]) -> None:
+    """Run stages in order."""
+    for stage in stages:
+        stage.run()
 
 
 def train_bundle(
-    bundle: Path, overlays: Sequence[Path] = (), settings: Sequence[tuple[str, Any]] = ()
+    bundle: Path, overlays: Sequence[Path] = (), settings: Sequence[tuple[str, Any]] = (), *, method: str = "unipet"
 ) -> TrainingResult:
     """Check a bundle's training, then run it as ``python -m monai.bundle run training`` does.
 
@@ -62,9 +81,11 @@ def train_bundle(
     bundle
         Folder with ``configs/train.yaml``.
     overlays
-        Configuration files on top of it.
+        Configuration files on top of it and of the method's file.
     settings
         Keys and values that come last.
+    method
+        Name of a file in ``configs/methods``, or the path of such a file.
 
     Raises
     ------
@@ -73,43 +94,66 @@ def train_bundle(
         data are missing; or the output cannot be written. Then, what training itself refuses.
     """
     base = bundle / "configs" / "train.yaml"
-    settings = [("bundle_root", str(bundle.absolute())), *settings]
-    config = checked_config(base, overlays, settings)
+    files = list(overlays)
+    if (bundle / "configs" / "methods").is_dir() or method != "unipet":
+        settings = [("method", method), *settings]
+        files = [*method_files(bundle, method), *overlays]
+    config = checked_config(base, files, [("bundle_root", str(bundle.absolute())), *settings])
     if missing := [key for key in _REQUIRED if config.get(key) is None]:
         raise PETError(f"{base}: has no {', '.join(missing)}, expected a training of this package")
-    overrides = dict(settings)
     if isinstance(config["device"], str) and not config["device"].startswith(("$", "@")):
-        overrides["device"] = _checked_device(config["device"])
+        config["device"] = _checked_device(config["device"])
+    if (logging_file := base.with_name("logging.conf")).is_file():
+        fileConfig(logging_file, disable_existing_loggers=False)
+    parser = ConfigParser(deepcopy(config))
     try:
-        workflow = ConfigWorkflow(
-            config_file=[str(base), *map(str, overlays)], run_id="training", workflow_type="train", **overrides
-        )
-        parser = workflow.parser
         _check_data(*(parser.get_parsed_content(key) for key in ("manifest", "dataset_dir")))
         output = Path(parser.get_parsed_content("output_dir"))
         for folder in (output, Path(parser.get_parsed_content("store_dir"))):
             _check_writable(folder)
-        for key in _BUILT_AHEAD:
-            if key in parser:
-                parser.get_parsed_content(key)
-        workflow.initialize()  # forgets what was built so far, and seeds
-        trainers = {name: parser.get_parsed_content(f"{name}#trainer") for name in _STAGES}
-    except Exception as error:  # whatever a component or an expression makes of what the configuration gives it
-        _raise_mistake(error, Exception)
-    try:
-        workflow.run()
-        stages = {}
-        for name, trainer in trainers.items():
-            state = trainer.state
-            stages[name] = (state.iteration, state.epoch_length * state.max_epochs)
-        workflow.finalize()
-    except (RuntimeError, ModuleNotFoundError) as error:
-        _raise_mistake(error, (ValueError, TypeError, ModuleNotFoundError))
-    return TrainingResult(stages, output / "model.pt")
+        for key in _without_data(config):
+            parser.get_parsed_content(key)
+        parser.parse(reset=True)  # forgets what was built so far
+        parser.get_parsed_content("initialize")
+        stages: list[Stage] = parser.get_parsed_content("stages")
+        changed = _changed_since(output / "config.yaml", config)
+        parser.get_parsed_content("training")
+        if "finalize" in parser:
+            parser.get_parsed_content("finalize")
+    except TimeIsOver as over:
+        return TrainingResult({}, output / "model.pt", stopped=over.reason)
+    except Exception as error:
+        _raise_mistake(error)
+    progress = {stage.name: stage.progress for stage in stages}
+    return TrainingResult(progress, output / "model.pt", sum(stage.log.n_iterations for stage in stages), changed)
+
+
+def _without_data(config: dict[str, Any]) -> list[str]:
+    """Return the keys that a training needs and that need no data: a mistake there must not wait for the data."""
+    keys = needed_keys(config, "")
+    skipped = {"initialize", "training", "finalize"}
+    return sorted(key for key in keys - skipped if "store" not in needed_keys({**config, "training": f"@{key}"}, ""))
+
+
+def _changed_since(path: Path, config: dict[str, Any]) -> tuple[str, ...]:
+    """Return which keys that bear on the result differ from those of the last run, and keep these for the next."""
+    now = {name: value for name, value in _leaves(config) if name.partition("#")[0] not in _WITHOUT_BEARING}
+    before = read_yaml(path) if path.is_file() else now
+    if is_main_process():
+        write_text(path, yaml.safe_dump(now, sort_keys=False))
+    return tuple(name for name in {**before, **now} if before.get(name) != now.get(name))
+
+
+def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(config, dict):
+        yield prefix, config
+        return
+    for key, value in config.items():
+        yield from _leaves(value, f"{prefix}#{key}" if prefix else str(key))
 
 
 def _checked_device(name: str) -> str:
-    """Expression of a device that exists."""
+    """Return the expression of a device that exists."""
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -140,17 +184,16 @@ def _check_writable(folder: Path) -> None:
         raise PETError(f"{folder}: cannot be written ({reason}), expected a folder for results") from error
 
 
-def _raise_mistake(error: BaseException, kinds: type[Exception] | tuple[type[Exception], ...]) -> NoReturn:
-    """Raise what the user did wrong, beneath MONAI's wrapping; the error itself if its cause is of no such kind."""
+def _raise_mistake(error: Exception) -> NoReturn:
+    """Raise what a user did wrong, beneath MONAI's wrapping, in one line; a programmer's error as it is."""
     causes = causes_of(error)
     for cause in causes:
         if isinstance(cause, PETError | OSError):
             raise cause
-    if not isinstance(causes[-1], kinds):
-        raise error
+    if isinstance(causes[-1], _OF_PROGRAMMERS):
+        raise causes[-1]
     # MONAI's sentence around it is of use to its developers; what a user can look up is the component's name.
     component = re.search(r"component '([^']+)'", str(error))
     where = component[1] if component else " ".join(str(error).split())[:200]
-    raise PETError(
-        (f"{where}: " if len(causes) > 1 else "") + (" ".join(str(causes[-1]).split()) or type(causes[-1]).__name__)
-    ) from error
+    said = " ".join(str(causes[-1]).split()) or type(causes[-1]).__name__
+    raise PETError(f"{where}: {said} (--traceback shows where)" if len(causes) > 1 else said) from error

@@ -2,17 +2,18 @@
 
 import hashlib
 import logging
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.transforms import Transform
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.data import Store
-from pipeline.networks import noise_statistics, scaled_statistics
-from pipeline.networks.noise_statistics import BODY_THRESHOLD
+from pipeline.networks import UniPET, scaled_statistics
+from pipeline.networks.noise_statistics import STATISTICS_VERSION
+from pipeline.pet import READING_VERSION
 from pipeline.training.checkpoint_files import save_atomically
 
 __all__ = ["ScanStatisticsd", "StatisticsByDose", "measure_statistics"]
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class StatisticsByDose:
-    """Table of noise statistics by scan and dose reduction factor, interpolated linearly in the factor's logarithm.
+    """Table of the noise statistics by scan and dose reduction factor, interpolated linearly in the factor's logarithm.
 
     A patch of training carries the style of the whole scan that it was cut from. To measure that scan again for every
     patch would cost more than the training step; the statistics are smooth in the factor, so a few doses are enough.
@@ -42,11 +43,11 @@ class StatisticsByDose:
             self._tables[scan] = factors.log(), torch.stack([value.detach().cpu() for _, value in ordered])
 
     def all(self) -> Tensor:
-        """Every measured row, shape (N, 5): what :meth:`~pipeline.networks.StatisticsStyle.fit` wants."""
+        """Return every measured row, shape (N, 5): what :meth:`~pipeline.networks.StatisticsStyle.fit` takes."""
         return torch.cat([rows for _, rows in self._tables.values()])
 
     def __call__(self, scans: Sequence[str], dose_reduction_factors: Tensor) -> Tensor:
-        """Statistics (B, 5) of scans at factors (B,); beyond the measured factors, those of the nearest.
+        """Return the statistics (B, 5) of scans at factors (B,); beyond the measured factors, those of the nearest.
 
         Raises
         ------
@@ -67,60 +68,77 @@ class StatisticsByDose:
 
 
 def measure_statistics(
-    store: Store, *, suv_scale: float, body_threshold: float | None, split: str = "train", cache: str | Path
-) -> StatisticsByDose:
-    """Noise statistics of every scan of a split at every dose that it has, full dose included.
+    store: Store,
+    network: nn.Module,
+    *,
+    cache: str | Path,
+    split: str = "train",
+    progress: Callable[[str, int, int], object] | None = None,
+) -> StatisticsByDose | None:
+    """Measure the noise statistics of every scan at every dose, full dose too, and fit the network's style to them.
 
     Parameters
     ----------
     store
         Prepared store.
-    suv_scale
-        SUV [g/mL] per network unit.
-    body_threshold
-        See :func:`~pipeline.networks.noise_statistics`; in network units. None is its own, as for the network.
+    network
+        The network in training. If it needs no statistics, nothing is measured.
+    cache
+        File that keeps them, since measuring takes a second or two a scan. One of other scans, of other settings, or of
+        another version of reading or measuring is replaced.
     split
         Which subjects.
-    cache
-        File to keep them in, for measuring takes a second or two a scan. One of other scans or settings is replaced.
+    progress
+        Called with what is done and the number of finished scans and of all. If it raises, the next call goes on.
     """
+    if not isinstance(network, UniPET) or not network.needs_statistics:
+        return None
     subjects = [subject for subject in store.subjects.values() if subject.split == split]
-    if body_threshold is None:
-        body_threshold = BODY_THRESHOLD
-    settings = repr((suv_scale, body_threshold, [(subject.id, subject.key) for subject in subjects]))
+    versions = (READING_VERSION, STATISTICS_VERSION, network.suv_scale, network.tissue_threshold)
+    settings = repr((versions, [(subject.id, subject.key) for subject in subjects]))
     key = hashlib.sha256(settings.encode()).hexdigest()
     measured = _cached(Path(cache), key)
-    if measured is None:
-        logger.info("measuring the noise of %d scans at every dose, once", len(subjects))
-        measured = {}
-        for subject in subjects:
-            measured[subject.id] = {}
+    missing = [subject for subject in subjects if subject.id not in measured]
+    if missing:
+        logger.info("measuring the noise of %d scans at every dose, once", len(missing))
+    try:
+        for subject in missing:
+            by_dose = {}
             for dose, name in subject.doses.items():
                 suv = torch.from_numpy(store.volume(subject.id, name)[...])[None, None]
-                statistics = noise_statistics(suv / suv_scale, body_threshold=body_threshold)
-                measured[subject.id][dose] = statistics[0]
-        save_atomically({"key": key, "measured": measured}, cache)
-    return StatisticsByDose(measured)
+                by_dose[dose] = network.scan_statistics(suv / network.suv_scale)[0]
+            measured[subject.id] = by_dose
+            if progress is not None:
+                progress("measuring the noise", len(measured), len(subjects))
+    finally:
+        if missing:
+            save_atomically({"key": key, "measured": measured}, cache)
+    statistics = StatisticsByDose(measured)
+    network.statistics_style.fit(statistics.all())
+    return statistics
 
 
 class ScanStatisticsd(Transform):
-    """Add to a patch the statistics of the scan that it is from, as ``statistics``, and at full dose, as
-    ``label_statistics``; float32 tensors (5,).
+    """Add to a patch the statistics of the scan that it is from.
 
-    Items have ``subject``, ``dose_reduction_factor`` and, where :class:`~pipeline.transforms.RandScaleUptaked` ran,
+    They go under ``statistics``, and at full dose under ``label_statistics``; float32 tensors (5,). Items have
+    ``subject``, ``dose_reduction_factor`` and, if :class:`~pipeline.transforms.RandScaleUptaked` ran,
     ``uptake_factor``.
 
     Parameters
     ----------
     statistics
-        Of the scans, from :func:`measure_statistics`.
+        Of the scans, from :func:`measure_statistics`. If None, nothing is added.
     """
 
-    def __init__(self, statistics: StatisticsByDose) -> None:
+    def __init__(self, statistics: StatisticsByDose | None) -> None:
         self.statistics = statistics
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the item with its statistics."""
         d = dict(data)
+        if self.statistics is None:
+            return d
         factor = torch.as_tensor(d.get("uptake_factor", 1.0)).reshape(1)
         for name, dose in (("statistics", d["dose_reduction_factor"]), ("label_statistics", torch.tensor(1.0))):
             rows = self.statistics([d["subject"]], dose.reshape(1))
@@ -128,12 +146,13 @@ class ScanStatisticsd(Transform):
         return d
 
 
-def _cached(path: Path, key: str) -> dict[str, dict[float, torch.Tensor]] | None:
+def _cached(path: Path, key: str) -> dict[str, dict[float, Tensor]]:
+    """Return what a file holds under a key: nothing, if it holds something else or is damaged."""
     if not path.is_file():
-        return None
+        return {}
     try:
         kept = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen types for a damaged file
+    except Exception as error:
         logger.warning("%s: damaged, measured anew (%s)", path, type(error).__name__)
-        return None
-    return kept["measured"] if kept.get("key") == key else None
+        return {}
+    return kept["measured"] if isinstance(kept, dict) and kept.get("key") == key else {}

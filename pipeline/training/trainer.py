@@ -1,5 +1,6 @@
 """Trainer of a denoiser: reconstruction, style alignment and region-aware adversarial loss, any of which can be off."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -79,25 +80,27 @@ class DenoisingTrainer(Trainer):
     Parameters
     ----------
     network, optimizer
-        UniPET, or any network (B, 1, X, Y, Z) -> (B, 1, X, Y, Z) if ``style_weight`` is 0.
-    reconstruction_loss
-        Of (prediction, full dose, low dose), all scaled SUV.
+        Any network (B, 1, X, Y, Z) -> (B, 1, X, Y, Z). If `style_weight` is not 0, it must be
+        :class:`~pipeline.networks.Styled`.
+    loss
+        Function of (prediction, full dose), such as torch's and MONAI's, or of (prediction, full dose, low dose), all
+        scaled SUV.
     suv_scale
-        SUV [g/mL] per network unit: the stylized region is defined in SUV.
+        SUVbw [g/mL] per network unit: the stylized region is defined in SUV.
     critic, critic_optimizer
-        None: no adversarial loss.
+        If None, there is no adversarial loss.
     style_weight, adversarial_weight, penalty_weight
         Weights of the style alignment loss, of the adversarial loss, and of the gradient penalty in the critic's.
         With a weight of 0 the loss is not computed.
     region_threshold
         Local variance [SUV^2] of the full dose from which a voxel belongs to the stylized region, the only part that
-        the critic sees; None: the critic sees whole patches.
+        the critic sees. If None, the critic sees whole patches.
     critic_warmup
         Iterations at the start in which the adversarial loss reaches the critic alone.
     autocast_dtype
-        Precision of the generator; None is that of its weights. The critic never runs below float32.
+        Precision of the generator. If None, it is that of its weights. The critic never runs below float32.
     gradient_clip
-        Largest norm of the generator's gradient; None: any.
+        Largest norm of the generator's gradient, above 0. If None, it is not limited.
     accumulation
         Parts into which a batch is divided to save memory. The step stays that of the whole batch; with a critic, the
         price is one more forward.
@@ -127,12 +130,12 @@ class DenoisingTrainer(Trainer):
         *,
         network: nn.Module,
         optimizer: Optimizer,
-        reconstruction_loss: Callable[[Tensor, Tensor, Tensor], Tensor],
-        suv_scale: float,
+        loss: Callable[..., Tensor],
+        suv_scale: float = 2.0,
         critic: nn.Module | None = None,
         critic_optimizer: Optimizer | None = None,
-        style_weight: float = 1e-3,
-        adversarial_weight: float = 1e-3,
+        style_weight: float = 0.0,
+        adversarial_weight: float = 0.0,
         penalty_weight: float = 10.0,
         region_threshold: float | None = 1e-3,
         critic_warmup: int = 0,
@@ -150,6 +153,8 @@ class DenoisingTrainer(Trainer):
             raise ValueError(f"max_epochs must be at least 1, got {max_epochs}")
         if accumulation < 1:
             raise ValueError(f"accumulation must be at least 1, got {accumulation}")
+        if gradient_clip is not None and not gradient_clip > 0:
+            raise ValueError(f"gradient_clip must be above 0, or null for no limit, got {gradient_clip}")
         if (share := getattr(train_data_loader, "share", accumulation)) % accumulation:
             raise ValueError(f"batch of {share} patches, expected a multiple of accumulation {accumulation}")
         self._generator_pass = GeneratorPass(network)
@@ -160,7 +165,8 @@ class DenoisingTrainer(Trainer):
             network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.network = network
         self.optimizer = optimizer
-        self.reconstruction_loss = reconstruction_loss
+        self.loss = loss
+        self._loss_takes_image = _n_arguments(loss) > 2
         self.suv_scale = suv_scale
         self.critic = critic if adversarial_weight else None
         self.critic_optimizer = critic_optimizer
@@ -288,7 +294,8 @@ class DenoisingTrainer(Trainer):
         self, part: TrainingBatch, pred: Tensor, features: list[Tensor], losses: dict[str, Tensor]
     ) -> Tensor:
         """Weighted sum of the losses of a part; ``losses`` gathers the mean of each over the parts."""
-        new = {"reconstruction": self.reconstruction_loss(pred, part.label, part.image)}
+        arguments = (pred, part.label, part.image) if self._loss_takes_image else (pred, part.label)
+        new = {"reconstruction": self.loss(*arguments)}
         total = new["reconstruction"]
         if self.style_weight:
             with torch.no_grad(), self._autocast():
@@ -318,6 +325,13 @@ class DenoisingTrainer(Trainer):
                 where = f"epoch {self.state.epoch}, iteration {self.state.iteration}"
                 raise PETError(f"{where}: {name} is {value}, expected a finite number; training stops")
         return dict(zip(losses, values[:-1], strict=True))
+
+
+def _n_arguments(loss: Callable[..., Tensor]) -> int:
+    """Return the number of positional arguments without a default."""
+    parameters = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters.values()
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
 
 
 def _shared(module: nn.Module) -> nn.Module:

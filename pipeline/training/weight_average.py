@@ -1,5 +1,6 @@
-"""Moving average of a network's weights, which is what gets validated and shipped."""
+"""Moving average of a network's weights: what gets validated and shipped, with the scale that it was trained in."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
@@ -8,6 +9,8 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from pipeline.networks.weights import scale_of, with_scale
+
 __all__ = ["WeightAverage"]
 
 
@@ -15,7 +18,9 @@ class WeightAverage:
     """Handler that keeps an exponential moving average of a network's weights.
 
     After iteration t: average <- d average + (1 - d) weights, with d = min(decay, (1 + t) / (10 + t)), so that the
-    untrained weights of the beginning are soon forgotten.
+    untrained weights of the beginning are soon forgotten. ignite's EMAHandler counts its warm-up from the start of the
+    process, so a resumed run would not repeat the uninterrupted one, and it begins with the weights that it was built
+    with, before a stage hands over.
 
     Parameters
     ----------
@@ -23,28 +28,43 @@ class WeightAverage:
         The network in training.
     decay
         Part of the average that an iteration keeps.
+    suv_scale
+        SUVbw [g/mL] per network unit, which the state carries; None for none.
 
     Attributes
     ----------
     network
-        Network that holds the average, never in training mode. ``state_dict`` and ``load_state_dict`` are its own.
+        Network that holds the average, never in training mode. The state is its own.
     """
 
-    def __init__(self, network: nn.Module, decay: float = 0.999) -> None:
+    def __init__(self, network: nn.Module, decay: float = 0.999, *, suv_scale: float | None = None) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"decay must be from 0 to below 1, got {decay}")
         self.source = network
         self.decay = decay
+        self.suv_scale = suv_scale
         self.network = deepcopy(network).eval().requires_grad_(False)
 
     def attach(self, engine: Engine) -> None:
+        """Begin with the weights that the run begins with, and follow them after every iteration."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._update)
 
-    def state_dict(self) -> dict[str, Any]:
-        return self.network.state_dict()
+    def state_dict(self) -> "OrderedDict[str, Any]":
+        """Return the averaged weights, with their scale."""
+        state = OrderedDict(self.network.state_dict())
+        return state if self.suv_scale is None else with_scale(state, self.suv_scale)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over averaged weights.
+
+        Raises
+        ------
+        ValueError
+            If they carry another scale.
+        """
+        if (found := scale_of(state_dict)) not in (None, self.suv_scale):
+            raise ValueError(f"weights of suv_scale {found:g}, expected {self.suv_scale:g}")
         self.network.load_state_dict(state_dict)
 
     def _start(self, engine: Engine) -> None:
@@ -56,6 +76,7 @@ class WeightAverage:
     def _update(self, engine: Engine) -> None:
         t = engine.state.iteration
         weight = 1 - min(self.decay, (1 + t) / (10 + t))
-        torch._foreach_lerp_(list(self.network.parameters()), list(self.source.parameters()), weight)
-        for average, value in zip(self.network.buffers(), self.source.buffers(), strict=True):
-            average.copy_(value)
+        for mean, value in zip(self.network.parameters(), self.source.parameters(), strict=True):
+            mean.lerp_(value, weight)
+        for kept, current in zip(self.network.buffers(), self.source.buffers(), strict=True):
+            kept.copy_(current)

@@ -122,7 +122,7 @@ def test_boxes_shrink_from_layer_to_layer(body):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_unipet_is_its_folded_network_to_the_bit(randomised, volume, dtype):
-    network = randomised(UniPET(8, 4, resolution_factor=2, style_width=8, latent_size=8, body_threshold=0.05))
+    network = randomised(UniPET(8, 4, resolution_factor=2, style_width=8, latent_size=8, tissue_threshold=0.1))
     x = torch.cat([volume(10, 9, 21, seed=seed) for seed in (2, 3)])
     result = StreamingInferer(slab=4, dtype=dtype)(x, network)
     with torch.no_grad():
@@ -136,7 +136,7 @@ def test_unipet_is_its_folded_network_to_the_bit(randomised, volume, dtype):
 
 
 def test_unipet_equals_its_own_pass_over_the_volume(randomised, volume):
-    network = randomised(UniPET(8, 4, resolution_factor=2, style_width=8, latent_size=8, body_threshold=0.05)).double()
+    network = randomised(UniPET(8, 4, resolution_factor=2, style_width=8, latent_size=8, tissue_threshold=0.1)).double()
     x = torch.cat([volume(10, 9, 21, seed=seed) for seed in (2, 3)]).double()
     with torch.no_grad():
         torch.testing.assert_close(StreamingInferer(slab=4)(x, network), network(x), rtol=1e-6, atol=1e-8)

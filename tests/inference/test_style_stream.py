@@ -30,7 +30,7 @@ def test_style_equals_that_of_the_whole(
             style_width=8,
             latent_size=6,
             n_stages=n_stages,
-            body_threshold=threshold,
+            tissue_threshold=threshold,
         )
     ).to(dtype)
     x = volume(*shape).to(dtype)
@@ -47,7 +47,7 @@ def test_air_that_the_body_does_not_reach_is_left_out_of_the_work_and_not_of_the
 ):
     x = body((100, 70, 64), (slice(start, start + 25), slice(start, start + 9), slice(start, start + 20))).double()
     network = randomised(
-        UniPET(8, 4, resolution_factor=factor, style_width=8, latent_size=6, body_threshold=0.05)
+        UniPET(8, 4, resolution_factor=factor, style_width=8, latent_size=6, tissue_threshold=0.1)
     ).double()
     with torch.no_grad():
         whole = network.encode_style(x)
@@ -65,7 +65,7 @@ def test_style_from_statistics_is_that_of_the_whole_scan(randomised, body):
 def test_style_of_a_deep_body_and_few_stages_is_cut_where_its_deepest_voxels_begin(randomised, body, size):
     x = body((size, size, size), (slice(12, 20), slice(11, 19), slice(13, 21))).double()
     network = randomised(
-        UniPET(8, (1, 0, 1, 1, 0), resolution_factor=2, style_width=8, latent_size=6, n_stages=1, body_threshold=0.05)
+        UniPET(8, (1, 0, 1, 1, 0), resolution_factor=2, style_width=8, latent_size=6, n_stages=1, tissue_threshold=0.1)
     ).double()
     with torch.no_grad():
         torch.testing.assert_close(stream_style(network, x), network.encode_style(x), rtol=1e-12, atol=1e-13)
@@ -74,7 +74,7 @@ def test_style_of_a_deep_body_and_few_stages_is_cut_where_its_deepest_voxels_beg
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_weights_of_any_precision_encode_a_scan_of_another(randomised, body, dtype):
     x = body((24, 24, 24), (slice(4, 20),) * 3)
-    network = randomised(UniPET(8, 4, resolution_factor=2, style_width=8, latent_size=6, body_threshold=0.05))
+    network = randomised(UniPET(8, 4, resolution_factor=2, style_width=8, latent_size=6, tissue_threshold=0.1))
     expected = stream_style(network, x).to(torch.float64)
     latents = stream_style(network.to(dtype), x).to(torch.float64)
     torch.testing.assert_close(latents, expected, rtol=0.1, atol=0.05)

@@ -170,7 +170,7 @@ def test_reconstruction_loss_as_share_of_the_noise():
     target = torch.rand(1, 1, 4, 4, 4, generator=generator)
     noise = torch.randn(1, 1, 4, 4, 4, generator=generator)
     noise /= noise.abs().mean()
-    share = ReconstructionLoss(0.0, noise_floor=1e-6)
+    share = ReconstructionLoss(0.0, noise_floor=1e-6, suv_scale=1.0)
     for amplitude in (0.01, 1.0):
         # A tenth of the noise remains.
         loss = share(target + 0.1 * amplitude * noise, target, target + amplitude * noise)
@@ -181,8 +181,11 @@ def test_reconstruction_loss_as_share_of_the_noise():
     loss = share(preds, torch.cat([target, target]), images)
     assert loss.item() == pytest.approx(0.3 * 1e-6, rel=1e-3)
     # No noise at all: as it is. Noise of the floor: half of it.
-    assert ReconstructionLoss(0.0, noise_floor=0.5)(target + 1, target, target).item() == pytest.approx(1.0)
-    assert ReconstructionLoss(0.0, noise_floor=1.0)(target + 1, target, target + noise).item() == pytest.approx(0.5)
+    # In network units: a floor of 2 g/mL at a scale of 2, or of 5 at 5.
+    assert ReconstructionLoss(0.0, noise_floor=1.0)(target + 1, target, target).item() == pytest.approx(1.0)
+    for scale in (2.0, 5.0):
+        loss = ReconstructionLoss(0.0, noise_floor=scale, suv_scale=scale)
+        assert loss(target + 1, target, target + noise).item() == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("floor", [0.0, -1.0])

@@ -9,7 +9,7 @@ from pipeline.networks import BaseDenoisingNetwork, StatisticsStyle, UniPET
 BODIES = [{"n_blocks": 3}, {"n_blocks": (1, 1, 1), "resolution_factor": 2}, {"n_blocks": (1, 0, 1, 0, 1)}]
 STYLES = [
     {"style": "statistics", "style_width": 6, "latent_size": 10},
-    {"style_width": 48, "latent_size": 10, "n_stages": 3, "body_threshold": 0.05},
+    {"style_width": 48, "latent_size": 10, "n_stages": 3, "tissue_threshold": 0.1},
 ]
 
 

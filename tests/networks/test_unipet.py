@@ -44,7 +44,7 @@ def test_untrained_network_is_the_identity(factor):
 @pytest.mark.parametrize("shape", [(8, 8, 8), (9, 7, 11), (1, 1, 1)])
 def test_any_shape_is_kept(factor, shape):
     x = volume(1, 1, *shape)
-    network = randomised(small(factor, body_threshold=0.05))
+    network = randomised(small(factor, tissue_threshold=0.1))
     assert network(x).shape == x.shape
     assert not torch.equal(network(x), x)
 
@@ -105,7 +105,7 @@ def test_latents_are_shared_out_in_order():
 
 
 def test_body_pools_do_not_depend_on_the_field_of_view():
-    network = randomised(small(1, body_threshold=0.05)).double()
+    network = randomised(small(1, tissue_threshold=0.1)).double()
     body = torch.zeros(1, 1, 24, 24, 24, dtype=torch.double)
     body[..., 8:16, 8:16, 8:16] = 1 + volume(1, 1, 8, 8, 8).double()
     wide = F.pad(body, (8, 8, 8, 8, 8, 8))

@@ -7,11 +7,14 @@ import pytest
 import torch
 from monai.transforms import Compose
 
-from pipeline.networks import noise_statistics
+from pipeline.networks import BaseDenoisingNetwork, UniPET, noise_statistics
+from pipeline.networks.noise_statistics import STATISTICS_VERSION
 from pipeline.training import ScanStatisticsd, StatisticsByDose, measure_statistics, scan_statistics
 from pipeline.transforms import RandScaleUptaked
 
-SETTINGS = {"suv_scale": 2.0, "body_threshold": 0.05}
+
+def network(**options):
+    return UniPET(4, 1, style="statistics", style_width=4, latent_size=4, **options)
 
 
 class FakeStore:
@@ -39,7 +42,7 @@ class FakeStore:
 
 def test_statistics_of_a_patch_are_those_of_its_scan_at_its_dose_and_uptake(tmp_path):
     store = FakeStore()
-    table = measure_statistics(store, **SETTINGS, cache=tmp_path / "s.pt")
+    table = measure_statistics(store, network(), cache=tmp_path / "s.pt")
     assert table.all().shape == (6, 5)
     scale = RandScaleUptaked(["image"], factors=(1.5, 1.5)).set_random_state(seed=0)
     transform = Compose([scale, ScanStatisticsd(table)])
@@ -47,24 +50,80 @@ def test_statistics_of_a_patch_are_those_of_its_scan_at_its_dose_and_uptake(tmp_
     assert item["uptake_factor"] == pytest.approx(1.5)
     for key, name in (("statistics", "drf004"), ("label_statistics", "full")):
         scan = torch.from_numpy(1.5 * store.volume("two", name))[None, None] / 2
-        expected = noise_statistics(scan, body_threshold=0.05)[0]
+        expected = noise_statistics(scan, suv_scale=2.0, tissue_threshold=0.1)[0]
         torch.testing.assert_close(item[key], expected, atol=0.02, rtol=0)
     assert item["statistics"][0] - item["label_statistics"][0] == pytest.approx(np.log(2), abs=0.05)
 
 
-def test_statistics_are_kept_until_scans_or_settings_change(tmp_path, monkeypatch):
-    cache = tmp_path / "s.pt"
-    before = measure_statistics(FakeStore(), **SETTINGS, cache=cache).all()
+@pytest.fixture
+def measured(monkeypatch):
+    """Scans that are measured, one entry each."""
     calls = []
-    real = scan_statistics.noise_statistics
-    monkeypatch.setattr(scan_statistics, "noise_statistics", lambda *a, **k: calls.append(1) or real(*a, **k))
-    assert torch.equal(measure_statistics(FakeStore(), **SETTINGS, cache=cache).all(), before)
-    assert not calls
-    measure_statistics(FakeStore("b"), **SETTINGS, cache=cache)
-    assert len(calls) == 6
+    real = UniPET.scan_statistics
+    monkeypatch.setattr(UniPET, "scan_statistics", lambda *arguments: calls.append(1) or real(*arguments))
+    return calls
+
+
+def test_statistics_are_kept_until_scans_or_settings_change(tmp_path, measured):
+    cache = tmp_path / "s.pt"
+    before = measure_statistics(FakeStore(), network(), cache=cache).all()
+    assert torch.equal(measure_statistics(FakeStore(), network(), cache=cache).all(), before)
+    assert len(measured) == 6
+    measure_statistics(FakeStore("b"), network(), cache=cache)
+    assert len(measured) == 12
     cache.write_bytes(b"damaged")
-    assert torch.equal(measure_statistics(FakeStore("b"), **SETTINGS, cache=cache).all(), before)
-    assert len(calls) == 12
+    assert torch.equal(measure_statistics(FakeStore("b"), network(), cache=cache).all(), before)
+    assert len(measured) == 18
+    other = measure_statistics(FakeStore("b"), network(suv_scale=4.0), cache=cache).all()
+    assert len(measured) == 24
+    # Noise over uptake^0.6 goes with scale^-0.4, and the ratios stay.
+    torch.testing.assert_close(other[:, 0] - before[:, 0], torch.full((6,), -0.4 * np.log(2)).float())
+    torch.testing.assert_close(other[:, 1:], before[:, 1:], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("version", ["READING_VERSION", "STATISTICS_VERSION"])
+def test_another_version_of_reading_or_measuring_measures_anew(tmp_path, measured, monkeypatch, version):
+    measure_statistics(FakeStore(), network(), cache=tmp_path / "s.pt")
+    monkeypatch.setattr(scan_statistics, version, 99)
+    measure_statistics(FakeStore(), network(), cache=tmp_path / "s.pt")
+    assert len(measured) == 12
+
+
+def test_the_version_belongs_to_these_statistics():
+    """Statistics of a fixed scan: who changes them raises STATISTICS_VERSION and the numbers here."""
+    g = torch.Generator().manual_seed(2)
+    scan = torch.zeros(1, 1, 24, 24, 24)
+    scan[..., 2:-2, 2:-2, 2:-2] = 1
+    scan += 0.1 * torch.randn(scan.shape, generator=g)
+    assert STATISTICS_VERSION == 1
+    expected = torch.tensor([-1.93498, 0.0542, 0.11786, 0.00256, 0.00993])
+    torch.testing.assert_close(noise_statistics(scan)[0], expected, rtol=0, atol=1e-4)
+
+
+def test_measuring_goes_on_where_it_was_interrupted(tmp_path, measured):
+    def interrupt(doing, done, total):
+        assert (doing, total) == ("measuring the noise", 2)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure_statistics(FakeStore(), network(), cache=tmp_path / "s.pt", progress=interrupt)
+    measure_statistics(FakeStore(), network(), cache=tmp_path / "s.pt")
+    assert len(measured) == 6
+
+
+def test_the_style_is_standardised_by_the_scans(tmp_path):
+    unipet = network()
+    table = measure_statistics(FakeStore(), unipet, cache=tmp_path / "s.pt")
+    torch.testing.assert_close(unipet.statistics_style.mean, table.all().mean(dim=0))
+
+
+@pytest.mark.parametrize("plain", [BaseDenoisingNetwork(4, 1), UniPET(4, 4, style_width=4, latent_size=4)])
+def test_a_network_that_needs_no_statistics_gets_none(tmp_path, plain):
+    table = measure_statistics(FakeStore(), plain, cache=tmp_path / "s.pt")
+    assert table is None
+    assert not list(tmp_path.iterdir())
+    item = {"image": torch.ones(1), "subject": "one"}
+    assert ScanStatisticsd(table)(item) == item
 
 
 def test_uptake_is_scaled_evenly_in_its_logarithm_and_alike_for_all_images():
@@ -80,10 +139,10 @@ def test_uptake_is_scaled_evenly_in_its_logarithm_and_alike_for_all_images():
         RandScaleUptaked(["image"], factors=(2.0, 0.5))
 
 
-def test_no_threshold_is_that_of_the_network(tmp_path):
+def test_no_threshold_is_a_tenth_of_a_gram_per_millilitre(tmp_path):
     stated, none = (
-        measure_statistics(FakeStore(), suv_scale=2.0, body_threshold=threshold, cache=tmp_path / f"{threshold}.pt")
-        for threshold in (0.05, None)
+        measure_statistics(FakeStore(), network(tissue_threshold=threshold), cache=tmp_path / f"{threshold}.pt")
+        for threshold in (0.1, None)
     )
     assert torch.equal(stated.all(), none.all())
 

@@ -7,7 +7,7 @@ import torch
 from tiny_training import tiny_parts, tiny_trainer
 
 from pipeline.training import Checkpoint, WarmupCosine
-from pipeline.training.schedule import warmup_cosine
+from pipeline.training.stage import warmup_cosine
 
 
 def test_curve_by_hand():
@@ -47,7 +47,7 @@ def run(folder, max_epochs: int, *, warmup: int = 3) -> list[float]:
             assert second == pytest.approx(first / 100)
             rates.append(first / 1e-3)
 
-    handlers = [schedule, Spy(), Checkpoint(folder, {"schedule": schedule})]
+    handlers = [schedule, Spy(), Checkpoint(folder, {"network": parts["network"]})]
     options = {"style_weight": 0.0, "adversarial_weight": 0.0, "train_handlers": handlers}
     tiny_trainer(parts, max_epochs, **options).run()
     return rates
@@ -58,25 +58,7 @@ def test_every_group_keeps_its_own_rate_and_follows_the_curve(tmp_path):
     assert run(tmp_path, 3) == pytest.approx(expected)
 
 
-def test_a_longer_run_joins_its_own_curve_without_a_jump(tmp_path):
-    first = run(tmp_path, 3)
-    assert first[-1] == pytest.approx(0)
-    second = run(tmp_path, 8)
-    curve = [warmup_cosine(i, 32, warmup=3, final=0.0) for i in range(13, 33)]
-    assert second[:3] == pytest.approx([curve[0] / 3, curve[1] * 2 / 3, curve[2]])
-    assert second[2:] == pytest.approx(curve[2:])
-
-
-def test_a_stop_while_joining_changes_nothing(tmp_path):
-    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
-    for folder in (straight, stopped):
-        run(folder, 1, warmup=6)
-    whole = run(straight, 4, warmup=6)
-    run(stopped, 4, warmup=6)
-    # Go back to where the fourth epoch had not begun: the third ended while the rate was still joining its curve.
-    assert len(whole) == 12
-    for folder in (straight, stopped):
-        newest = max(folder.glob("*.pt"))
-        newest.unlink()
-    again = [run(folder, 4, warmup=6) for folder in (straight, stopped)]
-    assert again[0] == again[1] == pytest.approx(whole[8:])
+def test_a_longer_run_follows_the_curve_of_its_own_length(tmp_path):
+    assert run(tmp_path, 3)[-1] == pytest.approx(0)
+    expected = [warmup_cosine(i, 32, warmup=3, final=0.0) for i in range(13, 33)]
+    assert run(tmp_path, 8) == pytest.approx(expected)

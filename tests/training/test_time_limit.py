@@ -9,7 +9,7 @@ import torch
 from tiny_training import tiny_training
 
 from pipeline.pet import PETError
-from pipeline.training import Checkpoint, TimeLimit
+from pipeline.training import Checkpoint, Deadline, TimeLimit
 from pipeline.training.checkpoint_files import checkpoint_files
 
 
@@ -40,7 +40,7 @@ def limited_training(folder, seconds, *, started=0.0, max_epochs=3):
         for handler, *_ in handlers
         if isinstance(getattr(handler, "__self__", None), Checkpoint)
     )
-    limit = TimeLimit(seconds, checkpoint, started=started, stage="tiny")
+    limit = TimeLimit(Deadline(seconds, started=started), checkpoint, stage="tiny")
     limit.attach(trainer)
     return trainer, limit
 
@@ -103,6 +103,17 @@ def test_without_a_limit_nothing_is_attached(tmp_path, clock):
 
 
 @pytest.mark.parametrize("seconds", [0, -1, math.nan])
-def test_a_limit_is_positive(tmp_path, seconds):
+def test_a_limit_is_positive(seconds):
     with pytest.raises(PETError, match="expected more than 0 seconds"):
-        limited_training(tmp_path, seconds)
+        Deadline(seconds)
+
+
+def test_what_comes_before_training_ends_between_two_steps_with_exit_code_0(clock, caplog):
+    deadline = Deadline(3, started=clock.now)
+    deadline.check("preparing", 1, 9)
+    clock.now += 5
+    deadline.check("preparing", 9, 9)  # nothing is left to wait for
+    with caplog.at_level(logging.INFO, logger="pipeline"), pytest.raises(SystemExit) as ended:
+        deadline.check("preparing", 2, 9)
+    assert ended.value.code == 0
+    assert "preparing, 2 of 9 scans or subjects are done; run again to go on" in caplog.text

@@ -1,6 +1,5 @@
-"""What a person sees of a training: lines, table, figure, TensorBoard."""
+"""What a person sees of a training: lines, table, figure."""
 
-import builtins
 import logging
 
 import numpy as np
@@ -10,9 +9,9 @@ from ignite.engine import Engine, Events
 from PIL import Image
 from tiny_training import tiny_parts, tiny_trainer
 
-from pipeline.training import EpochLog, ProgressFigure, TensorBoardLog, ValidationPicture
+from pipeline.training import EpochLog, ProgressFigure, ValidationPicture
 from pipeline.training.progress import ProgressRow, duration, progress_rows
-from pipeline.training.validation_picture import coronal_projections
+from pipeline.training.progress_figure import coronal_projections
 
 
 class Validation:
@@ -46,7 +45,6 @@ def watched(tmp_path, caplog):
         validation,
         EpochLog(tmp_path / "progress.tsv", stage="UniPET", evaluator=validation.evaluator),
         ProgressFigure(tmp_path / "progress.png", table=tmp_path / "progress.tsv", stage="UniPET", picture=picture),
-        TensorBoardLog(tmp_path / "events", optimizer=parts["optimizer"], picture=picture, interval=2),
     ]
     with caplog.at_level(logging.INFO):
         tiny_trainer(parts, 4, style_weight=0.0, train_handlers=handlers).run()
@@ -117,32 +115,3 @@ def test_the_figure_leaves_no_global_state(watched):
     import matplotlib.pyplot as plt
 
     assert plt.get_fignums() == []
-
-
-def test_tensorboard_gets_scalars_and_the_picture(watched):
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    events = accumulator.EventAccumulator(str(watched / "events"))
-    events.Reload()
-    tags = set(events.Tags()["scalars"])
-    assert {"train/loss", "train/critic", "train/learning_rate", "validation/psnr"} <= tags
-    assert [e.step for e in events.Scalars("train/loss")] == [2, 4, 6, 8, 10, 12, 14, 16]
-    assert [(e.step, e.value) for e in events.Scalars("validation/psnr")] == [(8, 32.0), (16, 34.0)]
-    shape = events.Images("validation/low_denoised_full")[0]
-    assert (shape.width, shape.height) == (18, 4)
-
-
-def test_without_tensorboard_one_line_says_so(tmp_path, caplog, monkeypatch):
-    plain_import = builtins.__import__
-
-    def without(name, *arguments, **options):
-        if name.startswith("torch.utils.tensorboard"):
-            raise ImportError(name)
-        return plain_import(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    parts = tiny_parts()
-    tiny_trainer(parts, 1, train_handlers=[TensorBoardLog(tmp_path / "events")]).run()
-    assert [r.getMessage() for r in caplog.records if r.name == "pipeline.training.tensorboard_log"] == [
-        f"tensorboard is not installed, so nothing is written to {tmp_path / 'events'}"
-    ]
-    assert not (tmp_path / "events").exists()

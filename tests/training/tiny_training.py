@@ -64,7 +64,9 @@ def tiny_trainer(parts: dict[str, Any], max_epochs: int = 1, *, loader: Any = No
         tiny_loader() if loader is None else loader,
         **parts,
         **{
-            "reconstruction_loss": ReconstructionLoss(noise_floor=0.1),
+            "loss": ReconstructionLoss(noise_floor=0.1),
+            "style_weight": 1e-3,
+            "adversarial_weight": 1e-3,
             "suv_scale": 2.0,
             "autocast_dtype": None,
             **options,
@@ -78,7 +80,7 @@ def tiny_training(folder: Path, max_epochs: int = 3, *, seed: int = 0, extra_han
     average = WeightAverage(parts["network"], 0.9)
     schedule = WarmupCosine(parts["optimizer"], warmup=2)
     log = EpochLog(folder / "progress.tsv", stage="tiny", evaluator=None)
-    objects = {**parts, "average": average, "schedule": schedule, "log": log}
+    objects = {**parts, "average": average, "log": log}
     checkpoint = Checkpoint(folder / "checkpoints", objects, iterations=3, export={"average": folder / "model.pt"})
     handlers = [average, schedule, log, *extra_handlers, checkpoint]
     return tiny_trainer(parts, max_epochs, critic_warmup=2, train_handlers=handlers)

@@ -177,9 +177,9 @@ def test_a_bundle_run_ends_in_one_line(repository, scan, tmp_path):
     done = run_bundle(repository, tmp_path, dataset_dir=str(tmp_path / "nowhere"), output_dir=str(tmp_path / "out"))
     assert done.returncode == 1
     assert "nowhere: no such folder" in the_line(done)
-    done = run_bundle(repository, tmp_path, methods=(), method="identity", dataset_dir=str(tmp_path), output_dir="out")
+    done = run_bundle(repository, tmp_path, methods=(), method="nosuch", dataset_dir=str(tmp_path), output_dir="out")
     assert done.returncode == 1
-    assert "method identity: network_def is UniPET, expected Identity" in the_line(done)
+    assert "unknown method 'nosuch', expected one of unipet, identity, restored" in the_line(done)
 
 
 @pytest.mark.slow

@@ -41,8 +41,8 @@ def stream_style(network: UniPET, x: Tensor, *, n_planes: int | None = None) -> 
         n_planes = min(max(_PIECE_BYTES // plane, 2), 32)
     n_planes += n_planes % 2
     mask = None
-    if network.body_threshold is not None:
-        mask = _feature_mask(x, network.body_threshold, r=r, n_planes=n_planes)
+    if network.tissue_threshold is not None:
+        mask = _feature_mask(x, network.tissue_threshold / network.suv_scale, r=r, n_planes=n_planes)
         cell = max(2 ** len(network.san.stages), network.base.alignment // r)
         x, mask = _around_body(x, mask, r=r, cell=cell)
     x = network.base.padded(x)
