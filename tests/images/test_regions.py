@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.cli.denoise import denoise
 from pipeline.images import body_mask, connected_regions, gaussian_filter_mm, regions_in_either, voxel_volume
-from pipeline.workflow import denoise_scan
+from pipeline.workflow.denoise import RegionRule
 
 VOXEL_SIZE = (2.0, 2.0, 3.0)
 SHAPE = (60, 60, 40)
@@ -57,8 +57,8 @@ def test_voxels_that_touch_by_a_corner_are_one_region():
 
 
 def test_the_smallest_volume_is_the_same_in_the_function_the_job_and_the_command():
-    functions = (regions_in_either, denoise_scan, denoise)
-    assert {inspect.signature(f).parameters["min_volume"].default for f in functions} == {1.0}
+    defaults = {inspect.signature(f).parameters["min_volume"].default for f in (regions_in_either, denoise)}
+    assert defaults == {RegionRule().min_volume} == {1.0}
 
 
 def test_nothing_hot_no_regions():

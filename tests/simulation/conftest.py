@@ -1,6 +1,7 @@
 """Scanners small enough to test with, and a patient scanned on one."""
 
 import pytest
+from scanners import COARSE_SCANNER
 
 from pipeline.simulation import Scanner, SimulatedSubject, simulate_subject
 
@@ -8,7 +9,7 @@ from pipeline.simulation import Scanner, SimulatedSubject, simulate_subject
 @pytest.fixture(scope="session")
 def coarse_scanner() -> Scanner:
     """The whole body at 15 mm."""
-    return Scanner(name="coarse", matrix=(32, 32, 64), voxel_size=(15.0, 15.0, 15.0), n_angles=40, n_subsets=4)
+    return COARSE_SCANNER
 
 
 @pytest.fixture(scope="session")

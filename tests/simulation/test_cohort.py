@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+from scanners import FLAT_SCANNER
 
 from pipeline.data import build_manifest
 from pipeline.pet import PETError, read_dicom_series, read_nifti
-from pipeline.simulation import ORGAN_LABELS, PSMA_11, Scanner, simulate_cohort, simulate_subject, write_subject
+from pipeline.simulation import ORGAN_LABELS, PSMA_11, simulate_cohort, simulate_subject, write_subject
 from pipeline.simulation.cohort import subject_seed
 
-SCANNER = Scanner(name="tiny", matrix=(24, 24, 48), voxel_size=(20.0, 20.0, 20.0), n_angles=24, n_subsets=4)
-OPTIONS = {"seed": 3, "scanner": SCANNER, "dose_reduction_factors": (4, 20), "n_lesions": 4}
+OPTIONS = {"seed": 3, "scanner": FLAT_SCANNER, "dose_reduction_factors": (4, 20), "n_lesions": 4}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_a_subject_has_every_file(cohort):
 
 def test_what_is_read_is_what_was_simulated(cohort):
     _, subjects = cohort
-    again = simulate_subject(subject_seed(3, 1), scanner=SCANNER, dose_reduction_factors=(4, 20), n_lesions=4)
+    again = simulate_subject(subject_seed(3, 1), scanner=FLAT_SCANNER, dose_reduction_factors=(4, 20), n_lesions=4)
     stem = subjects[1] / "pet" / "sub-0002"
     low = read_nifti(f"{stem}_rec-drf020_pet.nii.gz")
     np.testing.assert_array_equal(low.suv, again.low_dose[20.0])
@@ -129,7 +129,7 @@ def test_a_stopped_cohort_goes_on(cohort, tmp_path, monkeypatch):
     ("change", "message"),
     [
         ({"seed": 4}, "seed"),
-        ({"scanner": replace(SCANNER, post_filter=3.0)}, r"post_filter=5.0, expected post_filter=3.0"),
+        ({"scanner": replace(FLAT_SCANNER, post_filter=3.0)}, r"post_filter=5.0, expected post_filter=3.0"),
         ({"dose_reduction_factors": (4, 10)}, "dose_reduction_factors"),
         ({"dose_mode": "less_activity"}, "dose_mode shorter_scan, expected less_activity"),
         ({"n_lesions": None}, "n_lesions 4, expected None"),
@@ -169,7 +169,7 @@ def test_factors_of_any_decimals_are_written_and_found_again(tmp_path):
 def test_attenuation_is_written_in_its_unit(cohort):
     _, subjects = cohort
     image = nib.load(subjects[0] / "pet" / "sub-0001_desc-attenuation_map.nii.gz")
-    again = simulate_subject(subject_seed(3, 0), scanner=SCANNER, dose_reduction_factors=(4, 20), n_lesions=4)
+    again = simulate_subject(subject_seed(3, 0), scanner=FLAT_SCANNER, dose_reduction_factors=(4, 20), n_lesions=4)
     np.testing.assert_array_equal(np.asarray(image.dataobj), again.truth.attenuation)
     body = again.truth.attenuation[again.truth.labels == ORGAN_LABELS["liver"]]
     # Water at 511 keV.
@@ -197,8 +197,8 @@ def test_another_tracer_names_itself(tmp_path):
 
 
 def test_dicom_holds_the_same_suv_and_the_same_bytes_again(tmp_path):
-    scanner = Scanner(name="flat", matrix=(16, 16, 32), voxel_size=(30.0, 30.0, 30.0), n_angles=16, n_subsets=4)
-    options = {**OPTIONS, "scanner": scanner, "dose_reduction_factors": (7.5,)}
+    thick = replace(FLAT_SCANNER, matrix=(16, 16, 10), voxel_size=(30.0, 30.0, 96.0))
+    options = {**OPTIONS, "scanner": thick, "dose_reduction_factors": (7.5,)}
     runs = [simulate_cohort(tmp_path / name, n_subjects=1, dicom=True, **options)[0] for name in ("once", "again")]
     files = sorted(p.relative_to(runs[0]) for p in runs[0].rglob("*") if p.is_file())
     assert files == sorted(p.relative_to(runs[1]) for p in runs[1].rglob("*") if p.is_file())

@@ -9,16 +9,17 @@ import time
 from pathlib import Path
 
 import pytest
+from scanners import FLAT_SCANNER
 
-N_SUBJECTS = 3
+from pipeline.simulation import simulate_cohort
+
+OPTIONS = {"n_subjects": 2, "seed": 8, "scanner": FLAT_SCANNER, "dose_reduction_factors": (4, 7.5)}
 SCRIPT = f"""
 import sys
 from pipeline.simulation import Scanner, simulate_cohort
 
 if __name__ == "__main__":
-    scanner = Scanner(name="flat", matrix=(16, 16, 32), voxel_size=(30.0, 30.0, 30.0), n_angles=16, n_subsets=4)
-    options = dict(n_subjects={N_SUBJECTS}, seed=8, scanner=scanner, dose_reduction_factors=(4, 7.5))
-    simulate_cohort(sys.argv[1], jobs=int(sys.argv[2]), **options)
+    simulate_cohort(sys.argv[1], jobs=int(sys.argv[2]), **{OPTIONS!r})
 """
 
 
@@ -41,12 +42,11 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(script, tmp_path_factory) -> tuple[dict[str, bytes], float]:
-    """Files of a run that was left alone, and its seconds."""
+def uninterrupted(tmp_path_factory) -> dict[str, bytes]:
+    """Files of a run that was left alone."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    started = time.monotonic()
-    assert start(script, folder, jobs=1).wait() == 0
-    return content(folder), time.monotonic() - started
+    simulate_cohort(folder, **OPTIONS)
+    return content(folder)
 
 
 def kill(process: subprocess.Popen) -> None:
@@ -55,7 +55,7 @@ def kill(process: subprocess.Popen) -> None:
     process.wait()
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_run_killed_while_it_writes_goes_on(script, uninterrupted, tmp_path, jobs):
     process = start(script, tmp_path, jobs=jobs)
     while not list(tmp_path.glob(".writing-*/pet/*")) and process.poll() is None:
@@ -63,18 +63,20 @@ def test_a_run_killed_while_it_writes_goes_on(script, uninterrupted, tmp_path, j
     kill(process)
     # What it was writing is there, and no subject that is not complete.
     assert list(tmp_path.glob(".writing-*"))
-    assert set(content(tmp_path)) != set(uninterrupted[0])
+    assert set(content(tmp_path)) != set(uninterrupted)
     assert start(script, tmp_path, jobs=jobs).wait() == 0
-    assert content(tmp_path) == uninterrupted[0]
+    assert content(tmp_path) == uninterrupted
 
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments(script, uninterrupted, tmp_path):
-    files, seconds = uninterrupted
-    rng = random.Random(0)
+    files, rng = uninterrupted, random.Random(0)
+    started = time.monotonic()
+    assert start(script, tmp_path / "alone", jobs=1).wait() == 0
+    seconds = time.monotonic() - started
     cohorts = [tmp_path / "0"]
     for attempt in range(20):
-        if len(list(cohorts[-1].glob("sub-*"))) == N_SUBJECTS:
+        if len(list(cohorts[-1].glob("sub-*"))) == OPTIONS["n_subjects"]:
             # This one is complete: another, so that every kill hits a run at work.
             cohorts.append(tmp_path / str(len(cohorts)))
         process = start(script, cohorts[-1], jobs=1 + attempt % 2)

@@ -16,7 +16,7 @@ from pipeline.simulation.patient.nema import (
 # 214 ps, 4 iterations of 5 subsets, 5 mm filter.
 TOF = Scanner(
     name="nema",
-    matrix=(80, 80, 24),
+    matrix=(80, 80, 16),
     voxel_size=(4.0, 4.0, 4.0),
     n_angles=100,
     n_subsets=5,

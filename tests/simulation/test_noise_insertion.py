@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from scanners import SLAB_SCANNER
 
 from pipeline.images.liver import measured_liver_cov
 from pipeline.pet import PETError, PETHeader, PETSeries, read_nifti, read_pet, write_nifti
@@ -13,21 +14,10 @@ from pipeline.simulation.noise_insertion import InsertionSettings, full_dose_sca
 from pipeline.simulation.scanner.calibration import draw_counts, noise_cov
 
 FACTORS = (4.0, 10.0, 20.0)
-SMALL = Scanner(
-    name="small",
-    matrix=(40, 40, 12),
-    voxel_size=(8.0, 8.0, 8.0),
-    n_angles=48,
-    n_subsets=4,
-    n_iterations=3,
-    post_filter=8.0,
-    bed_length=None,
-    supersampling=1,
-)
 COUNTS = 2e6
 
 
-def cylinder(scanner=SMALL, radius=110.0):
+def cylinder(scanner=SLAB_SCANNER, radius=110.0):
     """Water with SUV 2."""
     n, _, nz = scanner.matrix
     x = (np.arange(n) - (n - 1) / 2) * scanner.voxel_size[0]
@@ -37,7 +27,7 @@ def cylinder(scanner=SMALL, radius=110.0):
 
 def insert(factors, seed=0, image=None, **kwargs):
     image, mu = (cylinder()[0] if image is None else image), cylinder()[1]
-    settings = InsertionSettings(scanner=SMALL, attenuation=mu, **{"counts": COUNTS, **kwargs})
+    settings = InsertionSettings(scanner=SLAB_SCANNER, attenuation=mu, **{"counts": COUNTS, **kwargs})
     return insert_noise(image, factors, settings, rng=np.random.default_rng(seed))
 
 
@@ -104,7 +94,7 @@ def test_the_scale_follows_the_liver():
     liver = cylinder(radius=60.0)[0] > 0
     prompts = []
     for cov in (0.1, 0.2):
-        settings = InsertionSettings(scanner=SMALL, attenuation=mu, liver=liver, liver_cov=cov)
+        settings = InsertionSettings(scanner=SLAB_SCANNER, attenuation=mu, liver=liver, liver_cov=cov)
         scan = full_dose_scan(image, settings, rng=np.random.default_rng(1))
         prompts.append(scan.prompts)
         draws = [draw_counts(scan.acquisition, scan.scale, np.random.default_rng(k)) for k in range(2)]
@@ -117,7 +107,7 @@ def test_place_in_the_image_does_not_matter():
     """The field of view follows the body: shifting it by whole voxels shifts the result."""
     image, mu = (np.pad(v, ((6, 4), (2, 8), (0, 0))) for v in cylinder())
     shifted, shifted_mu = (np.roll(v, (-3, 4), axis=(0, 1)) for v in (image, mu))
-    scanner = scanner_of(mu, voxel_size=SMALL.voxel_size, preset=SMALL)
+    scanner = scanner_of(mu, voxel_size=SLAB_SCANNER.voxel_size, preset=SLAB_SCANNER)
     results = [
         insert_noise(
             i,
@@ -171,7 +161,7 @@ def test_low_dose_series_say_what_they_are(tmp_path):
     header = PETHeader(units="GML", frame_duration=120.0, radiopharmaceutical="FDG")
     series = PETSeries(suv=image, affine=np.diag([8.0, 8.0, 8.0, 1.0]), header=header, provenance=("Made up.",))
     liver = cylinder(radius=60.0)[0] > 0
-    low = low_dose_of(series, [4.0, 10.0], liver=liver, liver_cov=0.1, seed=5, preset=SMALL)
+    low = low_dose_of(series, [4.0, 10.0], liver=liver, liver_cov=0.1, seed=5, preset=SLAB_SCANNER)
     assert list(low) == [4.0, 10.0]
     assert low[10.0].header.frame_duration == pytest.approx(12.0)
     assert low[4.0].provenance[0] == "Made up."
@@ -207,13 +197,13 @@ def test_attenuation_from_body_is_water_in_a_filled_outline():
     image, mu = cylinder()
     image = 0.14 * image  # fat, as at the skin
     image[18:24, 18:24] = 0.0  # a lung without uptake
-    found = attenuation_from_body(image, voxel_size=SMALL.voxel_size)
+    found = attenuation_from_body(image, voxel_size=SLAB_SCANNER.voxel_size)
     assert set(np.unique(found)) <= {np.float32(0), np.float32(0.0096)}
     overlap = 2 * ((found > 0) & (mu > 0)).sum() / ((found > 0).sum() + (mu > 0).sum())
     assert overlap > 0.93
     assert (found[18:24, 18:24] > 0).all()
     with pytest.raises(PETError, match="expected to see the body"):
-        attenuation_from_body(image * 0, voxel_size=SMALL.voxel_size)
+        attenuation_from_body(image * 0, voxel_size=SLAB_SCANNER.voxel_size)
 
 
 def test_resampling_keeps_place_and_integral():

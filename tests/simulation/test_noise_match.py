@@ -5,24 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scanners import SLAB_SCANNER
 
 from pipeline.pet import PETHeader, PETSeries, write_nifti
 from pipeline.simulation import Scanner, low_dose_of, system_model
 from pipeline.simulation.noise_match import noise_correlation, noise_match
 from pipeline.simulation.scanner.calibration import draw_counts
 
-SCANNER = Scanner(
-    name="small",
-    matrix=(40, 40, 16),
-    voxel_size=(8.0, 8.0, 8.0),
-    n_angles=48,
-    n_subsets=4,
-    n_iterations=3,
-    psf_axial=8.0,
-    post_filter=8.0,
-    bed_length=None,
-    supersampling=1,
-)
+SCANNER = replace(SLAB_SCANNER, matrix=(40, 40, 16), psf_axial=8.0)
 AFFINE = np.diag([*SCANNER.voxel_size, 1.0])
 
 

@@ -10,8 +10,8 @@ from pipeline.simulation.patient.lesions import LESION_SITES
 from pipeline.simulation.patient.phantom import block_mean, majority_labels, reduce_lesion_labels
 from pipeline.simulation.patient.physique import Physique, body_mass
 
-SHAPE, VOXEL_SIZE = (80, 80, 160), (6.0, 6.0, 6.0)
-VOXEL_VOLUME = 6.0**3 * 1e-6  # [L]
+SHAPE, VOXEL_SIZE = (60, 60, 120), (8.0, 8.0, 8.0)
+VOXEL_VOLUME = 8.0**3 * 1e-6  # [L]
 SEEDS = range(6)
 
 # Ranges of adult volumes [L].
@@ -38,8 +38,8 @@ def population():
     """Fifty patients on a coarse grid: volumes [L] by organ, and what is known of each."""
     patients = []
     for seed in range(50):
-        p = make_phantom(np.random.default_rng(seed), shape=(40, 40, 80), voxel_size=(12.0,) * 3, n_lesions=0)
-        volumes = {organ: (p.labels == value).sum() * 1.2**3 * 1e-3 for organ, value in ORGAN_LABELS.items()}
+        p = make_phantom(np.random.default_rng(seed), shape=(32, 32, 64), voxel_size=(15.0,) * 3, n_lesions=0)
+        volumes = {organ: (p.labels == value).sum() * 1.5**3 * 1e-3 for organ, value in ORGAN_LABELS.items()}
         patients.append((volumes, p))
     return patients
 

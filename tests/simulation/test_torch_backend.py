@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scanners import FLAT_SCANNER
 
 from pipeline.pet import PETError
 from pipeline.simulation import ORGAN_LABELS, simulate_subject, system_model
@@ -15,8 +16,8 @@ FACTORS = (4, 20)
 
 
 @pytest.fixture(scope="module", params=[None, 60.0], ids=["plain", "tof"])
-def scanner(request, coarse_scanner):
-    return replace(coarse_scanner, tof_fwhm=request.param)
+def scanner(request):
+    return replace(FLAT_SCANNER, tof_fwhm=request.param)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from pipeline.simulation import (
 from pipeline.simulation.patient.lesions import LESION_SITES
 from pipeline.simulation.patient.uptake import draw_uptake
 
-SHAPE, VOXEL_SIZE = (80, 80, 160), (6.0, 6.0, 6.0)
+SHAPE, VOXEL_SIZE = (60, 60, 120), (8.0, 8.0, 8.0)
 EXCRETION = {"bladder", "renal_pelvis", "gallbladder"}
 
 
@@ -146,7 +146,7 @@ def test_what_is_hottest_in_the_table_is_hottest_in_the_volume(given):
 
 def test_organs_far_above_average_hold_no_more_than_was_injected():
     # Of these, seed 10 draws kidneys, bladder and bowel that together would.
-    for seed in (8, 9, 10):
+    for seed in (9, 10):
         p = make_phantom(
             np.random.default_rng(seed), shape=(60, 60, 120), voxel_size=(8.0,) * 3, tracer=PSMA_11, n_lesions=0
         )
@@ -166,7 +166,7 @@ def test_no_more_activity_is_in_the_patient_than_was_injected(given):
 def test_psma_is_for_men():
     sexes = {
         make_phantom(
-            np.random.default_rng(s), shape=(24, 24, 48), voxel_size=(20.0,) * 3, n_lesions=0, tracer=PSMA_11
+            np.random.default_rng(s), shape=(16, 16, 32), voxel_size=(30.0,) * 3, n_lesions=0, tracer=PSMA_11
         ).physique.sex
         for s in range(5)
     }
@@ -180,4 +180,4 @@ def test_psma_lesions_grow_in_prostate_nodes_and_bone():
     assert sites["bone"] + sites["node"] > 0.5 * len(p.lesions)
     assert sites["prostate"] >= 1
     prostate = p.lesions[p.lesions["site"] == "prostate"].iloc[0]
-    assert p.labels[tuple(round(prostate[axis] / 6.0) for axis in "xyz")] == ORGAN_LABELS["prostate"]
+    assert p.labels[tuple(round(prostate[axis] / 8.0) for axis in "xyz")] == ORGAN_LABELS["prostate"]
