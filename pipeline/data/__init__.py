@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.data.manifest import Manifest, read_image
 from pipeline.data.scans import find_scans
+from pipeline.shipped import own_manifest
 
 if TYPE_CHECKING:
     from pipeline.data.building.build import build_manifest
     from pipeline.data.building.exclusions import read_exclusions
     from pipeline.data.checking.check import check_manifest
-    from pipeline.data.checking.finding import Problem, problem_table
-    from pipeline.data.checking.noise_of_doses import noise_table
-    from pipeline.data.checking.summary import exclusion_table, summary_table
+    from pipeline.data.checking.finding import Problem
+    from pipeline.data.checking.tables import exclusion_table, noise_table, problem_table, summary_table
     from pipeline.data.datalist import decathlon_datalist, write_datalist
     from pipeline.data.datasets import PatchDataset, VolumeDataset, mix_doses
     from pipeline.data.simulated import described_data, prepared_store, simulated_manifest
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pipeline.data.store.inserted_doses import NoiseInsertion
     from pipeline.data.store.prepare import Preparation, prepare_store
     from pipeline.data.store.store import Store
-    from pipeline.shipped import own_manifest
 
 __all__ = [
     "Manifest",
@@ -52,32 +51,23 @@ __all__ = [
 
 # Imported on first use: what reads and checks files needs no torch, a manifest no simulation.
 _LAZY = {
-    "NoiseInsertion": "pipeline.data.store.inserted_doses",
-    "PatchDataset": "pipeline.data.datasets",
-    "Preparation": "pipeline.data.store.prepare",
-    "Problem": "pipeline.data.checking.finding",
-    "Store": "pipeline.data.store.store",
-    "VolumeDataset": "pipeline.data.datasets",
-    "build_manifest": "pipeline.data.building.build",
-    "check_manifest": "pipeline.data.checking.check",
-    "described_data": "pipeline.data.simulated",
-    "dose_key": "pipeline.data.store.fingerprints",
-    "mix_doses": "pipeline.data.datasets",
-    "decathlon_datalist": "pipeline.data.datalist",
-    "exclusion_table": "pipeline.data.checking.summary",
-    "noise_table": "pipeline.data.checking.noise_of_doses",
-    "prepare_store": "pipeline.data.store.prepare",
-    "own_manifest": "pipeline.shipped",
-    "prepared_store": "pipeline.data.simulated",
-    "problem_table": "pipeline.data.checking.finding",
-    "read_exclusions": "pipeline.data.building.exclusions",
-    "simulated_manifest": "pipeline.data.simulated",
-    "summary_table": "pipeline.data.checking.summary",
-    "write_datalist": "pipeline.data.datalist",
+    "building.build": ("build_manifest",),
+    "building.exclusions": ("read_exclusions",),
+    "checking.check": ("check_manifest",),
+    "checking.finding": ("Problem",),
+    "checking.tables": ("exclusion_table", "noise_table", "problem_table", "summary_table"),
+    "datalist": ("decathlon_datalist", "write_datalist"),
+    "datasets": ("PatchDataset", "VolumeDataset", "mix_doses"),
+    "simulated": ("described_data", "prepared_store", "simulated_manifest"),
+    "store.fingerprints": ("dose_key",),
+    "store.inserted_doses": ("NoiseInsertion",),
+    "store.prepare": ("Preparation", "prepare_store"),
+    "store.store": ("Store",),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+    for module, names in _LAZY.items():
+        if name in names:
+            return getattr(import_module(f"pipeline.data.{module}"), name)
     raise AttributeError(f"module 'pipeline.data' has no attribute {name!r}")

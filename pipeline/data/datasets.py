@@ -61,15 +61,6 @@ class PatchDataset(Dataset):
     extra
         Further volumes, which take part in the augmentation: ``noise_free``, ``full_repeat``, ``truth``, ``lesions``,
         ``organs``, ``attenuation``.
-    noise
-        Dictionary transform that inserts the noise of a random dose, such as
-        :class:`~pipeline.transforms.RandInsertNoised` with ``keys=["image"]``. No lower dose is then read or needed,
-        and `dose_range` is not used: ``image`` is the full dose in whole transaxial planes, which the transform
-        changes before the patch is cut, beside ``attenuation`` if the subject has it. Lines of response cross the whole
-        plane, so this costs seconds of CPU per patch instead of milliseconds; noise inserted by `prepare_store` costs
-        nothing later.
-    noise_margin
-        Planes beyond the patch that `noise` needs at each end [mm].
     transform
         Dictionary transform of the items, as MONAI has them; random ones draw from a state that is set per item.
     seed
@@ -92,8 +83,6 @@ class PatchDataset(Dataset):
         lesion_fraction: float = 0.25,
         target: Target = "full",
         extra: Iterable[str] = (),
-        noise: Transform | None = None,
-        noise_margin: float = 15.0,
         transform: Transform | None = None,
         seed: int = 0,
     ) -> None:
@@ -110,8 +99,6 @@ class PatchDataset(Dataset):
         self.lesion_fraction = lesion_fraction
         self.target = target
         self.extra = tuple(extra)
-        self.noise = noise
-        self.noise_margin = noise_margin
         self.transform = transform
         self.seed = seed
         # In shared memory, so that workers that outlive an epoch see the next one begin.
@@ -124,7 +111,7 @@ class PatchDataset(Dataset):
 
     def _check(self, store: Store, subject: StoredSubject) -> None:
         lowest = max(subject.doses)
-        if lowest < self.dose_range[0] and self.noise is None:
+        if lowest < self.dose_range[0]:
             has = "the full dose only" if lowest == 1 else f"no dose below a {lowest:g}th"
             raise PETError(
                 f"{store.path}: {subject.id} has {has}, expected one at a dose reduction factor of "
@@ -165,24 +152,20 @@ class PatchDataset(Dataset):
                 return torch.zeros(1, *self.patch_size)
             return torch.from_numpy(self._cut(store.volume(subject.id, name), start))[None]
 
-        if self.noise is None:
-            full = read("full")
-            factor = self._draw_factor(subject, rng)
-            low_factor, low = next((d, name) for d, name in subject.doses.items() if d >= factor * (1 - 1e-9))
-            image = mix_doses(read(low), full, low_factor=low_factor, factor=factor)
-            label = full if self.target == "full" else read(self.target)
-        else:
-            image, factor = self._with_noise(self.noise, store, subject, start=start, rng=rng)
-            label = read(self.target)
+        full = read("full")
+        factor = self._draw_factor(subject, rng)
+        low_factor, low = next((d, name) for d, name in subject.doses.items() if d >= factor * (1 - 1e-9))
         item: dict[str, Any] = {
-            "image": image,
-            "label": label,
+            "image": mix_doses(read(low), full, low_factor=low_factor, factor=factor),
+            "label": full if self.target == "full" else read(self.target),
             **{name: read(name) for name in self.extra},
             "dose_reduction_factor": torch.tensor(factor, dtype=torch.float32),
             "subject": subject.id,
         }
         if self.transform is not None:
-            item = _apply(self.transform, item, rng)
+            if isinstance(self.transform, Randomizable):
+                self.transform.set_random_state(seed=int(rng.integers(2**32)))
+            item = self.transform(item)
         return {key: value.as_tensor() if isinstance(value, MetaTensor) else value for key, value in item.items()}
 
     def _subject_of(self, index: int) -> int:
@@ -207,31 +190,7 @@ class PatchDataset(Dataset):
         room = np.array(subject.shape) - size
         return np.where(room >= 0, np.clip(center - size // 2, 0, np.maximum(room, 0)), room // 2)
 
-    def _with_noise(
-        self,
-        noise: Transform,
-        store: Store,
-        subject: StoredSubject,
-        *,
-        start: NDArray[np.int64],
-        rng: np.random.Generator,
-    ) -> tuple[torch.Tensor, float]:
-        """Patch of a slab of whole planes into which noise was inserted, and its dose reduction factor."""
-        margin = math.ceil(self.noise_margin / subject.voxel_size[2])
-        low = max(int(start[2]) - margin, 0)
-        high = int(start[2]) + self.patch_size[2] + margin
-        affine = np.array(subject.affine)
-        affine[:3, 3] += low * affine[:3, 2]
-        slab: dict[str, Any] = {}
-        for key, name in {"image": "full", "attenuation": "attenuation"}.items():
-            if name in subject.volumes:
-                planes = store.volume(subject.id, name)[:, :, low:high]
-                slab[key] = MetaTensor(torch.from_numpy(planes)[None], affine=torch.from_numpy(affine))
-        slab = _apply(noise, slab, rng)
-        image = self._cut(slab["image"][0].numpy(), start - (0, 0, low))
-        return torch.from_numpy(image.copy())[None], float(slab["dose_reduction_factor"])
-
-    def _cut(self, volume: VolumeFile | NDArray, start: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _cut(self, volume: VolumeFile, start: NDArray[np.int64]) -> NDArray[np.float32]:
         """Patch that begins at a voxel, with 0 where the volume does not reach."""
         low = np.maximum(start, 0)
         high = np.minimum(start + self.patch_size, volume.shape)
@@ -320,13 +279,6 @@ def mix_doses(low: Values, full: Values, *, low_factor: float, factor: float) ->
     """
     a = ((factor - 1) / (low_factor - 1)) ** 0.5
     return a * low + (1 - a) * full
-
-
-def _apply(transform: Transform, item: dict[str, Any], rng: np.random.Generator) -> Any:
-    """Apply a transform whose random state, if it has one, follows from the item's."""
-    if isinstance(transform, Randomizable):
-        transform.set_random_state(seed=int(rng.integers(2**32)))
-    return transform(item)
 
 
 def _opened(store: Stores) -> list[Store]:

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose, MapTransform, RandFlipd, Randomizable, RandRotate90d, RandScaleIntensityd
+from monai.transforms import Compose, RandFlipd, RandRotate90d, RandScaleIntensityd
 from scipy.stats import chisquare, kstest
 from torch.utils.data import DataLoader
 
@@ -13,7 +13,6 @@ from pipeline.data import PatchDataset, Store, VolumeDataset, dose_key, mix_dose
 from pipeline.data.manifest import Exclusion
 from pipeline.data.store.patch_centres import random_body_voxel
 from pipeline.pet import PETError
-from pipeline.transforms.insert_noise import RandInsertNoised
 
 SIZE = (16, 12, 8)
 
@@ -239,50 +238,6 @@ def test_validation_reads_whole_volumes(scans, store_folder):
         VolumeDataset(store_folder, split="train", dose_reduction_factors=(7,))
     with pytest.raises(PETError, match="no full_repeat"):
         VolumeDataset(store_folder, split="train", target="full_repeat")
-
-
-class AddNoise(MapTransform, Randomizable):
-    """Stands for noise insertion: adds what was drawn, and notes what it was given."""
-
-    def __call__(self, data):
-        d = dict(data)
-        self.given = d["image"]
-        d["dose_reduction_factor"] = float(self.R.uniform(2, 100))
-        d["image"] = d["image"] + d["dose_reduction_factor"]
-        return d
-
-
-def test_noise_is_inserted_into_whole_planes_before_the_patch_is_cut(coded_store):
-    noise = AddNoise(["image"])
-    patches = dataset(coded_store, noise=noise, noise_margin=12, lesion_fraction=0, n_patches=30)
-    store = Store.open(coded_store)
-    code, affine = store.volume("s0", "full")[...], np.array(store.subject("s0").affine)
-    factors = set()
-    for n in range(30):
-        item = patches[n]
-        factor = item["dose_reduction_factor"]
-        torch.testing.assert_close(item["image"], item["label"] + factor)
-        factors.add(float(factor))
-        z = int(item["label"].flatten()[0] - 1) % 44
-        low, high = max(z - 3, 0), min(z + SIZE[2] + 3, 44)  # 12 mm are 3 planes of 5 mm
-        np.testing.assert_array_equal(noise.given[0].numpy(), code[:, :, low:high])
-        np.testing.assert_allclose(noise.given.affine.numpy() @ [0, 0, 0, 1], affine @ [0, 0, low, 1])
-    assert len(factors) == 30
-    assert_equal_items([dataset(coded_store, noise=noise, noise_margin=12, lesion_fraction=0)[7]], [patches[7]])
-
-
-def test_noise_insertion_needs_no_low_dose(make_scans, tmp_path):
-    scans = make_scans(1)
-    exclusions = [Exclusion(subject="s0", dose_reduction_factor=f, reason="none") for f in (4, 20)]
-    scans.manifest = scans.manifest.model_copy(update={"exclusions": tuple(exclusions)})
-    scans.prepare(tmp_path / "store")
-    noise = RandInsertNoised(["image"], counts_per_slice=1e5, factors=(10, 10))
-    patches = dataset(tmp_path / "store", noise=noise, n_patches=1, lesion_fraction=0)
-    item = patches[0]
-    assert float(item["dose_reduction_factor"]) == pytest.approx(10)
-    added = item["image"] - item["label"]
-    assert added.std() > 0.02
-    assert torch.equal(patches[0]["image"], item["image"])
 
 
 def test_the_full_dose_is_called_so_and_the_others_by_their_factor():

@@ -13,8 +13,7 @@ from pydantic import ValidationError
 from pipeline import read_pet
 from pipeline.data import Manifest
 from pipeline.data.building.build import build_manifest
-from pipeline.data.checking.noise_of_doses import noise_table
-from pipeline.data.checking.summary import exclusion_table, summary_table
+from pipeline.data.checking.tables import exclusion_table, noise_table, summary_table
 from pipeline.data.datalist import decathlon_datalist, write_datalist
 from pipeline.data.manifest import Cohort, Exclusion, File, Image, Recipe, Subject, read_image
 from pipeline.data.simulated import check_recipe, simulated_manifest

@@ -19,7 +19,7 @@ from pipeline.data.building.exclusions import names_of
 from pipeline.data.building.headers import read_session, reason_for
 from pipeline.data.building.splits import check_fractions, split_of
 from pipeline.data.building.tracer_names import tracer_in
-from pipeline.data.layouts import layout_named
+from pipeline.data.layouts import LAYOUTS
 from pipeline.data.layouts.found_session import FoundSession, identifier
 from pipeline.data.manifest import (
     OTHER_FILES,
@@ -94,14 +94,17 @@ def build_manifest(
     root = Path(root)
     if not root.is_dir():
         raise PETError(f"{root}: no such folder")
-    rule = SplitRule(seed=_checked_seed(seed), fractions=check_fractions(fractions))
-    find = layout_named(layout)
+    if seed < 0:
+        raise PETError(f"seed is {seed}, expected 0 or more")
+    rule = SplitRule(seed=seed, fractions=check_fractions(fractions))
+    if layout not in LAYOUTS:
+        raise PETError(f"layout is {layout!r}, expected one of {', '.join(LAYOUTS)}")
     if recipe is not None and recipe.layout != layout:
         raise PETError(f"recipe {recipe.name} is of layout {recipe.layout}, expected {layout}")
     if units is not None and layout != "enhance_pet":
         raise PETError(f"units {units} were stated, but layout {layout} says itself what its units are")
     stated = (*(recipe.exclusions if recipe else ()), *exclusions)
-    found = sorted(find(root, units), key=lambda session: session.id)
+    found = sorted(LAYOUTS[layout](root, units), key=lambda session: session.id)
     if not found:
         raise PETError(f"{root}: no session of layout {layout} found")
     _warn_of_unused(stated, found)
@@ -126,12 +129,6 @@ def build_manifest(
     )
 
 
-def _checked_seed(seed: int) -> int:
-    if seed < 0:
-        raise PETError(f"seed is {seed}, expected 0 or more")
-    return seed
-
-
 def _description(recipe: Manifest | None, root: Path, layout: LayoutName) -> dict[str, Any]:
     """What a manifest says of the data set as a whole; without a recipe the user has to fill it in."""
     if recipe is not None:
@@ -154,8 +151,7 @@ def _description(recipe: Manifest | None, root: Path, layout: LayoutName) -> dic
             ),
             "layout": layout,
         }
-    empty = {"source": "", "how_to_get": "", "licence": Licence(name="", allows="")}
-    return {"name": name, "title": name, "layout": layout, **empty}
+    return {"name": name, "title": name, "layout": layout}
 
 
 def _warn_of_unused(stated: Sequence[Exclusion], found: Sequence[FoundSession]) -> None:

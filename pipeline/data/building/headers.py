@@ -23,7 +23,7 @@ from pipeline.pet.grid import Grid, canonical_grid, grid_difference
 from pipeline.pet.nifti import survey_nifti
 from pipeline.pet.volumes import is_volume_name, read_grid
 
-__all__ = ["ImageHeader", "read_image_header", "read_label_grid", "read_session", "reason_for"]
+__all__ = ["ImageHeader", "read_image_header", "read_session", "reason_for"]
 
 
 @dataclass(frozen=True)
@@ -93,18 +93,6 @@ def read_image_header(path: Path, *, sidecar: Mapping[str, Any] | None = None) -
         return ImageHeader(grid, survey.header, _identities_of(survey.files[0].stored))
 
 
-def read_label_grid(path: Path) -> Grid:
-    """Return the grid of a NIfTI volume that is no PET image: labels, CT, attenuation.
-
-    Raises
-    ------
-    PETError
-        If it is no readable static volume.
-    """
-    with naming(path):
-        return read_grid(path)
-
-
 def _identities_of(dataset: Dataset) -> frozenset[str]:
     """Return digests of PatientID and StudyInstanceUID; scans that share one are of the same patient.
 
@@ -160,7 +148,8 @@ def _with_headers(found: FoundSession, root: Path) -> FoundSession:
             continue
         try:
             if not isinstance(file, Image):
-                grid = read_label_grid(root / file.path)
+                with naming(root / file.path):
+                    grid = read_grid(root / file.path)
             else:
                 header = reference if file is full else read_image_header(root / file.path, sidecar=file.sidecar)
                 grid = header.grid

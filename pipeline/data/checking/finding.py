@@ -1,12 +1,9 @@
-"""What is wrong with a data set: one record per finding, and all of them as a table."""
+"""What is wrong with a data set: one record per finding."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
-import pandas as pd
-
-__all__ = ["Kind", "Problem", "problem_table"]
+__all__ = ["Kind", "Problem"]
 
 Kind = Literal[
     "licence",
@@ -35,8 +32,3 @@ class Problem:
     """File or folder, relative to the root; empty where it is about more than one."""
     detail: str
     """What was found and what was expected, in one line. Never an identifier from DICOM."""
-
-
-def problem_table(problems: Iterable[Problem]) -> pd.DataFrame:
-    """Return the problems as a table with columns kind, subject, path and detail."""
-    return pd.DataFrame([asdict(problem) for problem in problems], columns=list(Problem.__dataclass_fields__))

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data.building.headers import ImageHeader, read_image_header, read_label_grid, reason_for
+from pipeline.data.building.headers import ImageHeader, read_image_header, reason_for
 from pipeline.data.checking.finding import Problem
 from pipeline.data.manifest import Image, Manifest, Subject, read_image
 from pipeline.images.body import body_mask
 from pipeline.images.noise import noise_meter
 from pipeline.pet.grid import Grid, grid_difference
-from pipeline.pet.volumes import read_labels_on
+from pipeline.pet.volumes import read_grid, read_labels_on
 
 __all__ = ["MEAN_AGREEMENT", "MEAN_SUV", "check_images", "shared_identities"]
 
@@ -96,7 +96,7 @@ def _labels(subject: Subject, full: Grid | None, root: Path, without: Collection
         if file is None or file.path in without:
             continue
         try:
-            grid = read_label_grid(root / file.path)
+            grid = read_grid(root / file.path)
         except Exception as error:
             yield Problem("header", subject.id, file.path, reason_for(error, root))
             continue

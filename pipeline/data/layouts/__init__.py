@@ -10,9 +10,8 @@ from pipeline.data.layouts.found_session import FoundSession
 from pipeline.data.layouts.simulated import find_simulated
 from pipeline.data.layouts.udpet import dose_reduction_factor_in, find_udpet
 from pipeline.data.manifest import LayoutName
-from pipeline.errors import PETError
 
-__all__ = ["LAYOUTS", "FoundSession", "dose_reduction_factor_in", "layout_named"]
+__all__ = ["LAYOUTS", "FoundSession", "dose_reduction_factor_in"]
 
 LAYOUTS: dict[LayoutName, Callable[[Path, str | None], Iterable[FoundSession]]] = {
     "udpet": find_udpet,
@@ -22,17 +21,3 @@ LAYOUTS: dict[LayoutName, Callable[[Path, str | None], Iterable[FoundSession]]] 
     "simulated": find_simulated,
 }
 """For each layout: (folder, units that the user states or None) -> sessions found."""
-
-
-def layout_named(name: str) -> Callable[[Path, str | None], Iterable[FoundSession]]:
-    """Return the function of a layout.
-
-    Raises
-    ------
-    PETError
-        If there is no layout of this name.
-    """
-    for known, find in LAYOUTS.items():
-        if known == name:
-            return find
-    raise PETError(f"layout is {name!r}, expected one of {', '.join(LAYOUTS)}")

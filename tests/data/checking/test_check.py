@@ -8,7 +8,7 @@ import pytest
 from pipeline.data import Manifest
 from pipeline.data.building.build import build_manifest
 from pipeline.data.checking.check import check_manifest
-from pipeline.data.checking.finding import problem_table
+from pipeline.data.checking.tables import problem_table
 from pipeline.data.manifest import Exclusion, Licence
 from pipeline.pet import PETError
 
