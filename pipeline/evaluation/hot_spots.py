@@ -21,7 +21,7 @@ def false_hot_spots(
     mask: NDArray[np.bool_] | None = None,
     tolerance: float = 10.0,
 ) -> NDArray[np.intp]:
-    """Hot spots of the denoised image that the noise-free image lacks.
+    """Return the hot spots of the denoised image that the noise-free image lacks.
 
     A false hot spot is a local maximum among its 26 neighbours above 1.5 x background + 0.3 SUV. The background is the
     highest SUV of the noise-free image within `tolerance`, so that a true lesion, moved a little or not, and the edge
@@ -75,7 +75,7 @@ def lesion_bias(
     *,
     voxel_size: Sequence[float],
 ) -> pd.DataFrame:
-    """Error of SUVmax, SUVpeak and SUVmean of known lesions against a reference image [%].
+    """Return the error of SUVmax, SUVpeak and SUVmean of known lesions against a reference image [%].
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ _SLAB = 32  # planes per step of SSIM: bounds its memory to a few slabs in doubl
 
 
 def psnr(pred: ArrayLike, target: ArrayLike, *, data_range: float, mask: NDArray[np.bool_] | None = None) -> float:
-    """Peak signal-to-noise ratio, 10 log10(data_range^2 / MSE) [dB].
+    """Return the peak signal-to-noise ratio, 10 log10(data_range^2 / MSE) [dB].
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def psnr(pred: ArrayLike, target: ArrayLike, *, data_range: float, mask: NDArray
 
 
 def ssim(pred: ArrayLike, target: ArrayLike, *, data_range: float) -> float:
-    """Mean structural similarity with a three-dimensional Gaussian window [dimensionless].
+    """Return the mean structural similarity with a three-dimensional Gaussian window [dimensionless].
 
     Window of 11 taps and sigma 1.5 voxels a side, K1 = 0.01, K2 = 0.03, population weights, averaged over the
     positions at which the whole window lies inside the image (Wang et al., IEEE TIP 2004, Eq. 13).
@@ -96,7 +96,7 @@ def ssim(pred: ArrayLike, target: ArrayLike, *, data_range: float) -> float:
 
 
 def nrmse(pred: ArrayLike, target: ArrayLike, *, mask: NDArray[np.bool_] | None = None) -> float:
-    """Root mean square error divided by the root mean square of the target [dimensionless].
+    """Return the root mean square error divided by the root mean square of the target [dimensionless].
 
     Also called the relative l2 error, ||pred - target|| / ||target||. Other programs divide by the target's
     mean or range: name the normalisation when you quote it.
@@ -116,7 +116,7 @@ def nrmse(pred: ArrayLike, target: ArrayLike, *, mask: NDArray[np.bool_] | None 
 
 
 def bias(pred: ArrayLike, target: ArrayLike, *, mask: NDArray[np.bool_] | None = None) -> float:
-    """Relative difference of the mean values, 100 (mean(pred) - mean(target)) / mean(target) [%].
+    """Return the relative difference of the mean values, 100 (mean(pred) - mean(target)) / mean(target) [%].
 
     Raises
     ------
@@ -133,7 +133,7 @@ def bias(pred: ArrayLike, target: ArrayLike, *, mask: NDArray[np.bool_] | None =
 
 
 def noise_sd(image: ArrayLike, *, mask: NDArray[np.bool_]) -> float:
-    """Voxel noise of one image, in its own unit, without a reference image.
+    """Return the voxel noise of one image, in its own unit, without a reference image.
 
     The in-plane mixed second difference (x[i, j] - x[i+1, j] - x[i, j+1] + x[i+1, j+1]) / 2 removes
     everything that is linear in the plane and has the noise's own SD where neighbours are independent. Its SD
@@ -165,7 +165,7 @@ def noise_sd(image: ArrayLike, *, mask: NDArray[np.bool_]) -> float:
 
 
 def noise_level(suv: ArrayLike, *, mask: NDArray[np.bool_]) -> float:
-    """Voxel noise of one image, as :func:`noise_sd` estimates it, relative to its mean in the mask [%].
+    """Return the voxel noise of one image, as :func:`noise_sd` estimates it, relative to its mean in the mask [%].
 
     Parameters
     ----------

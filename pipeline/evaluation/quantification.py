@@ -53,17 +53,17 @@ LESION_TABLE_COLUMNS: dict[str, str] = (
 
 
 def suv_max(suv: ArrayLike, mask: NDArray[np.bool_]) -> float:
-    """Highest SUV in the mask [g/mL]. Raises ValueError for an empty mask or another shape."""
+    """Return the highest SUV in the mask [g/mL]; raise ValueError for an empty mask or another shape."""
     return float(_values(suv, mask).max())
 
 
 def suv_mean(suv: ArrayLike, mask: NDArray[np.bool_]) -> float:
-    """Mean SUV in the mask [g/mL]. Raises ValueError for an empty mask or another shape."""
+    """Return the mean SUV in the mask [g/mL]; raise ValueError for an empty mask or another shape."""
     return float(_values(suv, mask).mean(dtype=np.float64))
 
 
 def volume(mask: NDArray[np.bool_], *, voxel_size: Sequence[float]) -> float:
-    """Volume of the mask by counting voxels [mL]; `voxel_size` in mm."""
+    """Return the volume of the mask by counting voxels [mL]; `voxel_size` in mm."""
     return int(np.count_nonzero(mask)) * voxel_volume(voxel_size)
 
 
@@ -74,7 +74,7 @@ def suv_peak(
     voxel_size: Sequence[float],
     kind: Literal["global", "local"] = "global",
 ) -> float:
-    """Mean SUV of a 1 cm^3 sphere centred in the region [g/mL].
+    """Return the mean SUV of a 1 cm^3 sphere centred in the region [g/mL].
 
     The sphere has a radius of 6.204 mm and holds every voxel whose centre lies within it. Its centre is a
     voxel of the region; its voxels are those of the whole image, in the region or not. These are IBSI's local
@@ -116,7 +116,7 @@ def lesion_table(
     voxel_size: Sequence[float],
     affine: NDArray[np.floating],
 ) -> pd.DataFrame:
-    """One row per region with its place and its SUV before and after denoising.
+    """Return one row per region with its place and its SUV before and after denoising.
 
     Both images are measured in the same region, so a change is a change of the image and not of the outline.
     Take the regions from `regions_in_either` to see what was erased and what was invented; regions of one
@@ -216,7 +216,7 @@ def measure_region(
 def each_region(
     labels: NDArray[np.integer],
 ) -> Iterator[tuple[int, tuple[slice, ...], NDArray[np.bool_]]]:
-    """Number, bounding box and mask within the box of every region of a label array (0 outside), in order."""
+    """Yield number, bounding box and mask within the box of every region of a label array (0 outside), in order."""
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is not None:
             yield number, box, labels[box] == number
@@ -232,7 +232,7 @@ def _values(suv: ArrayLike, mask: NDArray[np.bool_]) -> NDArray[np.floating]:
 
 
 def _sphere_mean(suv: NDArray[np.floating], box: tuple[slice, ...], voxel_size: Sequence[float]) -> NDArray[np.float64]:
-    """Mean over the 1 cm^3 sphere around every voxel of the box; at the border over its part in the image."""
+    """Return the mean over the 1 cm^3 sphere, or its part in the image, around every voxel of the box."""
     offsets = ball_offsets(PEAK_RADIUS, voxel_size=voxel_size)
     reach = offsets.max(axis=0)
     wanted = [(axis.start - r, axis.stop + r) for axis, r in zip(box, reach, strict=True)]

@@ -17,7 +17,7 @@ def seam_ratio(
     mask: ArrayLike | None = None,
     reference: ArrayLike | None = None,
 ) -> float:
-    """Mean absolute difference across tile borders over that in the interior nearby; 1 without seams.
+    """Return the mean absolute difference across tile borders over that in the interior nearby; 1 without seams.
 
     The interior of a border are the planes two and three voxels before and after it, in pairs, so that a gradient
     which changes steadily along the axis cancels. Anatomy does not change steadily: with few borders, an organ's
@@ -71,7 +71,7 @@ def _ratio(values: NDArray[np.float64], borders: Sequence[Sequence[int]], inside
 
 
 def _mean_difference(values: NDArray[np.float64], inside: NDArray[np.bool_], axis: int) -> NDArray[np.float64]:
-    """For every plane along an axis the mean absolute difference from the plane before; 0 for the first."""
+    """Return each plane's mean absolute difference from the plane before along an axis; 0 for the first."""
     values, inside = np.moveaxis(values, axis, 0), np.moveaxis(inside, axis, 0)
     profile = np.zeros(len(values))
     for i in range(1, len(values)):

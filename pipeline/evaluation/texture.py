@@ -11,7 +11,7 @@ __all__ = ["local_variance", "local_variance_ratio"]
 
 
 def local_variance(suv: ArrayLike) -> NDArray[np.float64]:
-    """Variance in the 3 x 3 x 3 voxels around each voxel, E[x^2] - E[x]^2 (arXiv 2606.11131) [g^2/mL^2].
+    """Return the variance in the 3 x 3 x 3 voxels around each voxel, E[x^2] - E[x]^2 (arXiv 2606.11131) [g^2/mL^2].
 
     At the border the image is continued by its own values.
 
@@ -26,7 +26,7 @@ def local_variance(suv: ArrayLike) -> NDArray[np.float64]:
 
 
 def local_variance_ratio(pred: ArrayLike, reference: ArrayLike) -> float:
-    """Median over the reference's stylized region of local variance over the reference's [dimensionless].
+    """Return the median over the reference's stylized region of local variance over the reference's [dimensionless].
 
     The stylized region are the voxels whose local variance in the reference is at least 0.001, as UniPET defines it
     on the full-dose image. 1 is the reference's own texture, below is smoother, above is rougher. Against a full-dose

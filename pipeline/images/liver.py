@@ -56,7 +56,7 @@ class LiverNoise:
 
 
 def _ball(diameter: float, voxel_size: Sequence[float]) -> NDArray[np.float32]:
-    """Ball of a diameter [mm] as weights that sum to 1."""
+    """Return the ball of a diameter [mm] as weights that sum to 1."""
     offsets = ball_offsets(diameter / 2, voxel_size=voxel_size)
     reach = offsets.max(axis=0)
     weights = np.zeros(2 * reach + 1, dtype=np.float32)
@@ -67,7 +67,7 @@ def _ball(diameter: float, voxel_size: Sequence[float]) -> NDArray[np.float32]:
 def _local_mean_and_variance(
     suv: NDArray[np.float32], ball: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and unbiased variance in the ball around each voxel."""
+    """Return the mean and unbiased variance in the ball around each voxel."""
     # Squares of values near their mean: single precision would lose a small variance beside a large mean.
     shift = float(np.median(suv))
     centered = suv.astype(np.float64) - shift
@@ -78,7 +78,7 @@ def _local_mean_and_variance(
 
 
 def _coarser(suv: NDArray[np.float32], factors: Sequence[int]) -> NDArray[np.float32]:
-    """Means over blocks of so many voxels; what does not fill a block at the upper ends is left out."""
+    """Return the means over blocks of so many voxels; what does not fill a block at the upper ends is left out."""
     blocks = [n // f for n, f in zip(suv.shape, factors, strict=True)]
     cut = suv[tuple(slice(0, b * f) for b, f in zip(blocks, factors, strict=True))]
     paired = cut.reshape(blocks[0], factors[0], blocks[1], factors[1], blocks[2], factors[2])
@@ -86,7 +86,7 @@ def _coarser(suv: NDArray[np.float32], factors: Sequence[int]) -> NDArray[np.flo
 
 
 def find_liver(suv: NDArray[np.float32], *, voxel_size: Sequence[float]) -> tuple[int, int, int]:
-    """Voxel in the right lobe of the liver around which the image is most homogeneous.
+    """Return the voxel in the right lobe of the liver around which the image is most homogeneous.
 
     Sought is the ball of 60 mm, right of the middle of the body and 25 mm below its surface, with a mean SUV of
     1 to 5 and lung (less than half the SUV, inside the body) above it, in which the smoothed image varies least.
@@ -205,7 +205,7 @@ def _measured_in_mask(series: PETSeries, mask: NDArray[np.bool_]) -> LiverNoise:
 def _pooled_noise(
     suv: NDArray[np.float32], voxel_size: Sequence[float], *, voxel: NDArray[np.integer], mean: float
 ) -> tuple[float, NDArray[np.bool_]]:
-    """Median coefficient of variation of all spheres in the tissue around one, and the voxels they cover."""
+    """Return the median coefficient of variation of all spheres in the tissue around one, and the voxels they cover."""
     radius = LIVER_SPHERE_DIAMETER / 2
     reach = np.ceil((_REACH + 2 * radius) / np.asarray(voxel_size)).astype(int)
     box = tuple(slice(max(int(c - r), 0), int(c + r + 1)) for c, r in zip(voxel, reach, strict=True))

@@ -1,8 +1,8 @@
-"""Noise meters: how noisy one image is, told without a reference image and without knowing its dose.
+"""Noise meters: how noisy one image is, without a reference image and without knowing its dose.
 
-Two of them. `high_pass_energy` is the one with published values of 1371 real scans, and follows uptake as well as
-noise. `noise_meter` is nearly proportional to the noise itself. Both rise with the dose reduction factor; neither
-compares one scanner or reconstruction with another.
+`high_pass_energy` has published values of 1371 real scans, and follows uptake as well as noise. `noise_meter` is nearly
+proportional to the noise itself. Both rise with the dose reduction factor. Neither compares one scanner or
+reconstruction with another.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ _FEWEST_VOXELS = 100
 
 
 def high_pass_energy(suv: ArrayLike, *, voxel_size: Sequence[float]) -> float:
-    """High-pass energy of log1p(SUV): mean |v - G(v)| over the voxels where G(v) > 0.1.
+    """Return the high-pass energy of log1p(SUV): mean |v - G(v)| over the voxels where G(v) > 0.1.
 
     v is log1p(SUV) on voxels of 1.65 mm and G a Gaussian of 2 such voxels (3.3 mm). Images of other voxels are
     resampled to 1.65 mm by trilinear interpolation first, as the published values were; coarse voxels hold no noise
@@ -88,7 +88,7 @@ def high_pass_energy(suv: ArrayLike, *, voxel_size: Sequence[float]) -> float:
 
 
 def noise_meter(suv: ArrayLike, *, voxel_size: Sequence[float], body: NDArray[np.bool_] | None = None) -> float:
-    """Noise of quiet tissue, nearly proportional to the square root of the dose reduction factor.
+    """Return the noise of quiet tissue, nearly proportional to the square root of the dose reduction factor.
 
     The in-plane mixed second difference, which takes away whatever is linear in the plane, divided by
     (local mean + 0.1)^0.6, which takes away most of the dependence of OSEM noise on uptake; its local mean absolute
@@ -131,7 +131,7 @@ def noise_meter(suv: ArrayLike, *, voxel_size: Sequence[float], body: NDArray[np
 
 
 def high_pass_energy_table(measured: Mapping[str, Sequence[Mapping[float, float]]]) -> pd.DataFrame:
-    """Medians of `high_pass_energy` beside the published ones of two real scanners.
+    """Return the medians of `high_pass_energy` beside the published ones of two real scanners.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ def _n_resampled(n: int, step: float) -> int:
 def _resampled(
     x: NDArray[np.float32], axis: int, step: float, *, start: int = 0, stop: int | None = None
 ) -> NDArray[np.float32]:
-    """Linear interpolation along an axis at the positions step * (start, ..., stop - 1) [voxels]."""
+    """Interpolate linearly along an axis at the positions step * (start, ..., stop - 1) [voxels]."""
     n = x.shape[axis]
     positions = np.arange(start, _n_resampled(n, step) if stop is None else stop) * step
     if step == 1:

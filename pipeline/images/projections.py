@@ -21,7 +21,7 @@ _AXIS_ALONG_THE_VIEW = {"coronal": 1, "sagittal": 0}
 def body_box(
     mask: NDArray[np.bool_], *, voxel_size: Sequence[float], margin: float = 15.0
 ) -> tuple[slice, slice, slice]:
-    """Box around a mask with a margin [mm] in X and Y, and the whole length in Z; everything for an empty mask."""
+    """Return the box around a mask, with a margin [mm] in X and Y and all of Z; everything for an empty mask."""
     box = []
     for axis in (0, 1):
         occupied = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
@@ -32,7 +32,7 @@ def body_box(
 
 
 def center_of_activity(suv: NDArray[np.floating], *, ceiling: float = 2.0) -> tuple[int, int, int]:
-    """Voxel at the centre of the activity, with SUV cut at `ceiling` so that bladder and brain do not pull it."""
+    """Return the centre of the activity [voxels]; SUV is cut at `ceiling`, so that bladder and brain do not pull."""
     activity = np.clip(suv, 0, ceiling)
     center = []
     for axis in range(3):
@@ -44,12 +44,12 @@ def center_of_activity(suv: NDArray[np.floating], *, ceiling: float = 2.0) -> tu
 
 
 def maximum_projection(volume: NDArray, view: View) -> NDArray:
-    """Maximum intensity projection as a panel, shape (Z, X) or (Z, Y), first row at the head."""
+    """Return the maximum intensity projection as a panel, shape (Z, X) or (Z, Y), first row at the head."""
     return _as_panel(volume.max(axis=_AXIS_ALONG_THE_VIEW[view]))
 
 
 def plane(volume: NDArray, view: View, *, index: int) -> NDArray:
-    """One plane of the volume as a panel, shape (Z, X) or (Z, Y), first row at the head."""
+    """Return one plane of the volume as a panel, shape (Z, X) or (Z, Y), first row at the head."""
     return _as_panel(volume.take(index, axis=_AXIS_ALONG_THE_VIEW[view]))
 
 

@@ -43,7 +43,7 @@ class Regions:
 
 
 def voxel_volume(voxel_size: Sequence[float]) -> float:
-    """Volume of a voxel [mL] from its sides [mm]."""
+    """Return the volume of a voxel [mL] from its sides [mm]."""
     return float(np.prod(np.asarray(voxel_size, dtype=np.float64))) / 1000
 
 
@@ -59,7 +59,7 @@ def label_touching(mask: ArrayLike) -> tuple[NDArray[np.int32], int]:
 
 
 def connected_regions(suv: ArrayLike, *, threshold: float, voxel_size: Sequence[float], min_volume: float) -> Regions:
-    """Connected regions at or above a fixed SUV in one image, hottest first.
+    """Return the connected regions at or above a fixed SUV in one image, hottest first.
 
     Threshold 4.0 with 3 mL is the benchmark rule for total metabolic tumour volume in lymphoma. Volumes of
     different rules differ by a factor of six: quote `Regions.method`.
@@ -94,7 +94,7 @@ def regions_in_either(
     min_volume: float = 1.0,
     fwhm: float = 8.0,
 ) -> Regions:
-    """Connected regions at or above a fixed SUV in the image before or in the image after denoising.
+    """Return the connected regions at or above a fixed SUV in the image before or in the image after denoising.
 
     Regions drawn on the denoised image cannot show what denoising erased; regions drawn on the noisy image
     cannot show what it invented, and follow the noise. So both images are smoothed alike, thresholded alike,
@@ -155,7 +155,7 @@ def _label_hottest_first(
 
 
 def _highest(suv: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.floating]:
-    """Highest value of each label 1..n. Unlike ndimage.maximum it reads the labelled voxels only."""
+    """Return the highest value of each label 1..n. Unlike ndimage.maximum it reads the labelled voxels only."""
     inside = labels > 0
     highest = np.full(int(labels.max(initial=0)) + 1, -np.inf)
     np.maximum.at(highest, labels[inside], suv[inside])
@@ -163,7 +163,7 @@ def _highest(suv: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[
 
 
 def ball_offsets(radius: float, *, voxel_size: Sequence[float]) -> NDArray[np.intp]:
-    """Steps from a voxel to all voxels whose centres lie within a radius [mm], itself included; shape (n, 3)."""
+    """Return the steps from a voxel to all whose centres lie within a radius [mm], itself included; shape (n, 3)."""
     sides = np.asarray(voxel_size, dtype=np.float64)
     ranges = [np.arange(-reach, reach + 1) for reach in np.floor(radius / sides).astype(int)]
     grid = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -198,7 +198,7 @@ def _panel_figure(
     *,
     difference_limit: float | None,
 ) -> bytes:
-    """Panels side by side at one scale in millimetres, and a bar for each scale of values."""
+    """Draw panels side by side at one scale in millimetres, and a bar for each scale of values."""
     pixel = {"coronal": voxel_size[0], "sagittal": voxel_size[1]}
     widths = [panel.image.shape[1] * pixel[panel.view] for panel in panels]  # [mm]
     height = panels[0].image.shape[0] * voxel_size[2]

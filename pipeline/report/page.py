@@ -96,12 +96,12 @@ def _template(name: str) -> str:
 
 
 def _number(value: float, digits: int = 2) -> str:
-    """Fixed decimals with a true minus sign; a dash for what is undefined."""
+    """Return fixed decimals with a true minus sign; a dash for what is undefined."""
     return "–" if not np.isfinite(value) else f"{value:.{digits}f}".replace("-", "−")
 
 
 def _change(value: float) -> str:
-    """Percentage with its sign; no sign for what rounds to zero."""
+    """Return a percentage with its sign; no sign for what rounds to zero."""
     if not np.isfinite(value):
         return "–"
     rounded = round(value, 1) + 0.0

@@ -29,7 +29,7 @@ _AIR = -1000.0  # [HU]
 
 
 def attenuation_from_ct(hu: np.ndarray, *, tube_voltage: int = 120) -> np.ndarray:
-    """Attenuation at 511 keV from a CT by two straight lines, one for mixtures of air and water, one with bone.
+    """Convert a CT to attenuation at 511 keV by two straight lines, one for air and water, one with bone.
 
     Below the break mu = 9.6e-6 (HU + 1000) / mm, above it mu = a (HU + 1000) + b with a and b of the tube voltage
     (Carney 2006, Med Phys 33:976, doi 10.1118/1.2174132). The lines meet between 30 and 52 HU.
@@ -91,7 +91,7 @@ def attenuation_from_body(suv: np.ndarray, *, voxel_size: Sequence[float]) -> np
 def resampled(
     volume: np.ndarray, affine: np.ndarray, *, onto_shape: Sequence[int], onto_affine: np.ndarray, outside: float
 ) -> np.ndarray:
-    """Volume on another grid, averaged over the larger of the two voxels, linear between them.
+    """Resample a volume to another grid: average over the larger of the two voxels, interpolate linearly.
 
     Parameters
     ----------

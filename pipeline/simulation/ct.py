@@ -22,7 +22,7 @@ _USUAL_VOLTAGE = 120
 
 
 def attenuation_of_series(path: str | Path, series: PETSeries) -> np.ndarray:
-    """Attenuation at 511 keV on the grid of a PET series.
+    """Return the attenuation at 511 keV on the grid of a PET series.
 
     Where the CT does not reach there is air. The two must share the patient's coordinates, as on a PET/CT.
 
@@ -61,7 +61,7 @@ def attenuation_of_series(path: str | Path, series: PETSeries) -> np.ndarray:
 
 
 def _covered_slices(shape: tuple[int, ...], affine: np.ndarray, series: PETSeries) -> float:
-    """Fraction of the PET's slices whose middle lies in the CT."""
+    """Return the fraction of the PET's slices whose middle lies in the CT."""
     nx, ny, nz = series.suv.shape
     middles = np.stack([np.full(nz, (nx - 1) / 2), np.full(nz, (ny - 1) / 2), np.arange(nz), np.ones(nz)])
     inside = np.linalg.solve(affine, series.affine @ middles)[:3]
@@ -84,7 +84,7 @@ def _read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def _hounsfield(file: SliceFile) -> np.ndarray:
-    """One slice [HU], float32, axes in the order column, row."""
+    """Return one slice [HU], float32, axes in the order column, row."""
     slope, intercept = (number_of(file.dataset, keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
     if slope is None or intercept is None:
         raise PETError(f"{file.name}: RescaleSlope or RescaleIntercept is missing, expected both on a CT slice")

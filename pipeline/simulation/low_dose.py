@@ -29,7 +29,7 @@ DoseMode = Literal["shorter_scan", "less_activity"]
 the trues and scatter, but 1/d^2 of the randoms."""
 
 DOSE_MODES: tuple[str, ...] = get_args(DoseMode)
-"""Every `DoseMode`."""
+"""The names of both modes."""
 
 LARGEST_FACTOR = 200.0
 """Beyond this a scan of usual counts has too few to reconstruct anything from."""
@@ -66,13 +66,13 @@ def check_dose_reduction_factors(factors: Sequence[float]) -> tuple[float, ...]:
 
 
 def dose_entity(factor: float) -> str:
-    """Factor as a part of a file's name, where BIDS allows letters and digits only: 4 is drf004, 7.5 is drf007p5."""
+    """Write a factor as a part of a file's name in letters and digits, as BIDS wants: drf004, drf007p5 for 7.5."""
     whole, _, decimals = repr(float(factor)).partition(".")
     return f"drf{int(whole):03d}" + (f"p{decimals}" if decimals != "0" else "")
 
 
 def dose_from_entity(entity: str) -> float | None:
-    """Factor that `dose_entity` wrote, or None if it is nothing that it writes."""
+    """Read a factor that `dose_entity` wrote; None for anything else."""
     match = _ENTITY.fullmatch(entity)
     return float(f"{match[1]}.{match[2] or 0}") if match else None
 
@@ -120,7 +120,7 @@ def thin(counts: np.ndarray, fraction: float | np.ndarray, rng: np.random.Genera
 
 
 def at_dose(acquisition: Acquisition, factor: float, *, mode: DoseMode) -> Acquisition:
-    """What the scan would record on average at a dose reduction factor, in units of a scale `factor` times smaller.
+    """Return what the scan records on average at a dose reduction factor, in units of a scale `factor` times smaller.
 
     A shorter scan differs from the full one by the scale alone.
     """

@@ -24,7 +24,7 @@ _CALIBRATION_DRAWS = 4  # six pairs: the scale is known to 2 or 3 % of the noise
 
 
 def _body_circle(attenuation: np.ndarray, voxel_size: Sequence[float]) -> tuple[float, float, float]:
-    """Centre along X and Y [voxels] and radius [mm] of a circle around all that attenuates like half of water."""
+    """Return centre x, y [voxels] and radius [mm] of a circle around all that attenuates like half of water."""
     x, y = np.nonzero((attenuation > WATER / 2).any(axis=2))
     if x.size == 0:
         raise PETError("the attenuation map is empty, expected a body in it")
@@ -34,7 +34,7 @@ def _body_circle(attenuation: np.ndarray, voxel_size: Sequence[float]) -> tuple[
 
 
 def scanner_of(attenuation: np.ndarray, *, voxel_size: Sequence[float], preset: Scanner = GENERIC) -> Scanner:
-    """A scanner that sees an image's own voxels: the square of them that holds the body, and every slice.
+    """Return a scanner that sees an image's own voxels: the square of them that holds the body, and every slice.
 
     Time of flight, resolution, background, beds and reconstruction are those of the preset. The field of view is
     the body's circle and 40 mm of air, at most as wide as the image or the body's circle. With fewer angles than
@@ -84,14 +84,14 @@ class _Window:
         return (image[0], image[1]), (square[0], square[1])
 
     def cut(self, image: np.ndarray) -> np.ndarray:
-        """The square's part of an image, 0 where the image does not reach."""
+        """Cut the square's part out of an image, 0 where the image does not reach."""
         there, here = self._overlap(image.shape)
         square = np.zeros((self.size, self.size, image.shape[2]), dtype=image.dtype)
         square[here] = image[there]
         return square
 
     def paste(self, square: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        """An image of that shape with the square in its place, 0 around it."""
+        """Return an image of that shape with the square in its place, 0 around it."""
         there, here = self._overlap(shape)
         image = np.zeros(tuple(shape), dtype=square.dtype)
         image[there] = square[here]
@@ -119,7 +119,7 @@ class FullDoseScan:
         return self.scale * self.acquisition.total
 
     def low_doses(self, factors: Sequence[float], *, rng: np.random.Generator) -> dict[float, np.ndarray]:
-        """Images at dose reduction factors, see `insert_noise`."""
+        """Return images by dose reduction factor, see `insert_noise`."""
         ordered = check_dose_reduction_factors(factors)
         counts = draw_counts(self.acquisition, self.scale, rng)
         full = self.model.reconstruct(counts, self.acquisition, scale=self.scale)
@@ -217,7 +217,7 @@ def _scale(
 def insert_noise(
     full: np.ndarray, factors: Sequence[float], settings: InsertionSettings, *, rng: np.random.Generator
 ) -> dict[float, np.ndarray]:
-    """Images as lower doses would have given them, from a full-dose image and no raw data.
+    """Make the images that lower doses would have given, from a full-dose image and no raw data.
 
     The image is projected with attenuation, scatter and randoms into expected data; a full scan y of it is drawn,
     thinned to 1/d of its counts, y_d, and both are reconstructed as the scanner does::
@@ -272,7 +272,7 @@ def low_dose_of(
     attenuation_source: str = "a CT",
     device: str | None = None,
 ) -> dict[float, PETSeries]:
-    """Series as scans so many times shorter would have given them; see `insert_noise`.
+    """Make the series that scans so many times shorter would have given; see `insert_noise`.
 
     Frame duration is divided by the factor; the provenance says what was done, with all parameters.
 

@@ -54,7 +54,7 @@ def subject_request(
 
 
 def _header(subject: SimulatedSubject, dose_reduction_factor: float) -> PETHeader:
-    """Attributes of a scan of this patient at a dose."""
+    """Return the attributes of a scan of this patient at a dose."""
     scanner, patient = subject.scanner, subject.truth
     tracer, weight = patient.tracer, round(patient.body_weight, 1)
     shorter = subject.dose_mode == "shorter_scan"
@@ -207,7 +207,7 @@ def write_subject(subject: SimulatedSubject, folder: str | Path, *, dicom: bool 
 
 
 def is_complete(folder: Path, request: dict[str, Any], *, dicom: bool = False) -> bool:
-    """Whether a subject is there, made exactly as requested.
+    """Return whether a subject is there, made exactly as requested.
 
     Raises
     ------
@@ -236,7 +236,7 @@ def is_complete(folder: Path, request: dict[str, Any], *, dicom: bool = False) -
 
 
 def _brief(value: Any, other: Any) -> str:
-    """A value in one line; of two dictionaries only what differs."""
+    """Return a value in one line; of two dictionaries only what differs."""
     if isinstance(value, dict) and isinstance(other, dict):
         return ", ".join(f"{k}={v}" for k, v in value.items() if other.get(k) != v) or "otherwise the same"
     return str(value)

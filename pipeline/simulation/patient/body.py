@@ -68,7 +68,7 @@ _HUGE = np.array([1e4, 1e4, 1e4])
 
 
 def _outline(female: bool) -> Shape:
-    """Head, trunk and legs as one smooth solid."""
+    """Return the head, trunk and legs as one smooth solid."""
     depth = _OUTLINE[:, 0]
     width = _OUTLINE[:, 1] * (np.interp(depth, _FEMALE_WIDTH[:, 0], _FEMALE_WIDTH[:, 1]) if female else 1.0)
     table = np.arange(0.0, 1401.0, 2.0)
@@ -97,7 +97,7 @@ def _outline(female: bool) -> Shape:
 
 
 def _layer(outline: Shape, thickness: float | np.ndarray) -> Shape:
-    """The outline shrunk by a thickness [mm]; pairs (depth, thickness) make it vary with depth."""
+    """Return the outline shrunk by a thickness [mm]; pairs (depth, thickness) make it vary with depth."""
 
     def distance(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         if isinstance(thickness, np.ndarray):
@@ -110,7 +110,7 @@ def _layer(outline: Shape, thickness: float | np.ndarray) -> Shape:
 
 
 def _arms(canvas: Canvas) -> tuple[str, list[tuple[np.ndarray, np.ndarray]]]:
-    """Position of the arms, and the centre line and radius of each; lowered only where they fit the field of view."""
+    """Return the arms' position, centre lines and radii; they are lowered only where they fit the field of view."""
     rng = canvas.rng
     lowered = rng.random() < _SHARE_DOWN
     jitter = np.clip(rng.normal(0, 4, (len(_ARM_DOWN), 3)), -6, 6)
@@ -126,7 +126,7 @@ def _arms(canvas: Canvas) -> tuple[str, list[tuple[np.ndarray, np.ndarray]]]:
 
 
 def _paint_arms(canvas: Canvas, suv: dict[str, float], arms: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Skin, fat, muscle and bone around each centre line."""
+    """Paint skin, fat, muscle and bone around each centre line."""
     for line, radius in arms:
         layers = [
             (radius, suv["skin"], "soft"),

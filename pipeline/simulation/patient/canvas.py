@@ -22,7 +22,7 @@ _SLAB_VOXELS = 1_500_000  # larger boxes are painted slab by slab, to bound the 
 
 
 def _bspline_matrix(n: int, spacing: float) -> sparse.csr_array:
-    """Cubic B-spline interpolation from knots `spacing` samples apart to n samples. Shape (n, n_knots)."""
+    """Return the cubic B-spline interpolation from knots `spacing` samples apart to n samples, shape (n, n_knots)."""
     u = np.arange(n) / spacing
     first = np.floor(u).astype(int)
     t = u - first
@@ -117,7 +117,7 @@ class Canvas:
         return smooth_field(self.rng, shape, correlation=correlation, voxel_size=self.voxel_size)
 
     def box(self, lower: np.ndarray, upper: np.ndarray) -> tuple[slice, slice, slice]:
-        """Voxels that may see a solid between two corners [mm], with room for the warp."""
+        """Return the voxels that may see a solid between two corners [mm], with room for the warp."""
         margin = _WARP_AMPLITUDE * _WARP_LIMIT + 2 * self.edge
         inside = np.nonzero((self._z >= lower[2] - margin) & (self._z <= upper[2] + margin))[0]
         if inside.size == 0:
@@ -133,14 +133,14 @@ class Canvas:
         return slices[0], slices[1], sz
 
     def coordinates(self, box: tuple[slice, slice, slice]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Reference coordinates x, y, z [mm] of the voxels of a box, each of the box's shape."""
+        """Return the reference coordinates x, y, z [mm] of the voxels of a box, each of the box's shape."""
         sx, sy, sz = box
         x = self._x[sx][:, None, None] / self._stretch[0][sz] + self._warp[0][box]
         y = self._y[sy][None, :, None] / self._stretch[1][sz] + self._warp[1][box]
         return x, y, self._z[sz] + self._warp[2][box]
 
     def reference_point(self, index: np.ndarray) -> np.ndarray:
-        """Reference coordinates x, y, z [mm] of one voxel. Shape (3,)."""
+        """Return the reference coordinates x, y, z [mm] of one voxel. Shape (3,)."""
         i, j, k = (int(v) for v in index)
         box = (slice(i, i + 1), slice(j, j + 1), slice(k, k + 1))
         return np.array([float(c.ravel()[0]) for c in self.coordinates(box)])
@@ -154,7 +154,7 @@ class Canvas:
         return np.asarray(half_axes) / np.array([sx[0], sy[0], sz])
 
     def coverage(self, shape: Shape, box: tuple[slice, slice, slice]) -> np.ndarray:
-        """Fraction of each voxel of a box that lies in the solid, 0 to 1, float32."""
+        """Return the fraction of each voxel of a box that lies in the solid, 0 to 1, float32."""
         return np.clip(0.5 - shape.distance(*self.coordinates(box)) / np.float32(self.edge), 0, 1).astype(np.float32)
 
     def paint(

@@ -109,7 +109,7 @@ class _Placement:
         self._placed: list[tuple[np.ndarray, float]] = []
 
     def find(self, name: str, radius: float) -> np.ndarray | None:
-        """Voxel index of a centre whose lesion of this reach [mm] touches no other; None after many attempts."""
+        """Return a centre [voxels] whose lesion of this reach [mm] touches no other; None after many attempts."""
         voxels = self._places[name]
         for _ in range(_ATTEMPTS):
             index = voxels[self._rng.integers(len(voxels))]
@@ -126,7 +126,7 @@ class _Placement:
 def _lesion_shape(
     canvas: Canvas, index: np.ndarray, diameter: float, stretch: np.ndarray
 ) -> tuple[Shape, np.ndarray, np.ndarray]:
-    """An ellipsoid with a gently irregular surface, at the reference point of a voxel; its centre and half axes."""
+    """Return an ellipsoid with a gently irregular surface around a voxel, its centre and its half axes."""
     rng = canvas.rng
     center = canvas.reference_point(index)
     half_axes = canvas.natural(tuple(center), tuple(diameter / 2 * stretch))
@@ -219,7 +219,7 @@ def paint_lesions(
 def _measure(
     canvas: Canvas, lesion_labels: np.ndarray, label: int, box: tuple[slice, slice, slice]
 ) -> dict[str, float]:
-    """What one lesion's voxels, all in the box, hold."""
+    """Measure what one lesion's voxels, all in the box, hold."""
     covered = lesion_labels[box] == label
     volume = float(covered.sum()) * float(np.prod(canvas.voxel_size)) * 1e-3
     suv = canvas.activity[box][covered]

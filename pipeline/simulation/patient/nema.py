@@ -60,25 +60,25 @@ class NEMAPhantom:
 
 
 def _body_distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Signed distance to the outline of the body [mm], negative inside."""
+    """Return the signed distance to the outline of the body [mm], negative inside."""
     above = np.hypot(x, y + _BELOW) - _TOP_RADIUS
     below = np.hypot(np.maximum(np.abs(x) - _FLAT, 0), y + _BELOW) - _CORNER_RADIUS
     return np.where(y >= -_BELOW, above, below)
 
 
 def _sphere_centres() -> np.ndarray:
-    """Centres x, y of the spheres [mm]. Shape (6, 2)."""
+    """Return the centres x, y of the spheres [mm]. Shape (6, 2)."""
     return _SPHERE_RING * np.stack([np.cos(_SPHERE_ANGLES), np.sin(_SPHERE_ANGLES)], axis=1)
 
 
 def _sphere_plane(scanner: Scanner) -> float:
-    """Centre along Z of the slice that the spheres are centred on [mm], the middle one."""
+    """Return the centre along Z of the slice that the spheres are centred on [mm], the middle one."""
     nz, dz = scanner.matrix[2], scanner.voxel_size[2]
     return (nz // 2 - (nz - 1) / 2) * dz
 
 
 def nema_phantom(scanner: Scanner, *, ratio: float = 4.0) -> NEMAPhantom:
-    """Image quality phantom for a scanner's field of view, to be given to `SystemModel.acquire`.
+    """Make the image quality phantom for a scanner's field of view, to be given to `SystemModel.acquire`.
 
     Parameters
     ----------

@@ -91,7 +91,7 @@ def paint_head(canvas: Canvas, suv: dict[str, float]) -> None:
 
 
 def _paint_cortex(canvas: Canvas, brain: Shape, grey_matter: float) -> None:
-    """A folded ribbon of grey matter along the surface of the brain, parted by the midline fissure."""
+    """Paint a folded ribbon of grey matter along the surface of the brain, parted by the midline fissure."""
     box = canvas.box(brain.lower, brain.upper)
     extent = tuple(s.stop - s.start for s in box)
     if min(extent) < 1:
@@ -157,7 +157,7 @@ def paint_chest(canvas: Canvas, suv: dict[str, float], *, shift: float, inside: 
 
 
 def _paint_heart(canvas: Canvas, suv: dict[str, float], *, shift: float) -> None:
-    """Blood pool with a cup of left-ventricular muscle."""
+    """Paint the blood pool with a cup of left-ventricular muscle."""
     rng = canvas.rng
     tilt, turn = rng.uniform(0.55, 0.95), rng.uniform(0.4, 0.8)
     long_axis = np.array([-np.cos(tilt) * np.cos(turn), np.cos(tilt) * np.sin(turn), np.sin(tilt)])
@@ -180,7 +180,7 @@ def _paint_heart(canvas: Canvas, suv: dict[str, float], *, shift: float) -> None
 
 
 def _liver(canvas: Canvas, shift: float, inside: np.ndarray) -> Shape:
-    """A liver whose volume in the patient is the one drawn for him, whatever his girth."""
+    """Return a liver whose volume in the patient is the one drawn for him, whatever his girth."""
 
     def shape(scale: float) -> Shape:
         # Scaled about the right dome, so that a small liver still lies under the right ribs.
@@ -216,7 +216,7 @@ def _liver(canvas: Canvas, shift: float, inside: np.ndarray) -> Shape:
 
 
 def _spleen(canvas: Canvas, shift: float, inside: np.ndarray) -> Shape:
-    """A spleen of 0.1 to 0.3 L under the left ribs, as far to the side as the wall leaves room for it."""
+    """Return a spleen of 0.1 to 0.3 L under the left ribs, as far to the side as the wall leaves room for it."""
     size = float(np.clip(np.exp(canvas.rng.normal(0.0, 0.07)), 0.84, 1.12))
     half_axes = size * canvas.natural((104.0, 40.0, 575.0), (25.0, 41.0, 46.0))
 
@@ -264,7 +264,7 @@ def paint_abdomen(
 
 
 def _paint_kidneys(canvas: Canvas, suv: dict[str, float], *, shift: float) -> None:
-    """Cortex, a pelvis with urine, and the stretches of ureter that hold urine at the moment."""
+    """Paint cortex, a pelvis with urine, and the stretches of ureter that hold urine at the moment."""
     rng = canvas.rng
     for side, lower in ((1, 12.0), (-1, 0.0)):
         z = 655.0 + lower + shift
@@ -282,7 +282,7 @@ def _paint_kidneys(canvas: Canvas, suv: dict[str, float], *, shift: float) -> No
 
 
 def _paint_bowel(canvas: Canvas, suv: dict[str, float], *, inside: np.ndarray, variation: float) -> None:
-    """Colon with uptake that changes along its course, loops of small bowel, and the duodenum."""
+    """Paint colon with uptake that changes along its course, loops of small bowel, and the duodenum."""
     rng = canvas.rng
     label = ORGAN_LABELS["bowel"]
     for _ in range(8):

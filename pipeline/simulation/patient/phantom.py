@@ -143,18 +143,18 @@ def make_phantom(
 
 
 def _share_held(activity: np.ndarray, voxel_size: tuple[float, float, float], body_weight: float) -> float:
-    """Fraction of the injected activity in the field of view: the integral of SUV over volume, by body weight."""
+    """Return the share of the injected activity in the field of view: the integral of SUV over volume, per mass."""
     return float(activity.sum(dtype=np.float64)) * float(np.prod(voxel_size)) * 1e-6 / body_weight
 
 
 def _offsets(volume: np.ndarray, factor: int) -> list[np.ndarray]:
-    """The factor^3 interleaved sub-volumes, as views."""
+    """Return the factor^3 interleaved sub-volumes, as views."""
     steps = range(factor)
     return [volume[i::factor, j::factor, k::factor] for i in steps for j in steps for k in steps]
 
 
 def block_mean(volume: np.ndarray, factor: int) -> np.ndarray:
-    """Mean over blocks of factor^3 voxels. Shape (X, Y, Z) to (X/f, Y/f, Z/f), float32."""
+    """Average over blocks of factor^3 voxels. Shape (X, Y, Z) to (X/f, Y/f, Z/f), float32."""
     parts = _offsets(volume, factor)
     total = np.zeros(parts[0].shape, dtype=np.float32)
     for part in parts:
@@ -163,7 +163,7 @@ def block_mean(volume: np.ndarray, factor: int) -> np.ndarray:
 
 
 def majority_labels(labels: np.ndarray, factor: int) -> np.ndarray:
-    """The most frequent label of each block of factor^3 voxels; the lower label where two are as frequent."""
+    """Return the most frequent label of each block of factor^3 voxels; the lower label where two are as frequent."""
     best = np.zeros(_offsets(labels, factor)[0].shape, dtype=labels.dtype)
     most = np.zeros(best.shape, dtype=np.uint16)
     for value in np.unique(labels):
@@ -175,7 +175,7 @@ def majority_labels(labels: np.ndarray, factor: int) -> np.ndarray:
 
 
 def reduce_lesion_labels(lesion_labels: np.ndarray, factor: int) -> np.ndarray:
-    """Lesion labels on a grid `factor` times coarser.
+    """Return the lesion labels on a grid `factor` times coarser.
 
     A voxel belongs to a lesion that fills at least half of it; a lesion too small for that keeps the one
     voxel that it fills most, so that none is lost.

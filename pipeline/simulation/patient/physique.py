@@ -60,12 +60,12 @@ class Physique:
         return self.height / _REFERENCE_HEIGHT
 
     def reference_depth(self, depth: np.ndarray) -> np.ndarray:
-        """Depth below the vertex in the reference body [mm] for a depth in the patient [mm]."""
+        """Return the depth below the vertex in the reference body [mm] for a depth in the patient [mm]."""
         chin = _CHIN * self.head_scale
         return np.where(depth < chin, depth / self.head_scale, _CHIN + (depth - chin) / self.stature)
 
     def stretch(self, reference_depth: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        """Patient over reference size along x, y (by depth [mm]) and z (of the trunk)."""
+        """Return patient over reference size along x, y (by depth [mm]) and z (of the trunk)."""
         t = np.clip((reference_depth - _CHIN) / (_SHOULDERS - _CHIN), 0, 1)
         blend = t * t * (3 - 2 * t)
         along_x = self.head_scale + blend * (self.girth - self.head_scale)

@@ -41,7 +41,7 @@ class Shape:
 
 
 def ellipsoid(center: ArrayLike, half_axes: ArrayLike, *, exponent: float = 2.0) -> Shape:
-    """Superellipsoid; an exponent above 2 makes it boxier.
+    """Return a superellipsoid; an exponent above 2 makes it boxier.
 
     The distance is that along the ray to the centre, scaled by the smallest half axis: exact for a
     sphere, and good enough at the surface, which is all that anti-aliasing needs.
@@ -86,13 +86,13 @@ def oriented(shape: Shape, center: ArrayLike, axes: np.ndarray, *, reach: float)
 
 
 def half_space(normal: ArrayLike, offset: float) -> Distance:
-    """Points with normal . p <= offset; a distance only, for use in intersections."""
+    """Return the distance of points with normal . p <= offset, for use in intersections."""
     n = np.asarray(normal, dtype=np.float32)
     return lambda x, y, z: n[0] * x + n[1] * y + n[2] * z - np.float32(offset)
 
 
 def shell(shape: Shape, thickness: float) -> Shape:
-    """The outer layer of a solid, `thickness` [mm] deep."""
+    """Return the outer layer of a solid, `thickness` [mm] deep."""
 
     def distance(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         d = shape.distance(x, y, z)
@@ -102,17 +102,17 @@ def shell(shape: Shape, thickness: float) -> Shape:
 
 
 def intersection(shape: Shape, other: Distance) -> Shape:
-    """What lies in both."""
+    """Return what lies in both."""
     return Shape(lambda x, y, z: np.maximum(shape.distance(x, y, z), other(x, y, z)), shape.lower, shape.upper)
 
 
 def difference(shape: Shape, other: Distance) -> Shape:
-    """What lies in the first and not in the second."""
+    """Return what lies in the first and not in the second."""
     return Shape(lambda x, y, z: np.maximum(shape.distance(x, y, z), -other(x, y, z)), shape.lower, shape.upper)
 
 
 def smooth_union(a: Shape, b: Shape, *, blend: float) -> Shape:
-    """Union with the crease filled over `blend` [mm] (polynomial smooth minimum)."""
+    """Return the union with the crease filled over `blend` [mm] (polynomial smooth minimum)."""
 
     def distance(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         da, db = a.distance(x, y, z), b.distance(x, y, z)
@@ -123,14 +123,14 @@ def smooth_union(a: Shape, b: Shape, *, blend: float) -> Shape:
 
 
 def curve(knots: ArrayLike, *, n_points: int) -> np.ndarray:
-    """Cubic spline through the knots [mm], by chord length. Shape (n_points, 3)."""
+    """Return a cubic spline through the knots [mm], by chord length. Shape (n_points, 3)."""
     k = np.asarray(knots, dtype=float)
     t = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(k, axis=0), axis=1))])
     return CubicSpline(t, k)(np.linspace(0, t[-1], n_points))
 
 
 def tube(points: np.ndarray, radius: float | np.ndarray) -> Shape:
-    """Tube around a curve given by close points. Shape (n, 3) [mm], radius [mm] scalar or (n,)."""
+    """Return a tube around a curve given by close points. Shape (n, 3) [mm], radius [mm] scalar or (n,)."""
     radii = np.broadcast_to(np.asarray(radius, dtype=np.float32), (len(points),))
     tree = cKDTree(points)
 
@@ -148,7 +148,7 @@ def tube(points: np.ndarray, radius: float | np.ndarray) -> Shape:
 
 
 def column(points: np.ndarray, radius: float | np.ndarray, *, flatten: float = 1.0) -> Shape:
-    """Tube whose centre line is a function of z: far cheaper than `tube`. Points sorted by z, shape (n, 3).
+    """Return a tube whose centre line is a function of z, far cheaper than `tube`. Points sorted by z, shape (n, 3).
 
     `flatten` is the ratio of the anterior-posterior to the lateral radius.
     """

@@ -25,7 +25,7 @@ def paint_skull(canvas: Canvas, suv: dict[str, float]) -> None:
 
 
 def _ribs() -> Shape:
-    """All ribs in one solid: distance to the nearest of a stack of tilted ellipses."""
+    """Return all ribs as one solid: the distance to the nearest of a stack of tilted ellipses."""
 
     def distance(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         level = z - np.float32(18) - np.float32(0.28) * y
@@ -42,7 +42,7 @@ def _ribs() -> Shape:
 
 
 def _spine(canvas: Canvas, suv: dict[str, float]) -> None:
-    """Vertebral bodies with discs between them, spinous processes and cord."""
+    """Paint vertebral bodies with discs between them, spinous processes and cord."""
     pitch = float(canvas.rng.uniform(28, 32))
     z = np.arange(205.0, 800.0, 3.0)
     y = np.where(z < 300, np.interp(z, [205, 300], [-28, -58]), -62 - 9 * np.sin((z - 330) / 165))
@@ -62,7 +62,7 @@ def _spine(canvas: Canvas, suv: dict[str, float]) -> None:
 
 
 def _pelvis(canvas: Canvas, marrow: float) -> None:
-    """Iliac wings, sacrum, pubis and hip joints."""
+    """Paint iliac wings, sacrum, pubis and hip joints."""
     for side in (-1, 1):
         bowl = shell(ellipsoid((side * 52, -22, 772), (68, 60, 66)), 11.0)
 

@@ -27,7 +27,7 @@ _KRATOCHWIL = "28 kinds of cancer, mean SUVmax from below 6 to above 12, J Nucl 
 
 
 def _organs(**values: tuple[float, float] | OrganUptake) -> Mapping[str, OrganUptake]:
-    """Table of organs; a pair of mean and standard deviation is a customary value."""
+    """Return a table of organs; a pair of mean and standard deviation is a customary value."""
     return {k: v if isinstance(v, OrganUptake) else OrganUptake(*v, source=_CUSTOMARY) for k, v in values.items()}
 
 
@@ -282,7 +282,7 @@ TRACERS = (FDG, PSMA_11, DOTATATE, FAPI)
 
 
 def tracer_named(name: str) -> Tracer:
-    """Tracer of a name or an alias, such as ``"FDG"``, ``"PSMA"`` or ``"68Ga-DOTATATE"``.
+    """Return the tracer of a name or an alias, such as ``"FDG"``, ``"PSMA"`` or ``"68Ga-DOTATATE"``.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ class OrganUptake:
     """Log-normal of this mean and standard deviation instead of normal: urine, and muscle of the heart."""
 
     def at(self, deviation: float) -> float:
-        """SUVbw [g/mL] of a patient who lies `deviation` standard deviations from the average.
+        """Return the SUVbw [g/mL] of a patient who lies `deviation` standard deviations from the average.
 
         Cut at 2.5 standard deviations; a normal organ also at 30 % of its mean.
         """
@@ -87,7 +87,7 @@ class Tracer:
     """Of the patients that it is given to."""
 
     def injected_activity(self, body_weight: float) -> float:
-        """Injected activity [Bq] for a body weight [kg]."""
+        """Return the injected activity [Bq] for a body weight [kg]."""
         return min(self.activity_per_mass * body_weight, self.largest_activity)
 
 

@@ -43,15 +43,15 @@ class Acquisition:
         return parts + lines * float(self.randoms.sum(dtype=np.float64))
 
     def background(self, subset: int) -> np.ndarray:
-        """Scatter and randoms of one subset."""
+        """Return scatter and randoms of one subset."""
         return self.scatter[subset] + self.randoms
 
     def expected(self, subset: int) -> np.ndarray:
-        """Trues, scatter and randoms of one subset."""
+        """Return trues, scatter and randoms of one subset."""
         return self.trues[subset] + self.background(subset)
 
     def with_activity(self, fraction: float) -> Acquisition:
-        """The same scan after injecting a fraction of the activity, in the same unit of SUV.
+        """Return the same scan after injecting a fraction of the activity, in the same unit of SUV.
 
         Trues and scatter fall with the activity, as the scale does, so here they stay; randoms fall with its
         square (two unrelated photons within the coincidence window), so here they fall once.
@@ -59,7 +59,7 @@ class Acquisition:
         return replace(self, randoms=self.randoms * np.float32(fraction))
 
     def slices(self, part: slice) -> Acquisition:
-        """The same for some of the slices."""
+        """Return the same for some of the slices."""
 
         def some(arrays: list[np.ndarray]) -> list[np.ndarray]:
             return [np.ascontiguousarray(a[:, part]) for a in arrays]
@@ -70,7 +70,7 @@ class Acquisition:
 
 
 def expected_scatter(trues: list[np.ndarray], scanner: Scanner) -> list[np.ndarray]:
-    """Scatter as a wide blur of the trues, as strong as the scanner's scatter fraction S / (S + T).
+    """Return scatter as a wide blur of the trues, as strong as the scanner's scatter fraction S / (S + T).
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def expected_scatter(trues: list[np.ndarray], scanner: Scanner) -> list[np.ndarr
 
 
 def expected_randoms(trues: list[np.ndarray], scanner: Scanner, profile: np.ndarray) -> np.ndarray:
-    """Randoms as strong as the scanner's fraction R / (R + S + T): flat over a slice, along Z like the sensitivity.
+    """Return randoms as strong as the scanner's fraction R / (R + S + T), flat over a slice, along Z as `profile`.
 
     Parameters
     ----------

@@ -15,11 +15,11 @@ class Backend(Protocol):
     """Arrays of one library on one device. Its arrays know arithmetic in place, ``@``, ``reshape`` and ``max``."""
 
     def array(self, values: np.ndarray) -> Any:
-        """The values as float32 on the device."""
+        """Put the values on the device, as float32."""
         ...
 
     def matrix(self, values: sparse.csr_array) -> Any:
-        """A sparse matrix on the device, to be multiplied with dense arrays."""
+        """Put a sparse matrix on the device, to be multiplied with dense arrays."""
         ...
 
     def raise_to(self, floor: float, values: Any) -> None:
@@ -27,7 +27,7 @@ class Backend(Protocol):
         ...
 
     def numpy(self, values: Any) -> np.ndarray:
-        """An array of the device as numpy's."""
+        """Return an array of the device as numpy's."""
         ...
 
 
@@ -53,7 +53,7 @@ NUMPY: Backend = _NumpyBackend()
 
 @cache
 def backend_on(device: str | None) -> Backend:
-    """Backend of a device: None is numpy, else torch on ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+    """Return the backend of a device: None is numpy, else torch on ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
 
     Raises
     ------

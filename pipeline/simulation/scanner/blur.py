@@ -13,7 +13,7 @@ __all__ = ["SeparableBlur"]
 
 
 def _gaussian_matrix(n: int, fwhm: float, *, normalise: bool) -> np.ndarray:
-    """Gaussian blur of n samples as a symmetric matrix (rows sum to 1 if normalised). fwhm in samples."""
+    """Return the Gaussian blur of n samples as a symmetric matrix (rows sum to 1 if normalised); fwhm in samples."""
     sigma = fwhm / FWHM_PER_SIGMA
     if sigma < 1e-3:
         return np.eye(n, dtype=np.float32)
@@ -33,7 +33,7 @@ class SeparableBlur:
     def __init__(
         self, n: int, nz: int, *, in_plane: float, axial: float, normalise: bool = False, backend: Backend = NUMPY
     ) -> None:
-        """Sizes in voxels; full widths at half maximum in voxels."""
+        """Make the blur of a volume; sizes and full widths at half maximum are in voxels."""
         self.n, self.nz = n, nz
         self._in_plane = backend.array(_gaussian_matrix(n, in_plane, normalise=normalise))
         self._axial = backend.array(_gaussian_matrix(nz, axial, normalise=normalise).T)

@@ -16,13 +16,13 @@ _TRIAL_SLICES = 32
 
 
 def draw_counts(acquisition: Acquisition, scale: float, rng: np.random.Generator) -> list[np.ndarray]:
-    """Poisson counts of a scan, one int32 array per subset; `scale` in counts per (SUV mm)."""
+    """Draw the Poisson counts of a scan, one int32 array per subset; `scale` in counts per (SUV mm)."""
     subsets = range(len(acquisition.trues))
     return [rng.poisson(acquisition.expected(k) * np.float32(scale)).astype(np.int32) for k in subsets]
 
 
 def noise_cov(first: np.ndarray, second: np.ndarray, region: np.ndarray) -> float:
-    """Coefficient of variation in a region from two independent scans: noise alone, no texture."""
+    """Return the coefficient of variation in a region from two independent scans: noise alone, no texture."""
     difference = (first[region] - second[region]).std(dtype=np.float64) / np.sqrt(2)
     return float(difference / ((first[region] + second[region]) / 2).mean(dtype=np.float64))
 
@@ -36,7 +36,7 @@ def calibrated_scale(
     rng: np.random.Generator,
     n_draws: int = 2,
 ) -> float:
-    """Scale [counts / (SUV mm)] at which the liver's coefficient of variation has a given value.
+    """Return the scale [counts / (SUV mm)] at which the liver's coefficient of variation has a given value.
 
     A few slices through the liver are reconstructed from independent trial draws; the coefficient of variation
     goes with one over the square root of the counts.

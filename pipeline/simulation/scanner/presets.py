@@ -171,7 +171,7 @@ SCANNERS = {s.name: s for s in (GENERIC, GENERIC_TOF, QUADRA, UEXPLORER, DISCOVE
 
 
 def scanner_preset(name: str) -> Scanner:
-    """Scanner of that name, one of `SCANNERS`.
+    """Return the scanner of that name, one of `SCANNERS`.
 
     Raises
     ------

@@ -15,7 +15,7 @@ _NEGLIGIBLE_TOF = 1e-3  # of a line's probability
 
 
 def _footprint_cdf(u: np.ndarray, *, inner: float, outer: float) -> np.ndarray:
-    """Fraction of a square's projection left of u: a trapezoid flat to +-inner, zero beyond +-outer [mm]."""
+    """Return the fraction of a square's projection left of u: a trapezoid flat to +-inner, zero beyond +-outer [mm]."""
     height = 1.0 / (inner + outer)
     u = np.clip(u, -outer, outer)
     result = height * ((outer - inner) / 2 + u + inner)
@@ -27,7 +27,7 @@ def _footprint_cdf(u: np.ndarray, *, inner: float, outer: float) -> np.ndarray:
 
 
 def _tof_weights(position: np.ndarray, *, fwhm: float, bin_size: float, n_bins: int) -> np.ndarray:
-    """Probability of each time-of-flight bin for points along a line [mm]. Shape (n_points, n_bins), rows sum to 1."""
+    """Return the probability of each time-of-flight bin for points along a line [mm], shape (n_points, n_bins)."""
     edges = (np.arange(n_bins + 1) - n_bins / 2) * bin_size
     cdf = 0.5 * erf((edges - position[:, None]) / (fwhm / FWHM_PER_SIGMA * np.sqrt(2)))
     # The outer bins take the tails, so that the bins together are the projection without time of flight.
@@ -48,7 +48,7 @@ def strip_matrix(
     tof_bin_size: float = 0.0,
     n_tof_bins: int = 1,
 ) -> sparse.csr_array:
-    """System matrix of a parallel-beam scan of one slice; every slice is a column of what it multiplies.
+    """Return the system matrix of a parallel-beam scan of one slice; every slice is a column of what it multiplies.
 
     The weight is the mean over the bin of the line integral through the pixel, that is the exact area of
     overlap of the pixel and the strip over the width of the strip [mm]. The adjoint is the transpose.

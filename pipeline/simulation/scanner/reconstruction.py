@@ -25,7 +25,7 @@ class SystemModel:
     """Matrices of one scanner on one backend. Use `system_model`, which keeps them."""
 
     def __init__(self, scanner: Scanner, *, backend: Backend = NUMPY) -> None:
-        """Matrices of `scanner`; `backend` is where `osem` runs, `acquire` always runs on numpy."""
+        """Compute the matrices of `scanner`; `backend` is where `osem` runs, `acquire` always runs on numpy."""
         self.scanner = scanner
         self.backend = backend
         n, _, nz = scanner.matrix
@@ -53,7 +53,7 @@ class SystemModel:
         return SeparableBlur(self.n, nz, in_plane=width[0] / dx, axial=width[1] / dz, backend=backend)
 
     def _matrix(self, angles: np.ndarray, *, tof: bool, supersampling: int = 1) -> sparse.csr_array:
-        """Projection of an image, or of an object so many times finer, into the scanner's bins."""
+        """Return the matrix that projects an image, or an object so many times finer, into the scanner's bins."""
         s = self.scanner
         dx = s.voxel_size[0]
         return strip_matrix(
@@ -73,7 +73,7 @@ class SystemModel:
     def acquire(
         self, activity: np.ndarray, attenuation: np.ndarray, *, supersampling: int | None = None, blurred: bool = True
     ) -> Acquisition:
-        """Expected data of an object.
+        """Return the expected data of an object.
 
         No step of trues, scatter and randoms depends on the number of threads: the counts drawn from them are
         reproducible.
@@ -136,7 +136,7 @@ class SystemModel:
 
     @threadpool_limits.wrap(limits=1, user_api="blas")
     def osem(self, data: list[np.ndarray], acquisition: Acquisition, *, scale: float) -> np.ndarray:
-        """Ordinary-Poisson OSEM with the PSF in image space (Hudson and Larkin 1994; Shepp and Vardi 1982).
+        """Reconstruct by ordinary-Poisson OSEM, PSF in image space (Hudson and Larkin 1994; Shepp and Vardi 1982).
 
         Parameters
         ----------
@@ -180,16 +180,16 @@ class SystemModel:
         return device.numpy(image).reshape(self.n, self.n, nz)
 
     def post_filter(self, image: np.ndarray) -> np.ndarray:
-        """Gaussian filter after reconstruction. Shape (X, Y, Z)."""
+        """Apply the Gaussian filter after reconstruction. Shape (X, Y, Z)."""
         return self._filter(image.reshape(-1, image.shape[2])).reshape(image.shape)
 
     def reconstruct(self, data: list[np.ndarray], acquisition: Acquisition, *, scale: float) -> np.ndarray:
-        """OSEM and post-filter of a whole scan; see `osem`."""
+        """Reconstruct and post-filter a whole scan; see `osem`."""
         return self.post_filter(self.osem(data, acquisition, scale=scale))
 
 
 def _subset_order(n_subsets: int) -> list[int]:
-    """Subsets so that each is far in angle from the ones before it (bit-reversed order)."""
+    """Order subsets so that each is far in angle from the ones before it (bit-reversed order)."""
     bits = max(1, int(np.ceil(np.log2(n_subsets))))
     reversed_bits = [int(f"{k:0{bits}b}"[::-1], 2) for k in range(2**bits)]
     return [k for k in reversed_bits if k < n_subsets]
@@ -197,7 +197,7 @@ def _subset_order(n_subsets: int) -> list[int]:
 
 @lru_cache(maxsize=3)
 def system_model(scanner: Scanner, device: str | None = None) -> SystemModel:
-    """Matrices of a scanner, computed once and kept for the subjects that follow.
+    """Return the matrices of a scanner, computed once and kept for the subjects that follow.
 
     Parameters
     ----------

@@ -122,7 +122,7 @@ class Scanner:
 def point_sensitivity(
     z: np.ndarray, *, length: float, ring_diameter: float, largest_ring_difference: float | None = None
 ) -> np.ndarray:
-    """Fraction of the photon pairs of a point on the axis that both meet the detectors, without attenuation.
+    """Return the fraction of the photon pairs of a point on the axis that both meet the detectors, without attenuation.
 
     Both photons leave at the same angle t to the transverse plane and meet a cylinder of radius R at z - R tan t
     and z + R tan t, so t is limited by the nearer end. Of isotropic directions, sin t_max lie below it. For a
@@ -151,7 +151,7 @@ def point_sensitivity(
 
 
 def axial_sensitivity(scanner: Scanner) -> np.ndarray:
-    """Relative sensitivity of each slice, mean 1: `point_sensitivity` of the bed positions added up.
+    """Return the relative sensitivity of each slice, mean 1: `point_sensitivity` of the bed positions added up.
 
     Noise therefore rises towards both ends of the scan and, a little, between beds. The bed positions are
     centred on the image; a scanner with one position sees the image from there.

@@ -28,11 +28,11 @@ class TorchBackend:
             raise PETError(f"device {device!r}: {reason}; expected one that torch can reach, or None") from error
 
     def array(self, values: np.ndarray) -> torch.Tensor:
-        """The values as float32 on the device."""
+        """Put the values on the device, as float32."""
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
 
     def matrix(self, values: sparse.csr_array) -> torch.Tensor:
-        """A sparse matrix on the device."""
+        """Put a sparse matrix on the device."""
         rows, columns, entries = (torch.from_numpy(part) for part in (values.indptr, values.indices, values.data))
         with warnings.catch_warnings():
             # torch calls its sparse CSR a beta each time that one is made.
@@ -46,5 +46,5 @@ class TorchBackend:
         values.clamp_(min=floor)
 
     def numpy(self, values: torch.Tensor) -> np.ndarray:
-        """A tensor as a numpy array."""
+        """Return a tensor as a numpy array."""
         return values.cpu().numpy()
