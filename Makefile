@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test test-all lint weights gpu evaluate clean
+.PHONY: demo test test-all test-lowest lint weights gpu evaluate clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,16 @@ test: $(VENV)/.installed
 
 test-all: $(VENV)/.installed
 	$(PYTEST)
+
+# The fast tests of what does not train, with the oldest packages that setup.cfg allows. typer needs click's streams.
+LOWEST := .venv-lowest
+test-lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	sed -n '/^install_requires/,/^$$/s/^ *\(.*\)>=/\1==/p' setup.cfg > $(LOWEST)/lowest.txt
+	echo 'click==8.2.1' >> $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c $(LOWEST)/lowest.txt -e '.[test]'
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" \
+		--ignore tests/training --ignore tests/test_cli_train.py --ignore tests/test_make_gpu.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -54,4 +64,4 @@ evaluate: $(VENV)/.installed
 		--markdown bundles/unipet_3d/docs/results.md --gate bundles/unipet_3d/configs/release_gate.yaml
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
