@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.generated_series import AFFINE, SHAPE, TRUE_SUV
 from studies.suv_kinds import SOUND, Kind
 from studies.suv_readers import READERS, Image, Reader
+from tests.series import AFFINE, SHAPE, TRUE_SUV
 
 __all__ = ["Judgement", "Workbench", "judge"]
 

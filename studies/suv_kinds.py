@@ -16,7 +16,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_encoder
 from pydicom.uid import CTImageStorage, RLELossless, generate_uid
 
-from benchmarks.generated_series import (
+from tests.series import (
     AFFINE,
     GA68,
     SHAPE,

@@ -7,8 +7,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from benchmarks.generated_series import Scan, save_series, slices_of
 from pipeline.pet import read_pet, write_dicom_series
+from tests.series import Scan, save_series, slices_of
 
 
 def _generated(folder: Path) -> Path:

@@ -21,8 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from benchmarks.generated_series import STARTED, Scan, save_series, slices_of
 from pipeline.pet import PETError, read_pet
+from tests.series import STARTED, Scan, save_series, slices_of
 
 TIME_LIMIT = 10
 """Longest time for one series [s]."""

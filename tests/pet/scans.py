@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.uid import (
     EnhancedPETImageStorage,
-    ExplicitVRLittleEndian,
     LegacyConvertedEnhancedPETImageStorage,
     PositronEmissionTomographyImageStorage,
     generate_uid,
 )
+
+from tests.series import code_item, date_and_time, save_dataset, set_pixels
 
 WEIGHT, HEIGHT, DOSE, HALF_LIFE = 70.0, 1.75, 368.08e6, 6586.2
 START = datetime(2025, 1, 1, 11, 0, 0)
@@ -55,26 +56,12 @@ class Scan:
     """Value representation and value of private elements, without a creator unless it is among them."""
 
 
-def date_and_time(moment: datetime) -> tuple[str, str]:
-    """DA and TM."""
-    date, time = moment.strftime("%Y%m%d %H%M%S.%f").split()
-    return date, time
-
-
 def _change(dataset: Dataset, changes: dict[str, Any]) -> None:
     for keyword, value in changes.items():
         if value is None:
             dataset.pop(keyword, None)
         else:
             setattr(dataset, keyword, value)
-
-
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
-    code = Dataset()
-    code.CodingSchemeDesignator, code.CodeMeaning = scheme, meaning
-    # A short string has 16 characters.
-    setattr(code, "CodeValue" if len(value) <= 16 else "LongCodeValue", value)
-    return code
 
 
 def _injection(changes: dict[str, Any]) -> Dataset:
@@ -84,7 +71,7 @@ def _injection(changes: dict[str, Any]) -> Dataset:
     item.RadiopharmaceuticalStartDateTime = "20250101100000"
     item.RadionuclideTotalDose = str(DOSE)
     item.RadionuclideHalfLife = str(HALF_LIFE)
-    item.RadionuclideCodeSequence = [_code("C-111A1", "SRT", "^18^Fluorine")]
+    item.RadionuclideCodeSequence = [code_item("C-111A1", "^18^Fluorine", scheme="SRT")]
     _change(item, changes)
     return item
 
@@ -104,27 +91,11 @@ def _patient_and_equipment() -> Dataset:
     return dataset
 
 
-def _pixels(dataset: Dataset, values: np.ndarray) -> None:
-    dataset.Rows, dataset.Columns = values.shape[-2:]
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 16
-    dataset.HighBit, dataset.PixelRepresentation = 15, 0
-    dataset.add_new("PixelData", "OW", values.astype("<u2").tobytes())
-
-
-def _save(dataset: Dataset, path: Path) -> None:
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.save_as(path, enforce_file_format=True)
-
-
 def _planes(slopes: np.ndarray) -> np.ndarray:
-    """Stored integers, (slices, rows, columns), of SUV stored with a slope for each slice."""
+    """Stored values before rounding, (slices, rows, columns), of SUV stored with a slope for each slice."""
     # Columns run to the left, rows to the back, slices to the head.
     values = SUV[::-1, ::-1].transpose(2, 1, 0)
-    return np.rint(values / slopes[:, None, None])
+    return values / slopes[:, None, None]
 
 
 def write_slices(scan: Scan, folder: Path) -> Path:
@@ -155,8 +126,8 @@ def write_slices(scan: Scan, folder: Path) -> Path:
         dataset.ImagePositionPatient = [-10.0, -20.0, 3.0 * k]
         dataset.RescaleSlope = slopes[k]
         _change(dataset, changes)
-        _pixels(dataset, planes[k])
-        _save(dataset, folder / f"{k}.dcm")
+        set_pixels(dataset, planes[k], signed=False)
+        save_dataset(dataset, folder / f"{k}.dcm")
     return folder
 
 
@@ -166,7 +137,7 @@ def mapping(unit: str, slope: float, *, intercept: float = 0.0) -> Dataset:
     item.RealWorldValueFirstValueMapped, item.RealWorldValueLastValueMapped = 0, 65535
     item.RealWorldValueIntercept, item.RealWorldValueSlope = intercept, slope
     item.LUTLabel = "map"
-    item.MeasurementUnitsCodeSequence = [_code(unit, "UCUM", unit)]
+    item.MeasurementUnitsCodeSequence = [code_item(unit, unit, scheme="UCUM")]
     return item
 
 
@@ -236,7 +207,7 @@ def write_multi_frame(
             ]
         frames.append(frame)
     dataset.PerFrameFunctionalGroupsSequence = frames
-    _pixels(dataset, planes[list(order)])
+    set_pixels(dataset, planes[list(order)], signed=False)
     _change(dataset, attributes)
-    _save(dataset, path)
+    save_dataset(dataset, path)
     return path

@@ -18,7 +18,19 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
-__all__ = ["AFFINE", "SHAPE", "STARTED", "TRUE_SUV", "Scan", "save_series", "slices_of"]
+__all__ = [
+    "AFFINE",
+    "SHAPE",
+    "STARTED",
+    "TRUE_SUV",
+    "Scan",
+    "code_item",
+    "date_and_time",
+    "save_dataset",
+    "save_series",
+    "set_pixels",
+    "slices_of",
+]
 
 SHAPE = (16, 14, 12)
 """Voxels along X, Y and Z. All differ, so that exchanged axes are noticed."""
@@ -191,10 +203,27 @@ def _time(moment: datetime) -> str:
     return moment.strftime("%H%M%S.%f")
 
 
-def _code(value: str, meaning: str) -> Dataset:
+def date_and_time(moment: datetime) -> tuple[str, str]:
+    """Return DA and TM of a moment."""
+    return _date(moment), _time(moment)
+
+
+def code_item(value: str, meaning: str, *, scheme: str = "SCT") -> Dataset:
+    """Return an item of a code sequence."""
     item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "SCT", meaning
+    item.CodingSchemeDesignator, item.CodeMeaning = scheme, meaning
+    # A short string has 16 characters.
+    setattr(item, "CodeValue" if len(value) <= 16 else "LongCodeValue", value)
     return item
+
+
+def set_pixels(dataset: Dataset, values: NDArray[np.floating], *, signed: bool) -> None:
+    """Give a data set the pixels of one slice (rows, columns), or of several frames (frames, rows, columns)."""
+    dataset.Rows, dataset.Columns = values.shape[-2:]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit, dataset.PixelRepresentation = 15, int(signed)
+    dataset.add_new("PixelData", "OW", np.rint(values).astype("<i2" if signed else "<u2").tobytes())
 
 
 def _radiopharmaceutical(scan: Scan) -> Dataset:
@@ -204,7 +233,7 @@ def _radiopharmaceutical(scan: Scan) -> Dataset:
     item.RadionuclideHalfLife = format_number_as_ds(scan.half_life)
     item.RadiopharmaceuticalStartTime = _time(scan.injected)
     item.RadiopharmaceuticalStartDateTime = _date(scan.injected) + _time(scan.injected)
-    item.RadionuclideCodeSequence = [_code(*code)]
+    item.RadionuclideCodeSequence = [code_item(*code)]
     return item
 
 
@@ -233,9 +262,9 @@ def _series_header(scan: Scan, name: str) -> Dataset:
     header.CorrectedImage = ["ATTN"] if scan.decay_correction == "NONE" else ["DECY", "ATTN"]
     header.CollimatorType, header.ReconstructionMethod = "NONE", "OSEM"
     header.RadiopharmaceuticalInformationSequence = [_radiopharmaceutical(scan)]
-    header.PatientOrientationCodeSequence = [_code("102538003", "recumbent")]
-    header.PatientOrientationCodeSequence[0].PatientOrientationModifierCodeSequence = [_code("40199007", "supine")]
-    header.PatientGantryRelationshipCodeSequence = [_code("102540008", "headfirst")]
+    header.PatientOrientationCodeSequence = [code_item("102538003", "recumbent")]
+    header.PatientOrientationCodeSequence[0].PatientOrientationModifierCodeSequence = [code_item("40199007", "supine")]
+    header.PatientGantryRelationshipCodeSequence = [code_item("102540008", "headfirst")]
     header.Manufacturer, header.ManufacturerModelName = scan.manufacturer, "Phantom"
     header.SOPClassUID = PositronEmissionTomographyImageStorage
     header.ImageType = ["ORIGINAL", "PRIMARY"]
@@ -245,10 +274,6 @@ def _series_header(scan: Scan, name: str) -> Dataset:
     header.PixelSpacing = [VOXEL_SIZE[1], VOXEL_SIZE[0]]
     header.SliceThickness = VOXEL_SIZE[2]
     header.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
-    header.Rows, header.Columns = SHAPE[1], SHAPE[0]
-    header.BitsAllocated = header.BitsStored = 16
-    header.HighBit, header.PixelRepresentation = 15, 1
     return header
 
 
@@ -287,7 +312,7 @@ def slices_of(scan: Scan, *, name: str = "PET") -> list[Dataset]:
         values = quantity[::-1, ::-1, k].T
         slope = format_number_as_ds(float((values if scan.slope_per_slice else quantity).max()) / LARGEST)
         dataset.RescaleSlope, dataset.RescaleIntercept = slope, "0"
-        dataset.add_new("PixelData", "OW", np.rint(values / float(slope)).astype("<i2").tobytes())
+        set_pixels(dataset, values / float(slope), signed=True)
         slices.append(dataset)
     return slices
 
@@ -299,10 +324,15 @@ def save_series(slices: Sequence[Dataset], folder: Path) -> Path:
     """
     folder.mkdir(parents=True)
     for number, dataset in enumerate(slices, start=1):
-        if not hasattr(dataset, "file_meta"):
-            dataset.file_meta = FileMetaDataset()
-            dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-        dataset.save_as(folder / f"IM_{number:04d}.dcm", enforce_file_format=True)
+        save_dataset(dataset, folder / f"IM_{number:04d}.dcm")
     return folder
+
+
+def save_dataset(dataset: Dataset, path: Path) -> None:
+    """Write one data set, in Explicit VR Little Endian unless it carries another transfer syntax."""
+    if not hasattr(dataset, "file_meta"):
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.save_as(path, enforce_file_format=True)
