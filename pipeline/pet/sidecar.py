@@ -17,7 +17,7 @@ from typing import Any
 from pipeline.errors import PETError
 from pipeline.pet.header import PETHeader
 from pipeline.pet.suv.factor import average_activity_time, dose_in_bq, height_in_m, stored_header, weight_in_kg
-from pipeline.pet.suv.nuclides import ANY_HALF_LIFE, nuclide_from_name, positron_warnings
+from pipeline.pet.suv.nuclides import ANY_HALF_LIFE, POSITRON_WARNINGS, nuclide_from_name
 
 __all__ = ["DICOM_NAMES", "SidecarHeader", "header_from_sidecar", "number_in", "sidecar_of"]
 
@@ -224,7 +224,7 @@ def header_from_sidecar(sidecar: Mapping[str, Any]) -> SidecarHeader:
         half_life = ANY_HALF_LIFE[nuclide]
         notes.append(f"RadionuclideHalfLife is missing, {half_life:.1f} s of {nuclide} was used.")
     attenuation = _attenuation_corrected(sidecar)
-    warnings = positron_warnings(nuclide)
+    warnings = list(POSITRON_WARNINGS.get(nuclide, ()))
     if attenuation is None and units == "BQML":
         warnings.append("The sidecar does not say whether the image is corrected for attenuation.")
     decay_correction = _decay_correction(sidecar)

@@ -6,13 +6,13 @@ Philips. Sources: DICOM PS3.5 7.8 (private blocks); the vendors' DICOM conforman
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
+from pydicom.sequence import Sequence as Items
 from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import DT, TM
 
@@ -60,7 +60,7 @@ def value_of(dataset: Dataset, keyword: str) -> Any:
         raise
     except Exception as error:
         raise PETError(f"{keyword} is damaged and cannot be decoded") from error
-    if value and keyword.endswith("Sequence") and not isinstance(value, Sequence):
+    if value and keyword.endswith("Sequence") and not isinstance(value, Items):
         raise PETError(f"{keyword} is damaged, it is not a sequence of items")
     return None if value is None or value == "" else value
 
@@ -95,7 +95,7 @@ def text_of(dataset: Dataset, keyword: str) -> str:
         patient, so that no message may show them.
     """
     value = value_of(dataset, keyword)
-    if isinstance(value, Sequence):
+    if isinstance(value, Items):
         raise PETError(f"{keyword} is damaged, it is not a text")
     text = "" if value is None else str(value).strip()
     # str() of several values, or of bytes, shows a NUL by its escape.
@@ -247,16 +247,20 @@ class _Uniform:
 
     name: str
     read: Callable[[Dataset], object]
-    """Its value, the same however it is written."""
+    """Its value, the same in whatever characters it is written."""
 
-    stored: Callable[[Dataset], object]
-    """Something that is equal in two slices only if the value is, and takes no decoding."""
+    tags: tuple[BaseTag, ...]
+    """Elements that hold it: where all their bytes are equal, the values are, and nothing need be decoded."""
 
-    may_show: bool
+    may_show: bool = False
     """Whether an error may show the value; one that identifies a person is compared, never shown."""
 
-
-Reader = Callable[[Dataset, str], object]
+    def has_equal_bytes(self, slices: Sequence[Dataset]) -> bool:
+        """Return whether all slices store the same bytes; False if one is decoded already."""
+        first = [stored_value(slices[0], tag) for tag in self.tags]
+        if any(isinstance(value, Items) for value in first):
+            return False
+        return all([stored_value(dataset, tag) for tag in self.tags] == first for dataset in slices)
 
 
 def _number(dataset: Dataset, keyword: str) -> object:
@@ -274,62 +278,49 @@ def _moment(parse: type[DT] | type[TM], dataset: Dataset, keyword: str) -> objec
         return text
 
 
-_time, _date_time = partial(_moment, TM), partial(_moment, DT)
+_SHOWN = ("Units", "SUVType", "DecayCorrection", "CorrectedImage", "SeriesType", "Manufacturer", "PatientSex")
+_HIDDEN = ("PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID", "SeriesDate")
+_READERS: dict[str, Callable[[Dataset, str], object]] = {
+    **dict.fromkeys(("PatientWeight", "PatientSize", "RadionuclideTotalDose", "RadionuclideHalfLife"), _number),
+    **dict.fromkeys(("SeriesTime", "RadiopharmaceuticalStartTime"), partial(_moment, TM)),
+    **dict.fromkeys(("DecayCorrectionDateTime", "RadiopharmaceuticalStartDateTime"), partial(_moment, DT)),
+}
+"""How attributes are read that can be written in several ways; those of Radio... stand in the item of a sequence."""
+
+_ITEMS = "RadiopharmaceuticalInformationSequence"
 
 
-def _of_slice(keyword: str, read: Reader = text_of, *, may_show: bool = True) -> _Uniform:
-    tag = Tag(keyword)
+def _uniform(keyword: str) -> _Uniform:
+    read, may_show = _READERS.get(keyword, text_of), keyword in _SHOWN or _READERS.get(keyword) is _number
+    if not keyword.startswith("Radio"):
+        return _Uniform(keyword, lambda dataset: read(dataset, keyword), (Tag(keyword),), may_show)
     return _Uniform(
-        keyword, lambda dataset: read(dataset, keyword), lambda dataset: stored_value(dataset, tag), may_show
+        keyword,
+        lambda dataset: [read(item, keyword) for item in value_of(dataset, _ITEMS) or []],
+        (Tag(_ITEMS),),
+        may_show,
     )
 
 
-_RADIOPHARMACEUTICAL = Tag("RadiopharmaceuticalInformationSequence")
-
-
-def _of_item(keyword: str, read: Reader, *, may_show: bool = True) -> _Uniform:
-    tag = Tag(keyword)
-
-    def values(dataset: Dataset) -> list[object]:
-        return [read(item, keyword) for item in value_of(dataset, "RadiopharmaceuticalInformationSequence") or []]
-
-    def stored(dataset: Dataset) -> object:
-        sequence = stored_value(dataset, _RADIOPHARMACEUTICAL)
-        # A sequence of explicit length is bytes still.
-        return [stored_value(item, tag) for item in sequence] if isinstance(sequence, Sequence) else sequence
-
-    return _Uniform(keyword, values, stored, may_show)
-
-
-def _of_vendor(attribute: PrivateAttribute) -> _Uniform:
-    creator, next_creator = (Tag(attribute.group, 0x10 + k) for k in range(2))
-    element = Tag(attribute.default_tag)
-
-    def stored(dataset: Dataset) -> object:
-        if next_creator in dataset:
-            return private_value(dataset, attribute)
-        return stored_value(dataset, creator), stored_value(dataset, element)
-
-    return _Uniform(attribute.name, lambda dataset: str(private_value(dataset, attribute)), stored, may_show=False)
-
-
 _UNIFORM = (
-    *(_of_slice(keyword, may_show=False) for keyword in ("PatientID", "PatientName", "StudyInstanceUID")),
-    _of_slice("FrameOfReferenceUID", may_show=False),
-    *(_of_slice(keyword) for keyword in ("Units", "SUVType", "DecayCorrection", "CorrectedImage", "SeriesType")),
-    *(_of_slice(keyword) for keyword in ("Manufacturer", "PatientSex")),
-    *(_of_slice(keyword, _number) for keyword in ("PatientWeight", "PatientSize")),
-    _of_slice("SeriesDate", may_show=False),
-    _of_slice("SeriesTime", _time, may_show=False),
-    _of_slice("DecayCorrectionDateTime", _date_time, may_show=False),
-    *(_of_vendor(attribute) for attribute in (*REFERENCE_TIMES, *SCALE_FACTORS)),
-    *(_of_item(keyword, _number) for keyword in ("RadionuclideTotalDose", "RadionuclideHalfLife")),
-    _of_item("RadiopharmaceuticalStartTime", _time, may_show=False),
-    _of_item("RadiopharmaceuticalStartDateTime", _date_time, may_show=False),
+    *(_uniform(keyword) for keyword in (*_HIDDEN, *_SHOWN, *_READERS)),
+    *(
+        _Uniform(
+            attribute.name,
+            partial(lambda attribute, dataset: private_value(dataset, attribute), attribute),
+            # The element in each of the blocks that the creator may have reserved, and their creators.
+            tuple(
+                Tag(attribute.group, element)
+                for block in range(0x10, 0x14)
+                for element in (block, (block << 8) + attribute.element)
+            ),
+        )
+        for attribute in (*REFERENCE_TIMES, *SCALE_FACTORS)
+    ),
 )
 
 
-def check_agreement(slices: Iterable[Dataset], names: Iterable[str]) -> None:
+def check_agreement(slices: Sequence[Dataset], names: Sequence[str]) -> None:
     """Check that slices agree in everything that one series has one value of, in whatever characters it is written.
 
     Parameters
@@ -344,10 +335,8 @@ def check_agreement(slices: Iterable[Dataset], names: Iterable[str]) -> None:
     PETError
         Naming the first slice that differs, and in what.
     """
-    slices, names = list(slices), list(names)
     for attribute in _UNIFORM:
-        expected_bytes = attribute.stored(slices[0])
-        if all(attribute.stored(dataset) == expected_bytes for dataset in slices):
+        if attribute.has_equal_bytes(slices):
             continue
         values = []
         for dataset, name in zip(slices, names, strict=True):

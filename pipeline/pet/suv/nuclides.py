@@ -7,9 +7,9 @@ __all__ = [
     "HALF_LIFE",
     "HALF_LIFE_WITHOUT_POSITRONS",
     "NUCLIDE_OF_CODE",
+    "POSITRON_WARNINGS",
     "is_positron_emitter",
     "nuclide_from_name",
-    "positron_warnings",
 ]
 
 _POSITRON_EMITTERS: dict[str, tuple[float, str, str]] = {
@@ -65,6 +65,11 @@ HALF_LIFE_WITHOUT_POSITRONS = {nuclide: row[0] for nuclide, row in _OTHERS.items
 ANY_HALF_LIFE = HALF_LIFE | HALF_LIFE_WITHOUT_POSITRONS
 """Half-life [s] of every nuclide that a code or a name can give."""
 
+POSITRON_WARNINGS: dict[str, tuple[str, ...]] = {
+    nuclide: (f"{nuclide} emits no positrons: this is no PET, although it is stored as PET.",) for nuclide in _OTHERS
+}
+"""For each nuclide without positrons, what a person should be told about its image."""
+
 # Vendors write SNOMED RT under three designators (PS3.16 table 8-1; 99SDM is GE's).
 NUCLIDE_OF_CODE: dict[tuple[str, str], str] = {
     (scheme, code): nuclide
@@ -81,13 +86,6 @@ _SYMBOLS: dict[str, str] = dict(
         "iodine I, xenon Xe, samarium Sm, lutetium Lu, rhenium Re, thallium Tl, radium Ra",
     )
 )
-
-
-def positron_warnings(nuclide: str) -> list[str]:
-    """Return a sentence if a nuclide is known to emit no positrons, so that its image is no PET."""
-    if nuclide not in HALF_LIFE_WITHOUT_POSITRONS:
-        return []
-    return [f"{nuclide} emits no positrons: this is no PET, although it is stored as PET."]
 
 
 def nuclide_from_name(name: str) -> str:

@@ -31,7 +31,7 @@ from pipeline.pet.suv.factor import (
     says_corrected,
     weight_in_kg,
 )
-from pipeline.pet.suv.nuclides import ANY_HALF_LIFE, NUCLIDE_OF_CODE, nuclide_from_name, positron_warnings
+from pipeline.pet.suv.nuclides import ANY_HALF_LIFE, NUCLIDE_OF_CODE, POSITRON_WARNINGS, nuclide_from_name
 
 __all__ = ["SeriesHeader", "read_header"]
 
@@ -168,7 +168,7 @@ def read_header(slices: Sequence[Dataset]) -> SeriesHeader:
     decay_correction = text_of(first, "DecayCorrection")
     nuclide = _nuclide(item)
     half_life = _half_life(item, nuclide, notes)
-    warnings = tuple(positron_warnings(nuclide))
+    warnings = POSITRON_WARNINGS.get(nuclide, ())
     notes += warnings
     if is_activity and half_life is None and decay_correction in {"START", "NONE"}:
         raise PETError("RadionuclideHalfLife is missing and the radionuclide unknown, SUV cannot be computed")
