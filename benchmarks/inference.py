@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from pipeline import read_pet
 from pipeline.evaluation import seam_ratio
-from pipeline.inference import Denoiser, StreamingInferer, make_plan, stream_style
+from pipeline.inference import Denoiser, StreamingInferer, make_plan
 from pipeline.inference.streaming.slabs import occupied_cells, plane_boxes
 from pipeline.networks import UniPET
 from pipeline.pet import PETHeader, PETSeries, write_nifti
@@ -92,7 +92,7 @@ def sliding(x: Tensor, network: UniPET, *, tile: int, overlap: float, dtype: tor
 
 def compiled(x: Tensor, network: UniPET, *, mode: str) -> Tensor:
     """The folded network compiled for slabs of one shape with their halo, bfloat16."""
-    plain = network.fold(stream_style(network, x)).to(torch.bfloat16, memory_format=torch.channels_last_3d)
+    plain = network.fold(network.encode_style(x)).to(torch.bfloat16, memory_format=torch.channels_last_3d)
     fast = torch.compile(plain, mode=mode, dynamic=False)
     halo, n = plain.receptive_radius + plain.resolution_factor, x.shape[2]
     halo -= halo % plain.resolution_factor

@@ -22,7 +22,7 @@ ALLOWED = {
     "images": {"constants", "errors", "pet"},
     "networks": {"constants"},
     "losses": {"constants"},
-    "transforms": {"constants", "errors", "images", "pet", "simulation"},
+    "transforms": {"constants", "pet"},
     "simulation": {"constants", "errors", "files", "images", "pet", "processes"},
     "evaluation": {"constants", "errors", "files", "images", "pet"},
     "data": {"errors", "files", "images", "pet", "processes", "shipped", "simulation"},

@@ -67,10 +67,9 @@ def denoise(
     Example: `unipet denoise scan_folder/ result/`
     """
     with errors_in_one_line(), console.status("starting") as status:
-        from pipeline import read_pet
         from pipeline.inference import Denoiser
-        from pipeline.pet import DicomOptions
-        from pipeline.workflow import RegionRule, denoise_scan
+        from pipeline.pet import DicomOptions, read_pet
+        from pipeline.workflow.denoise import RegionRule, denoise_scan
 
         dicom = DicomOptions(units=units.upper(), keep_private=private, deidentify=deidentify)
         rule = RegionRule(threshold=threshold, min_volume=min_volume, fwhm=8.0 if regions == "smoothed" else 0.0)

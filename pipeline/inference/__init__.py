@@ -1,16 +1,14 @@
 """Inference: from a network to a denoised scan."""
 
 from pipeline.files import sha256_of
-from pipeline.inference.bundle import fast_dtype, find_bundle, load_weights
 from pipeline.inference.denoiser import Denoiser
-from pipeline.inference.method import Method
-from pipeline.inference.progress import Progress
+from pipeline.inference.method import Method, fast_dtype, find_bundle, load_weights
+from pipeline.inference.one_scan import Progress
 from pipeline.inference.resampling import ResamplingInferer
 from pipeline.inference.restoration import LocalMeanRestoration
 from pipeline.inference.streaming.inferer import StreamingInferer
 from pipeline.inference.streaming.plan import Plan, make_plan
 from pipeline.inference.streaming.planes import stream
-from pipeline.inference.streaming.style import stream_style
 from pipeline.inference.windows import WindowInferer
 from pipeline.shipped import method_names, work_folder
 
@@ -30,6 +28,5 @@ __all__ = [
     "method_names",
     "sha256_of",
     "stream",
-    "stream_style",
     "work_folder",
 ]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import PETError, causes_of
 from pipeline.files import sha256_of
-from pipeline.inference.progress import Progress, TellsProgress
+from pipeline.inference.one_scan import Progress, TellsProgress
 from pipeline.inference.resampling import ResamplingInferer
 from pipeline.inference.streaming.plan import is_out_of_memory
 from pipeline.pet import PETSeries
@@ -145,7 +145,7 @@ class Denoiser:
 
 
 def _name_of(series: PETSeries) -> str | None:
-    """File or folder that a series was read from; None if it was not."""
+    """Return the file or folder that a series was read from; None if it was not."""
     files = series.source_files
     return None if not files else str(files[0] if len(files) == 1 else files[0].parent)
 

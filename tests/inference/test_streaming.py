@@ -11,9 +11,16 @@ from monai.data import MetaTensor
 from torch import nn
 
 from pipeline.inference import StreamingInferer, make_plan, stream
-from pipeline.inference.streaming import inferer, planes, style
-from pipeline.inference.streaming.layers import chain, network_stages, total_lag
-from pipeline.inference.streaming.slabs import body_slabs, every_slab, occupied_cells, plane_boxes
+from pipeline.inference.streaming import inferer, planes
+from pipeline.inference.streaming.slabs import (
+    body_slabs,
+    chain,
+    every_slab,
+    network_stages,
+    occupied_cells,
+    plane_boxes,
+    total_lag,
+)
 from pipeline.networks import BaseDenoisingNetwork, UniPET, conv3d
 from pipeline.pet import PETError
 
@@ -127,7 +134,7 @@ def test_unipet_is_its_folded_network_to_the_bit(randomised, volume, dtype):
     result = StreamingInferer(slab=4, dtype=dtype)(x, network)
     with torch.no_grad():
         for i in range(2):
-            latents = style.stream_style(network, x[i : i + 1])
+            latents = network.encode_style(x[i : i + 1])
             layers = network.fold(latents).to(dtype)
             residual = layers.to_image(
                 layers.block_features(layers.shallow_features(x[i : i + 1].to(dtype)))[-1], x[i : i + 1]

@@ -11,8 +11,14 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 from pipeline.errors import PETError, one_line
-from pipeline.inference.progress import Progress, ProgressClock
-from pipeline.inference.scan_check import check_body_threshold, check_finite, check_shape, name_of_scan
+from pipeline.inference.one_scan import (
+    Progress,
+    ProgressClock,
+    check_body_threshold,
+    check_finite,
+    check_shape,
+    name_of_scan,
+)
 from pipeline.inference.streaming.plan import (
     Plan,
     available_memory,
@@ -24,7 +30,6 @@ from pipeline.inference.streaming.plan import (
 )
 from pipeline.inference.streaming.planes import stream
 from pipeline.inference.streaming.slabs import occupied_cells, plane_boxes
-from pipeline.inference.streaming.style import stream_style
 from pipeline.networks import BaseDenoisingNetwork, UniPET
 from pipeline.networks.tissue_mask import TISSUE_MASK_RADIUS
 
@@ -36,11 +41,10 @@ _LOGGER = logging.getLogger(__name__)
 class StreamingInferer(Inferer):
     """Run UniPET or its base network over whole scans slab by slab, without seams.
 
-    They are streamed along X, the axis along which slabs are contiguous in memory: a
-    convolution keeps the last two planes that it was fed, so a slab continues where the one before ended and nothing
-    is computed twice. The style is computed once per scan, from all of it, and folded into plain weights; it equals
-    that of the whole volume up to the order of summation (1e-6). With the style given, the result has the bits of
-    one pass over the whole volume, on a CPU, in every precision. Other networks are run by
+    They are streamed along X, the axis along which slabs are contiguous in memory: a convolution keeps the last two
+    planes that it was fed, so a slab continues where the one before ended and nothing is computed twice. The style is
+    computed once per scan, from all of it, and folded into plain weights; the result has the bits of one pass of these
+    over the whole volume, on a CPU, in every precision. Other networks are run by
     :class:`~pipeline.inference.WindowInferer`.
 
     Parameters
@@ -147,7 +151,7 @@ class StreamingInferer(Inferer):
     def _plain(self, network: Callable[..., Tensor], scan: Tensor) -> BaseDenoisingNetwork:
         """Return the network that acts on this scan as the given one, with plain weights in the wanted precision."""
         if isinstance(network, UniPET):
-            plain = network.fold(stream_style(network, scan))
+            plain = network.fold(network.encode_style(scan.to(streamable_base(network).conv0.weight.dtype)))
         else:
             plain = deepcopy(streamable_base(network))
         if self.dtype is not None:

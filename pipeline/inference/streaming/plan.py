@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.inference.streaming.layers import Stage, network_stages
 from pipeline.inference.streaming.planes import KEPT_PLANES
-from pipeline.inference.streaming.slabs import Slab, body_slabs, computed_fraction, every_slab
+from pipeline.inference.streaming.slabs import Slab, Stage, body_slabs, computed_fraction, every_slab, network_stages
 from pipeline.networks import BaseDenoisingNetwork, UniPET
 from pipeline.networks.noise_statistics import statistics_bytes
 

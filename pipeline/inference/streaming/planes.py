@@ -7,11 +7,10 @@ import torch.nn.functional as F
 from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import Tensor, nn
 
-from pipeline.inference.streaming.layers import network_stages
-from pipeline.inference.streaming.slabs import Box, Slab, doubled, every_slab
+from pipeline.inference.streaming.slabs import Box, Slab, doubled, every_slab, network_stages
 from pipeline.networks import BaseDenoisingNetwork, Downsample, ResidualBlock, Upsample, conv3d
 
-__all__ = ["KEPT_PLANES", "activated", "stream"]
+__all__ = ["KEPT_PLANES", "stream"]
 
 KEPT_PLANES = 2
 """Planes of its input that a 3x3x3 convolution keeps from slab to slab."""
@@ -117,7 +116,7 @@ class _StreamedBlock:
 
     def __call__(self, x: Tensor, slab: Slab, k: int) -> Tensor:
         """Planes that x completes; the block's first convolution is stage k of the network."""
-        y = activated(self.block.act, self.conv1(x, slab, k))
+        y = _activated(self.block.act, self.conv1(x, slab, k))
         y = self.conv2(y, slab, k + 1)
         offset = self.conv2.centre - self.conv1.first
         skip = self.conv1.buffer[:, :, offset : offset + y.shape[2]]
@@ -254,7 +253,7 @@ class _Scratch:
         return self.memory[name][:size].view(1, n_planes, y, z, channels).permute(0, 4, 1, 2, 3)
 
 
-def activated(activation: nn.Module, y: Tensor) -> Tensor:
+def _activated(activation: nn.Module, y: Tensor) -> Tensor:
     """activation(y), in place where the activation is one slope for all channels."""
     if isinstance(activation, nn.PReLU) and activation.num_parameters == 1:
         return F.leaky_relu_(y, activation.weight.item())

@@ -1,4 +1,4 @@
-"""Which slabs of a volume must be computed, and in which boxes, so that the body comes out as if all were."""
+"""Which slabs of a volume go through which layers, and in which boxes, so that the body comes out as if all were."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,70 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.inference.streaming.layers import Stage, chain, stages_alignment, total_lag
+from pipeline.networks import BaseDenoisingNetwork, Downsample, ResidualBlock
 from pipeline.networks.tissue_mask import TISSUE_MASK_RADIUS, tissue_mask
 
-__all__ = ["Box", "Slab", "body_slabs", "computed_fraction", "every_slab", "occupied_cells", "plane_boxes"]
+__all__ = [
+    "Box",
+    "Slab",
+    "Stage",
+    "body_slabs",
+    "chain",
+    "computed_fraction",
+    "every_slab",
+    "network_stages",
+    "occupied_cells",
+    "plane_boxes",
+    "stages_alignment",
+    "total_lag",
+]
 
 _BOX_STEP = 8  # box sides are multiples of it, so that few shapes occur: a kernel is compiled for each
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A layer that is fed planes: a 3x3x3 convolution, or what leads between levels."""
+
+    lag: int
+    """Planes of its level by which it is behind: of a slab start to stop it is fed start - lag to stop - lag."""
+    level: int = 0
+    """0 is the working resolution; every level has half the resolution of the one before."""
+    weight: int = 1
+    """Work per voxel relative to a convolution of level 0; a level has twice the channels of the one before."""
+
+
+def chain(n_convolutions: int) -> tuple[Stage, ...]:
+    """Stages of 3x3x3 convolutions in a row."""
+    return tuple(Stage(lag) for lag in range(n_convolutions))
+
+
+def network_stages(network: BaseDenoisingNetwork) -> tuple[Stage, ...]:
+    """Stages of a network: first convolution, two for each residual block, one between levels, last convolution."""
+    stages = [Stage(0)]
+    level, lag = 0, 1
+    for step in network.steps:
+        if isinstance(step, ResidualBlock):
+            stages += [Stage(lag, level, 4**level), Stage(lag + 1, level, 4**level)]
+            lag += 2
+        elif isinstance(step, Downsample):
+            lag += lag % 2  # planes go down in pairs
+            stages.append(Stage(lag, level, 0))
+            level, lag = level + 1, lag // 2
+        else:
+            stages.append(Stage(lag, level, 0))
+            level, lag = level - 1, 2 * lag
+    return (*stages, Stage(lag))
+
+
+def total_lag(stages: Sequence[Stage]) -> int:
+    """Planes of level 0 by which the result is behind what is fed."""
+    return stages[-1].lag + 1
+
+
+def stages_alignment(stages: Sequence[Stage]) -> int:
+    """Planes of level 0 per plane of the deepest level: slabs begin and end at multiples of it."""
+    return int(2 ** max(stage.level for stage in stages))
 
 
 @dataclass(frozen=True)
@@ -99,7 +157,7 @@ def _at_level(box: Box, level: int, wanted: int) -> Box:
 def every_slab(shape: Sequence[int], *, thickness: int, stages: tuple[Stage, ...]) -> list[Slab]:
     """Slabs of so many planes that cover a volume of this shape (X, Y, Z); the last may be thinner.
 
-    Shape and thickness are multiples of :func:`~pipeline.inference.streaming.layers.stages_alignment`.
+    Shape and thickness are multiples of `stages_alignment`.
     """
     whole = Box(slice(0, shape[1]), slice(0, shape[2]))
     boxes = tuple(_halved(whole, stage.level) for stage in stages)
@@ -123,7 +181,7 @@ def body_slabs(cells: Tensor, *, thickness: int, stages: tuple[Stage, ...]) -> l
     ----------
     cells
         Where the body is at the working resolution, bool. Shape (X, Y, Z), multiples of
-        :func:`~pipeline.inference.streaming.layers.stages_alignment`, as the thickness.
+        `stages_alignment`, as the thickness.
     thickness
         Planes of a slab.
     stages
