@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -153,16 +154,22 @@ def test_names_do_not_reach_the_log_raw(body_series, identity, tmp_path, caplog)
 BUNDLE_RUN = """
 import sys
 from monai.bundle import run
-run(config_file={files}, **{settings})
+run(config_file={file!r}, **{settings})
 """
 
 
-def run_bundle(repository, tmp_path, *, methods=("identity",), before="", **settings) -> subprocess.CompletedProcess:
+def run_bundle(repository, tmp_path, *, before="", **settings) -> subprocess.CompletedProcess:
     """Run the bundle's inference by MONAI in a process of its own."""
-    configs = repository / "bundles" / "unipet_3d" / "configs"
-    files = [str(configs / "inference.yaml"), *(str(configs / "methods" / f"{name}.yaml") for name in methods)]
-    code = before + BUNDLE_RUN.format(files=files, settings={key: settings[key] for key in settings})
-    return subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    file = str(repository / "bundles" / "unipet_3d" / "configs" / "inference.yaml")
+    code = before + BUNDLE_RUN.format(file=file, settings={"method": "identity", **settings})
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def the_line(done: subprocess.CompletedProcess) -> str:
@@ -177,19 +184,25 @@ def test_a_bundle_run_ends_in_one_line(repository, scan, tmp_path):
     done = run_bundle(repository, tmp_path, dataset_dir=str(tmp_path / "nowhere"), output_dir=str(tmp_path / "out"))
     assert done.returncode == 1
     assert "nowhere: no such folder" in the_line(done)
-    done = run_bundle(repository, tmp_path, methods=(), method="nosuch", dataset_dir=str(tmp_path), output_dir="out")
+    done = run_bundle(repository, tmp_path, method="nosuch", dataset_dir=str(tmp_path), output_dir="out")
     assert done.returncode == 1
     assert "unknown method 'nosuch', expected one of unipet, identity, restored" in the_line(done)
 
 
 @pytest.mark.slow
-def test_a_bundle_run_takes_a_folder_of_digits(repository, scan, tmp_path):
+def test_a_bundle_run_takes_folders_of_digits_and_of_the_user(repository, scan, tmp_path):
     (tmp_path / "2024").mkdir()
     for path in tmp_path.glob("sub-01_pet.*"):
         shutil.move(path, tmp_path / "2024")
-    done = run_bundle(repository, tmp_path, dataset_dir=2024, output_dir=7)
+    done = run_bundle(repository, tmp_path, dataset_dir=2024, output_dir="~/7")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "7" / "sub-01" / "run.json").is_file()
+    run = json.loads((tmp_path / "7" / "sub-01" / "run.json").read_text())
+    assert (run["method"], run["weights_sha256"]) == ("identity", None)
+    before, after = (
+        read_pet(tmp_path / "2024" / "sub-01_pet.nii.gz"),
+        next((tmp_path / "7").rglob("*denoised_pet.nii.gz")),
+    )
+    assert np.array_equal(read_pet(after).suv, before.suv)  # the label is that of what ran
 
 
 @pytest.mark.slow
