@@ -1,4 +1,6 @@
-"""What a random patch costs, read in four ways: python benchmarks/loading.py [--volumes 4 16] [--crops 24]
+"""What a random patch costs, read in four ways.
+
+python benchmarks/loading.py [--volumes 4 16] [--crops 24]
 
 Random crops of 64^3 from scans of 192x288x256 voxels, all ways taking turns in one run, as CPU milliseconds per crop:
 NIfTI through MONAI's LoadImaged; PersistentDataset, which keeps loaded volumes on disk; a memory-mapped .npy; the

@@ -1,4 +1,6 @@
-"""CPU seconds and peak memory of one simulated subject: python benchmarks/simulation.py generic_tof [--device cuda]
+"""CPU seconds and peak memory of one simulated subject.
+
+python benchmarks/simulation.py generic_tof [--device cuda]
 
 Each scanner runs in a process of its own, since memory is that of the process at its worst. The first subject of
 a scanner also pays for its matrices, so two are measured.

@@ -1,4 +1,7 @@
-"""Make the README's picture from what `make demo` left: python docs/picture.py"""
+"""Make the README's picture from what `make demo` left.
+
+python docs/picture.py
+"""
 
 from pathlib import Path
 

@@ -165,7 +165,7 @@ def _attempt(reader_name: str, folder: Path) -> Attempt:
         warnings.simplefilter("always")
         try:
             images = reader.read(folder)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a tool may raise anything
             # Whatever a tool raises, it did not give an image.
             problem = f"{type(error).__name__}: {error}"
     said = frozenset(_normalised(line) for line in lines if re.search(r"warn|error|inconsist", line, re.IGNORECASE))

@@ -134,7 +134,7 @@ class Scan:
 
     @property
     def decay_constant(self) -> float:
-        """ln 2 / half-life [1/s]."""
+        """Decay constant ln 2 / half-life [1/s]."""
         return math.log(2.0) / self.half_life
 
     @property

@@ -100,7 +100,7 @@ class ResamplingInferer(Inferer):
 
 
 def resample(x: Tensor, shape: Sequence[int], *, scale: Sequence[float]) -> Tensor:
-    """x (B, 1, X, Y, Z) at a grid of this shape with the same centre, whose voxels are ``scale`` times as large.
+    """Return x (B, 1, X, Y, Z) at a grid of this shape with the same centre, whose voxels are ``scale`` times as large.
 
     Linear interpolation, widened where voxels grow so that each sees all that it covers (a triangle of twice the
     larger voxel's width). Weights sum to 1 for every voxel: a uniform SUV stays what it is.

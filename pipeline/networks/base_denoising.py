@@ -24,6 +24,7 @@ class ResidualBlock(nn.Module):
         self.act = activation
 
     def forward(self, x: Tensor, style1: Tensor | None = None, style2: Tensor | None = None) -> Tensor:
+        """Return features (B, C, X, Y, Z) of such; a style (B, C) scales the input channels of its convolution."""
         y = self.conv2(self.act(self.conv1(x, style1)), style2)
         return x + y * self.res_scale[:, None, None, None].to(y.dtype)
 
@@ -176,7 +177,7 @@ class BaseDenoisingNetwork(nn.Module):
                     step.scale.mul_(_unit_rows(step.conv.weight))
 
     def padded(self, x: Tensor) -> Tensor:
-        """x (B, 1, X, Y, Z) with every side extended to a multiple of ``alignment``."""
+        """Return x (B, 1, X, Y, Z) with every side extended to a multiple of ``alignment``."""
         missing = [-n % self.alignment for n in x.shape[2:]]
         if not any(missing):
             return x

@@ -92,6 +92,7 @@ class Checkpoint:
         self._lock: object = None
 
     def attach(self, engine: Engine) -> None:
+        """Resume when the engine starts, and save while it runs."""
         engine.add_event_handler(Events.STARTED, self.resume)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._after_iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)

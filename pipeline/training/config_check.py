@@ -244,7 +244,7 @@ def _parameters(component: Any) -> Mapping[str, inspect.Parameter] | None:
         return None
     try:
         parameters = inspect.signature(cast(Any, locate(target))).parameters
-    except Exception:
+    except Exception:  # noqa: BLE001 - what cannot be located or inspected has no known arguments
         return None
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     return None if takes_any else parameters

@@ -70,14 +70,17 @@ class EpochLog:
         self.n_iterations = 0
 
     def attach(self, engine: Engine) -> None:
+        """Follow the epochs and iterations of an engine."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
         return {"sums": dict(self.sums), "counts": dict(self.counts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what a checkpoint kept."""
         self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
 
     def _start_epoch(self, engine: Engine) -> None:

@@ -93,6 +93,7 @@ class ProgressFigure:
         self.picture = picture
 
     def attach(self, engine: Engine) -> None:
+        """Draw after every epoch of an engine."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._draw)
 
     def _draw(self, engine: Engine) -> None:

@@ -122,7 +122,7 @@ def train_bundle(
             parser.get_parsed_content("finalize")
     except TimeIsOver as over:
         return TrainingResult({}, output / "model.pt", stopped=over.reason)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - components of a configuration raise anything
         _raise_mistake(error)
     progress = {stage.name: stage.progress for stage in stages}
     return TrainingResult(progress, output / "model.pt", sum(stage.log.n_iterations for stage in stages), changed)

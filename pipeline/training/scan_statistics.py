@@ -152,7 +152,7 @@ def _cached(path: Path, key: str) -> dict[str, dict[float, Tensor]]:
         return {}
     try:
         kept = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a damaged cache makes torch raise anything
         logger.warning("%s: damaged, measured anew (%s)", path, type(error).__name__)
         return {}
     return kept["measured"] if isinstance(kept, dict) and kept.get("key") == key else {}

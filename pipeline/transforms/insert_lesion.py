@@ -109,6 +109,7 @@ class RandInsertLesiond(RandomizableTransform, MapTransform):
         self.body_threshold = body_threshold
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with the same lesions in both images."""
         self.randomize(None)
         d = dict(data)
         if not self._do_transform:

@@ -51,6 +51,7 @@ class ScaleSUVd(MapTransform, InvertibleTransform):
         self.suv_scale = suv_scale
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with each volume divided by ``suv_scale``."""
         d = dict(data)
         for key in self.key_iterator(d):
             d[key] = scale_suv(d[key], suv_scale=self.suv_scale)
@@ -58,6 +59,7 @@ class ScaleSUVd(MapTransform, InvertibleTransform):
         return d
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with each volume multiplied by ``suv_scale``."""
         d = dict(data)
         for key in self.key_iterator(d):
             self.pop_transform(d, key)
@@ -98,11 +100,13 @@ class RandScaleUptaked(RandomizableTransform, MapTransform):
         self.factor = 1.0
 
     def randomize(self, data: Any = None) -> None:
+        """Draw the factor of all keys."""
         super().randomize(None)
         low, high = self.factors
         self.factor = math.exp(self.R.uniform(math.log(low), math.log(high))) if self._do_transform else 1.0
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with each volume multiplied by one factor."""
         self.randomize()
         d = dict(data)
         for key in self.key_iterator(d):

@@ -1,3 +1,5 @@
+"""Restoration: uptake that a denoiser removed comes back, and less of it the noisier the scan."""
+
 import pytest
 import torch
 from monai.inferers import SimpleInferer

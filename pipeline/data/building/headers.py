@@ -125,7 +125,7 @@ def read_session(found: FoundSession, root: Path, stated: Sequence[Exclusion]) -
     gone = excluded_of(found.files(), mine)
     try:
         return _with_headers(found.without(gone), root)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a damaged file makes libraries raise anything
         return found.leaving_out(Exclusion(subject=found.id, reason=reason_for(error, root)))
 
 

@@ -58,7 +58,7 @@ def check_images(
             continue
         try:
             headers[image.path] = read_image_header(root / image.path, sidecar=image.sidecar)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a damaged file makes libraries raise anything
             problems.append(Problem("header", subject.id, image.path, reason_for(error, root)))
     full = headers.get(subject.full_dose.path)
     problems += _against_manifest(subject, headers, full)
@@ -97,7 +97,7 @@ def _labels(subject: Subject, full: Grid | None, root: Path, without: Collection
             continue
         try:
             grid = read_grid(root / file.path)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a damaged file makes libraries raise anything
             yield Problem("header", subject.id, file.path, reason_for(error, root))
             continue
         if full is not None and (difference := grid_difference(grid, full)):
@@ -108,7 +108,7 @@ def _label_values(subject: Subject, root: Path, without: Collection[str]) -> Ite
     """Labels must be whole numbers, and lesions lie in the body of their own patient."""
     try:
         series = read_image(subject.full_dose, root)
-    except Exception:
+    except Exception:  # noqa: BLE001 - a damaged file makes libraries raise anything
         return
     body = body_mask(series.suv, voxel_size=series.voxel_size)
     for file in (subject.lesions, subject.organs):
@@ -116,7 +116,7 @@ def _label_values(subject: Subject, root: Path, without: Collection[str]) -> Ite
             continue
         try:
             labelled = read_labels_on(root / file.path, series.grid) > 0
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a damaged file makes libraries raise anything
             yield Problem("values", subject.id, file.path, reason_for(error, root))
             continue
         outside = float((labelled & ~body).sum()) / max(1, int(labelled.sum()))
@@ -141,7 +141,7 @@ def _voxels(subject: Subject, images: Collection[Image], root: Path) -> Iterator
                 body = body_mask(series.suv, voxel_size=series.voxel_size)
             noise = noise_meter(series.suv, voxel_size=series.voxel_size, body=body)
             mean = float(series.suv[body].mean(dtype=np.float64))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a damaged file makes libraries raise anything
             yield Problem("values", subject.id, image.path, reason_for(error, root))
             if factor == 1:
                 return

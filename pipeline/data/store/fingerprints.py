@@ -19,9 +19,9 @@ __all__ = ["content_sha256", "dose_key", "files_of", "image_name", "inputs_of"]
 
 
 def content_sha256(path: str | Path, *, progress: Callable[[int], object] | None = None) -> str:
-    """Return the SHA-256 of a file's bytes, or of a folder's names and contents.
+    r"""Return the SHA-256 of a file's bytes, or of a folder's names and contents.
 
-    A folder's digest is that of one line ``<sha256>  <name>\\n`` per file below it, names relative to the folder with
+    A folder's digest is that of one line ``<sha256>  <name>\n`` per file below it, names relative to the folder with
     forward slashes and in the order of their UTF-8 bytes, which is what ``sha256sum`` prints. It depends neither on
     the folder's own name nor on dates and permissions. Hidden files count; empty folders do not.
 
