@@ -75,7 +75,7 @@ def training_journey(store: Path) -> list[str]:
     import torch
     from monai.transforms import Compose, SelectItemsd
 
-    from pipeline.data import PatchDataset
+    from pipeline.data import PatchDataset, Store
     from pipeline.losses import ReconstructionLoss
     from pipeline.networks import PatchCritic, UniPET
     from pipeline.training import DenoisingTrainer, ResumableLoader, ScanStatisticsd, measure_statistics
@@ -83,7 +83,9 @@ def training_journey(store: Path) -> list[str]:
 
     def step() -> None:
         keys = ["image", "label"]
-        statistics = measure_statistics(store, suv_scale=2.0, body_threshold=0.05)
+        network, critic = UniPET(channels=8, style="statistics"), PatchCritic(widths=[8, 8])
+        with tempfile.TemporaryDirectory() as folder:
+            statistics = measure_statistics(Store(store), network, cache=Path(folder, "statistics.pt"))
         transform = Compose(
             [
                 RandInsertLesiond(keys=keys, prob=1.0),
@@ -93,17 +95,18 @@ def training_journey(store: Path) -> list[str]:
             ]
         )
         patches = PatchDataset(store, split="train", patch_size=[16, 16, 16], n_patches=2, transform=transform)
-        network, critic = UniPET(channels=8, style="statistics"), PatchCritic(widths=[8, 8])
         DenoisingTrainer(
             device=torch.device("cpu"),
             max_epochs=1,
             train_data_loader=ResumableLoader(patches, batch_size=2, seed=0),
             network=network,
             optimizer=torch.optim.Adam(network.parameters()),
-            reconstruction_loss=ReconstructionLoss(),
+            loss=ReconstructionLoss(),
             suv_scale=2.0,
             critic=critic,
             critic_optimizer=torch.optim.Adam(critic.parameters()),
+            style_weight=0.1,
+            adversarial_weight=0.01,
         ).run()
 
     return entered_files(step)

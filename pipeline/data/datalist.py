@@ -8,7 +8,7 @@ from pipeline.data.building.exclusions import without_excluded
 from pipeline.data.manifest import Image, Manifest, Subject
 from pipeline.errors import PETError, naming
 from pipeline.files import write_json
-from pipeline.pet.dicom.reading.survey import survey_series
+from pipeline.pet.dicom.reading.reader import survey_series
 from pipeline.pet.nifti import survey_nifti
 from pipeline.pet.volumes import is_volume_name
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PETError, naming, one_line
-from pipeline.pet.dicom.reading.reader import read_dicom_series
-from pipeline.pet.dicom.reading.survey import survey_series
+from pipeline.pet.dicom.reading.reader import read_dicom_series, survey_series
 from pipeline.pet.header import PETHeader
 from pipeline.pet.nifti import read_nifti, survey_nifti
 from pipeline.pet.series import PETSeries

@@ -17,7 +17,7 @@ from pipeline.data.layouts.found_session import FoundSession
 from pipeline.data.manifest import Exclusion, Image, first_mistake
 from pipeline.errors import PETError, naming, one_line, reason_of
 from pipeline.pet import PETHeader
-from pipeline.pet.dicom.reading.survey import survey_series
+from pipeline.pet.dicom.reading.reader import survey_series
 from pipeline.pet.dicom.values import text_of
 from pipeline.pet.grid import Grid, canonical_grid, grid_difference
 from pipeline.pet.nifti import survey_nifti

@@ -5,8 +5,11 @@ Sources: QIBA vendor-neutral SUV pseudo-code (2012); DICOM PS3.3 C.8.9.1.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import PETError
 from pipeline.pet.header import PETHeader
@@ -18,6 +21,7 @@ __all__ = [
     "decay_constant",
     "decay_factor",
     "dose_in_bq",
+    "explained_factor",
     "height_in_m",
     "is_plausible_uptake",
     "says_corrected",
@@ -323,3 +327,61 @@ def stored_header(header: PETHeader, *, units: str = "BQML") -> PETHeader:
         header = replace(header, decay_correction="START", reference_time=header.reference_time or 0.0)
     suv_type = "BW" if units == "GML" else ""
     return replace(header, units=units, suv_type=suv_type, suv_per_count=None, activity_per_count=None)
+
+
+STORED = {"BQML": "Bq/mL", "CNTS": "count", "GML": "g/mL", "CM2ML": "cm2/mL"}
+"""For each Units: one unit of the stored quantity in a sentence."""
+
+_LEAN_BODY_MASS = "James's formula with Morgan's 120 for men, as DICOM defines LBM (128 is SUVType LBMJAMES128)"
+
+
+def explained_factor(
+    header: PETHeader, factors: NDArray[np.float64], *, stated: float | None, per_count: Sequence[float | None]
+) -> list[str]:
+    """Return the sentence that says where a factor comes from, and one for every other way to it.
+
+    Parameters
+    ----------
+    header
+        What SUV depends on.
+    factors
+        SUVbw per stored unit, one for each slice.
+    stated
+        SUVbw per Bq/mL that a multi-frame image states, if it does.
+    per_count
+        SUVbw, and Bq/mL, per count that the vendor states, whatever the Units.
+    """
+    suv_per_count, activity_per_count = per_count
+    lowest, highest = f"{factors.min():.6e}", f"{factors.max():.6e}"
+    value = lowest if lowest == highest else f"{lowest} to {highest}, slice by slice,"
+    rule = f"SUVbw factor {value} g/mL per {STORED[header.units]}, from {_origin(header)}."
+    candidates = []
+    if header.units == "GML" and header.suv_type == "LBM":
+        candidates.append(("SUVType LBMJAMES128", suvbw_per_suv(header, "LBMJAMES128")))
+    if header.units == "BQML" and stated is not None:
+        candidates.append(("RealWorldValueMapping to SUVbw", stated))
+    if suv_per_count is not None and activity_per_count is not None:
+        if header.units == "BQML":
+            candidates.append((f"{SUV_PER_COUNT} / {ACTIVITY_PER_COUNT}", suv_per_count / activity_per_count))
+        if header.units == "CNTS" and header.decay_correction in {"START", "ADMIN"}:
+            try:
+                candidates.append((ACTIVITY_PER_COUNT, activity_per_count * suvbw_factor_of(stored_header(header))))
+            except PETError as error:
+                return [rule, f"{ACTIVITY_PER_COUNT} gives no other factor: {error}."]
+    return [rule] + [
+        f"Another candidate, {name}, gives a factor of {other:.6e}, {100 * (other / factors[0] - 1):+.2f} % from it."
+        for name, other in candidates
+    ]
+
+
+def _origin(header: PETHeader) -> str:
+    suv_type = header.suv_type or "BW"
+    if header.units == "CNTS":
+        return SUV_PER_COUNT if header.suv_per_count is not None else ACTIVITY_PER_COUNT
+    if header.units == "CM2ML":
+        return "weight and body surface area by Du Bois"
+    if header.units == "GML" and suv_type == "BW":
+        return "values are SUVbw already" if header.suv_type else "SUVType is empty, which means body weight"
+    if header.units == "GML":
+        return f"weight and {_LEAN_BODY_MASS}" if suv_type == "LBM" else f"weight and body size of SUVType {suv_type}"
+    return "weight, dose and decay"

@@ -1,18 +1,126 @@
-"""Read a DICOM PET series into a `PETSeries`, refusing what cannot be trusted."""
+"""Read a DICOM PET series into a `PETSeries`, or survey what its headers alone say of it.
 
+A survey gives the slices, their grid, and the SUVbw factor of each; no pixel is decoded. Other readers let pass what is
+refused here: two patients, two units or two frames of reference in one folder, several frames stacked as slices, a
+slice that is there twice, and the slices of two scans.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import is_zipfile
 
 import numpy as np
 from nibabel.orientations import io_orientation
+from numpy.typing import NDArray
+from pydicom.uid import UID, PositronEmissionTomographyImageStorage
 
-from pipeline.errors import naming
-from pipeline.pet.dicom.reading.files import collector_paused
-from pipeline.pet.dicom.reading.survey import Survey, survey_series
-from pipeline.pet.dicom.slices import check_slopes, decoded_slice, padding_of
+from pipeline.errors import PETError, naming
+from pipeline.pet.dicom.reading.enhanced import read_frames
+from pipeline.pet.dicom.reading.files import (
+    ENHANCED,
+    FoundFiles,
+    SliceFile,
+    collector_paused,
+    read_dataset,
+    read_slice_files,
+)
+from pipeline.pet.dicom.reading.header import read_header
+from pipeline.pet.dicom.slices import (
+    POSITION_TOLERANCE,
+    SliceStack,
+    check_pixels,
+    check_slopes,
+    decoded_slice,
+    padding_of,
+    stack_slices,
+)
+from pipeline.pet.dicom.values import SCALE_FACTORS, check_agreement, number_of, private_number, text_of, value_of
 from pipeline.pet.grid import to_canonical
+from pipeline.pet.header import PETHeader
 from pipeline.pet.series import PETSeries
+from pipeline.pet.suv.factor import explained_factor, suvbw_factor_of
 
-__all__ = ["read_dicom_series"]
+__all__ = ["Survey", "read_dicom_series", "survey_series"]
+
+PET_CLASSES = {PositronEmissionTomographyImageStorage, *ENHANCED}
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A series before its pixels are decoded."""
+
+    files: tuple[SliceFile, ...]
+    """The slices, in the order of the stack."""
+
+    stack: SliceStack
+    """Their grid."""
+
+    header: PETHeader
+    """What SUV depends on."""
+
+    factors: NDArray[np.float64]
+    """SUVbw per stored unit, one for each slice. Shape (slices,)."""
+
+    provenance: tuple[str, ...]
+    """How the factor came about, one sentence each."""
+
+    warnings: tuple[str, ...]
+    """The sentences of `provenance` that a person should see at once."""
+
+    @property
+    def factor(self) -> float | None:
+        """The factor of all slices, or None where every slice has its own."""
+        return float(self.factors[0]) if (self.factors == self.factors[0]).all() else None
+
+
+def survey_series(path: Path, *, with_pixels: bool, series: str | int | None = None) -> Survey:
+    """Check the files of one series, and work out its grid and its factors.
+
+    Parameters
+    ----------
+    path
+        Folder that holds the series, or the file of a multi-frame one.
+    with_pixels
+        Whether to read the pixel data, too, so that the slices can be decoded afterwards.
+    series
+        SeriesInstanceUID or SeriesNumber of the series to read, needed where there are several.
+
+    Raises
+    ------
+    PETError
+        If this is not one complete, static, attenuation-corrected PET series of one patient from which SUVbw can
+        be computed.
+    """
+    files, notes, stated = _find(path, with_pixels=with_pixels, series=series)
+    check_pixels(files)
+    stack = stack_slices([file.dataset for file in files], [file.name for file in files])
+    if files[0].image is None:
+        # After the geometry, which says more of a slice that is there twice.
+        _check_instances(files)
+    if stack.unevenness > POSITION_TOLERANCE:
+        notes.append(f"Slices lie up to {stack.unevenness:.2f} mm off an even grid.")
+    files = [files[k] for k in stack.order]
+    found = read_header([file.dataset for file in files])
+    header = found.header
+    factors = _slice_factors(header, found.average_times, len(files))
+    per_count = [private_number(files[0].dataset, attribute) for attribute in SCALE_FACTORS]
+    kind = "slices" if files[0].image is None else "frames of a multi-frame image"
+    return Survey(
+        files=tuple(files),
+        stack=stack,
+        header=header,
+        factors=factors,
+        provenance=(
+            f"Read from a DICOM series of {len(files)} {kind}, Units {header.units}, "
+            f"DecayCorrection {header.decay_correction or 'missing'}.",
+            *notes,
+            *found.notes,
+            *explained_factor(header, factors, stated=stated, per_count=per_count),
+        ),
+        warnings=found.warnings,
+    )
 
 
 def read_dicom_series(path: str | Path, *, series: str | int | None = None) -> PETSeries:
@@ -80,3 +188,175 @@ def _sources(survey: Survey) -> tuple[Path, ...]:
     paths = [file.path for file in survey.files]
     flip = io_orientation(survey.stack.affine)[2, 1]
     return tuple(paths if flip > 0 else reversed(paths))
+
+
+def _slice_factors(header: PETHeader, average_times: Sequence[float] | None, n_slices: int) -> NDArray[np.float64]:
+    """Return SUVbw per stored unit of every slice; without decay correction, each has a factor of its own."""
+    if header.units in {"BQML", "CNTS"} and header.suv_per_count is None and average_times is not None:
+        return np.array([suvbw_factor_of(replace(header, reference_time=time)) for time in average_times])
+    return np.full(n_slices, suvbw_factor_of(header))
+
+
+def _find(
+    path: Path, *, with_pixels: bool, series: str | int | None
+) -> tuple[list[SliceFile], list[str], float | None]:
+    """Return the checked slices of a series, what was noticed, and the factor that the images state."""
+    if path.is_dir():
+        found = read_slice_files(path, with_pixels=with_pixels, pixels_of=PET_CLASSES)
+    else:
+        dataset = read_dataset(path, stop_before_pixels=not with_pixels)
+        if dataset is None:
+            archive = "a zip archive, expected a folder; unpack it first" if is_zipfile(path) else ""
+            raise PETError(archive or "not a DICOM file, expected the folder of a DICOM PET series")
+        found = FoundFiles([SliceFile(path, path.name, dataset, has_pixels=with_pixels)], 0, [])
+    files, notes = _choose(found, series)
+    if len(files) == 1 and text_of(files[0].dataset, "SOPClassUID") in ENHANCED:
+        frames, stated = read_frames(files[0])
+        check_agreement([file.dataset for file in frames], [file.name for file in frames])
+        return frames, [*notes, *_check_one_frame(frames)], stated
+    if not path.is_dir():
+        raise PETError("a single DICOM file, expected the folder that holds the whole series")
+    _check_slices(files)
+    n_stated = int(number_of(files[0].dataset, "NumberOfSlices") or 0)
+    if len(files) < n_stated:
+        raise PETError(f"{len(files)} slices, expected {n_stated} as NumberOfSlices says")
+    if found.dangling and not n_stated:
+        raise PETError(f"{found.dangling[0]}: link to a file that does not exist, which may be a slice")
+    return files, [*notes, *_check_one_frame(files)], None
+
+
+# ------------------------------------------------------------------------------------------- which series is read
+
+
+def _choose(found: FoundFiles, wanted: str | int | None) -> tuple[list[SliceFile], list[str]]:
+    """Return the files of the one PET series, or of the one that is wanted, and sentences on what is left aside."""
+    groups: dict[str, list[SliceFile]] = {}
+    others: Counter[str] = Counter()
+    for file in found.slices:
+        with naming(file.name):
+            uid, sop_class = text_of(file.dataset, "SeriesInstanceUID"), text_of(file.dataset, "SOPClassUID")
+            if not sop_class:
+                raise PETError("SOPClassUID is missing, the file may be cut short")
+            if sop_class in PET_CLASSES or uid in groups:
+                groups.setdefault(uid, []).append(file)
+            else:
+                others[text_of(file.dataset, "Modality")[:16] or "without Modality"] += 1
+    listed = ", ".join(f"{n} {modality}" for modality, n in sorted(others.items()))
+    if not groups:
+        raise PETError(f"no PET image among {len(found.slices)} DICOM files ({listed}), expected a PET series")
+    if "" in groups and len(groups) > 1:
+        raise PETError(f"{groups[''][0].name}: SeriesInstanceUID is missing, the file may be cut short")
+    chosen = {uid: files for uid, files in groups.items() if wanted is None or _is_wanted(uid, files[0], str(wanted))}
+    if len(chosen) != 1:
+        described = ", ".join(_describe(files) for files in (chosen or groups).values())
+        if not chosen:
+            raise PETError(f"no PET series {wanted}, expected one of: {described}")
+        raise PETError(
+            f"{len(chosen)} PET series: {described}, expected one; choose it by SeriesNumber or SeriesInstanceUID "
+            "(series)"
+        )
+    ((uid, files),) = chosen.items()
+    notes = [f"{found.n_other} files that are not DICOM images were left out."] if found.n_other else []
+    if found.dangling:
+        notes.append(f"{len(found.dangling)} links to files that do not exist were left out.")
+    if listed:
+        notes.append(f"Objects that are no PET images were left aside: {listed}.")
+    notes += [
+        f"Another PET series ({len(members)} files) was left aside." for key, members in groups.items() if key != uid
+    ]
+    n_bare = sum(not file.has_meta_information for file in files)
+    if n_bare:
+        notes.append(f"{n_bare} files have no file meta information (DICOM PS3.10).")
+    return files, notes
+
+
+def _is_wanted(uid: str, file: SliceFile, wanted: str) -> bool:
+    number = text_of(file.dataset, "SeriesNumber")
+    return wanted.strip() in {uid, number} or (wanted.strip().lstrip("0") or "0") == number.lstrip("0")
+
+
+def _describe(members: Sequence[SliceFile]) -> str:
+    # A description may name the patient, and de-identification removes it (PS3.15 E.1).
+    number = text_of(members[0].dataset, "SeriesNumber")
+    return f"number {number} ({len(members)} files)" if number else f"one without number ({len(members)} files)"
+
+
+def _check_slices(files: Sequence[SliceFile]) -> None:
+    """Check that files of one series are PET slices and agree in what one series has one value of."""
+    for file in files:
+        sop_class, modality = text_of(file.dataset, "SOPClassUID"), text_of(file.dataset, "Modality")
+        if sop_class in ENHANCED:
+            raise PETError(f"{file.name}: {UID(sop_class).name} beside {len(files) - 1} other files, expected it alone")
+        if modality != "PT":
+            raise PETError(f"{file.name}: Modality is {modality or 'missing'}, expected PT")
+        if sop_class != PositronEmissionTomographyImageStorage:
+            raise PETError(f"{file.name}: SOP class is {UID(sop_class).name}, expected PET Image Storage")
+    check_agreement([file.dataset for file in files], [file.name for file in files])
+
+
+def _check_instances(files: Sequence[SliceFile]) -> None:
+    """Check that every slice has a UID of its own, by which a derived series refers to it.
+
+    Raises
+    ------
+    PETError
+        Naming the first file that has none, or that of another.
+    """
+    seen: dict[str, str] = {}
+    for file in files:
+        uid = text_of(file.dataset, "SOPInstanceUID")
+        if not uid:
+            raise PETError(f"{file.name}: SOPInstanceUID is missing, expected one on every slice")
+        if uid in seen:
+            raise PETError(f"{file.name}: SOPInstanceUID is that of {seen[uid]}, expected another on every slice")
+        seen[uid] = file.name
+
+
+# Frames of a series that is dynamic or gated differ in one of these.
+_FRAME_ATTRIBUTES = (
+    "FrameReferenceTime",
+    "TriggerTime",
+    "FrameTime",
+    "TemporalPositionIdentifier",
+    "AcquisitionTime",
+    "AcquisitionNumber",
+)
+
+
+def _check_one_frame(files: Sequence[SliceFile]) -> tuple[str, ...]:
+    """Check that slices are one static frame, or one frame that was picked from a dynamic or gated series.
+
+    Returns
+    -------
+    notes
+        What was noticed and is harmless, one sentence each.
+
+    Raises
+    ------
+    PETError
+        Saying how many frames were found, and how to choose one.
+    """
+    dataset = files[0].dataset
+    series_type = value_of(dataset, "SeriesType") or "missing"
+    kind = str(series_type if isinstance(series_type, str) else series_type[0]).upper()
+    if "REPROJECTION" in series_type:
+        raise PETError("SeriesType is REPROJECTION, projections of a volume are not slices")
+    places = Counter(text_of(file.dataset, "ImagePositionPatient") for file in files)
+    n_frames = max(places.values())
+    is_repeated = set(places.values()) == {n_frames} or kind in {"DYNAMIC", "GATED"}
+    if n_frames > 1 and len(places) > 1 and is_repeated:
+        found = f"{n_frames} slices at each of {len(places)} positions (SeriesType {kind})"
+        for keyword in _FRAME_ATTRIBUTES:
+            values = Counter(text_of(file.dataset, keyword) for file in files)
+            if set(values.values()) == {len(files) // n_frames}:
+                choose = f"put the files of one frame (one {keyword}) into a folder of their own"
+                raise PETError(f"{found}: {n_frames} frames of a dynamic or gated series, expected one; {choose}")
+        raise PETError(f"{found}: the same slices {n_frames} times, or frames that nothing tells apart; expected one")
+    n_stated = 1
+    for keyword in ("NumberOfTimeSlices", "NumberOfTimeSlots", "NumberOfRRIntervals"):
+        n_stated *= int(number_of(dataset, keyword) or 1)
+    if n_stated == 1:
+        return ()
+    if kind in {"DYNAMIC", "GATED"}:
+        return (f"One of the {n_stated} frames of a series of SeriesType {kind}.",)
+    return (f"The {n_stated} frames that the header counts were ignored, SeriesType is {kind}.",)
