@@ -126,6 +126,19 @@ def test_suv_is_explained_in_lines_and_in_json(unipet, dicom, noisy, tmp_path):
     assert "Units is PROPCNTS" in assert_refused(unipet("suv", dicom), tmp_path / "out")
 
 
+def test_one_of_several_series_is_chosen(unipet, dicom, tmp_path):
+    series = replace(read_pet(dicom), suv=2 * read_pet(dicom).suv)
+    other = write_dicom_series(series, tmp_path / "other", description="twice")
+    for path in other.iterdir():
+        edit(path, lambda d: setattr(d, "SeriesNumber", 4711))
+        shutil.copy(path, dicom / f"other_{path.name}")
+    assert unipet("suv", dicom).returncode == 1
+    assert unipet("suv", dicom, "--series", 4711).returncode == 0
+    done = unipet("denoise", dicom, tmp_path / "out", "--method", "identity", "--series", 4711)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(read_pet(tmp_path / "out" / "dicom").suv, read_pet(other).suv, rtol=1e-3, atol=1e-3)
+
+
 def edit(path: Path, change) -> None:
     dataset = pydicom.dcmread(path)
     change(dataset)

@@ -117,6 +117,19 @@ def test_memory_that_does_not_suffice_is_one_line_that_names_the_scan(scan, iden
         denoise_scan(scan, tmp_path / "out", replace(identity, network=Greedy()))
 
 
+def test_memory_is_asked_for_before_the_network_runs(scan, identity, tmp_path, monkeypatch):
+    class Never(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            pytest.fail("minutes of work")
+
+    n_bytes = 8 * 4 * 16**3
+    monkeypatch.setattr("pipeline.workflow.denoise.available_memory", lambda device: n_bytes - 1)
+    with pytest.raises(PETError, match=r"sub-01_pet\.nii\.gz: 16 x 16 x 16 voxels need about .* GiB of memory"):
+        denoise_scan(scan, tmp_path / "out", replace(identity, network=Never()))
+    monkeypatch.setattr("pipeline.workflow.denoise.available_memory", lambda device: n_bytes)
+    denoise_scan(scan, tmp_path / "out", identity)
+
+
 def test_errors_of_the_inferer_name_the_file(scan, tmp_path):
     denoise = Denoiser.from_bundle(device="cpu")
     with pytest.raises(PETError, match=r"sub-01_pet\.nii\.gz: memory"):
