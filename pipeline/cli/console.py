@@ -26,6 +26,7 @@ __all__ = [
     "Private",
     "Reconstructor",
     "Scanner",
+    "Series",
     "Units",
     "console",
     "errors_in_one_line",
@@ -45,6 +46,10 @@ Units = Annotated[str, typer.Option(help="Stored in DICOM: BQML (Bq/mL) or GML (
 Private = Annotated[bool, typer.Option(help="Keep the source's private DICOM attributes.")]
 Deidentify = Annotated[
     bool, typer.Option("--deidentify", help="De-identify DICOM by PS3.15; dates are shifted together.")
+]
+Series = Annotated[
+    str | None,
+    typer.Option(help="SeriesInstanceUID or SeriesNumber of the PET series, where the folder holds several."),
 ]
 Scanner = Annotated[str, typer.Option(help="Scanner preset, such as generic, generic_tof, mct, dmi, quadra.")]
 Reconstructor = Annotated[

@@ -11,6 +11,7 @@ from pipeline.cli.console import (
     Deidentify,
     Device,
     Private,
+    Series,
     Units,
     console,
     errors_in_one_line,
@@ -58,6 +59,7 @@ def denoise(
         ),
     ] = Regions.smoothed,
     reference: Annotated[Path | None, typer.Option(help="Full-dose scan of the same grid: print PSNR, too.")] = None,
+    series: Series = None,
     units: Units = "BQML",
     private: Private = True,
     deidentify: Deidentify = False,
@@ -82,7 +84,14 @@ def denoise(
         )
         full_dose = None if reference is None else read_pet(reference)
         result = denoise_scan(
-            source, output, denoiser, regions=rule, reference=full_dose, dicom=dicom, on_step=status.update
+            source,
+            output,
+            denoiser,
+            series=series,
+            regions=rule,
+            reference=full_dose,
+            dicom=dicom,
+            on_step=status.update,
         )
         status.stop()
         run, factor = result.run, result.before.suvbw_factor

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.console import errors_in_one_line
+from pipeline.cli.console import Series, errors_in_one_line
 
 __all__ = ["suv"]
 
@@ -15,6 +15,7 @@ def suv(
     source: Annotated[
         Path, typer.Argument(metavar="INPUT", help="DICOM folder or file, or NIfTI (.mha, .nrrd) with JSON sidecar.")
     ],
+    series: Series = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say which rule gives the SUV of a scan, what was repaired and what disagrees; convert nothing.
@@ -24,5 +25,5 @@ def suv(
     with errors_in_one_line():
         from pipeline.pet import explain_suv
 
-        explanation = explain_suv(source)
+        explanation = explain_suv(source, series=series)
         print(json.dumps(explanation.as_dict(), indent=2) if as_json else explanation.as_text())

@@ -13,6 +13,7 @@ from pipeline.evaluation import PEAK_SUV, lesion_table, psnr, write_table
 from pipeline.files import new_folder, write_json
 from pipeline.images import regions_in_either
 from pipeline.inference import Denoiser
+from pipeline.inference.streaming.plan import available_memory
 from pipeline.pet import DicomOptions, PETSeries
 from pipeline.pet.derived_files import scan_name, write_denoised
 from pipeline.pet.grid import check_same_grid
@@ -20,6 +21,9 @@ from pipeline.report import write_report
 from pipeline.workflow.scan_run import ScanRun, check_elsewhere, shown, source_sha256
 
 __all__ = ["RegionRule", "ScanResult", "denoise_into", "denoise_scan"]
+
+_VOLUMES = 8
+"""Memory that a scan needs beside its own, in volumes of float32: measured while regions are drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,7 @@ def denoise_scan(
     output: str | Path,
     denoiser: Denoiser,
     *,
+    series: str | int | None = None,
     regions: RegionRule | None = None,
     reference: PETSeries | None = None,
     dicom: DicomOptions | None = None,
@@ -81,7 +86,7 @@ def denoise_scan(
 
     Parameters
     ----------
-    source
+    source, series
         What :func:`pipeline.read_pet` reads.
     output
         Folder to create; absent or empty.
@@ -102,7 +107,7 @@ def denoise_scan(
         If the source cannot be read as SUV or is flat, the reference lies on another grid, memory does not suffice, or
         the folder cannot be written, holds something already, or lies inside the source.
     """
-    run = ScanRun(source, on_step)
+    run = ScanRun(source, on_step, series=series)
     check_elsewhere(Path(output), run.source)
     with new_folder(Path(output)) as folder:
         before = run.read()
@@ -123,6 +128,7 @@ def denoise_into(
     regions = regions or RegionRule()
     if reference is not None:
         check_same_grid({"the reference": reference.grid, str(run.source): before.grid})
+    _check_memory(before, run.source)
     with run.step("denoising"), naming(run.source):
         after = denoiser(before)
     name = scan_name(before)
@@ -161,6 +167,15 @@ def denoise_into(
         write_report(folder / "report.html", title=name, before=before, after=after, lesions=lesions, run=shown(record))
     write_json(folder / "run.json", record)
     return ScanResult(name=name, before=before, after=after, lesions=lesions, run=record)
+
+
+def _check_memory(series: PETSeries, source: Path) -> None:
+    """Refuse a scan, before minutes of work, that could not be written and measured after them."""
+    needed, free = _VOLUMES * series.suv.nbytes, available_memory("cpu")
+    if free is not None and needed > free:
+        shape = " x ".join(map(str, series.suv.shape))
+        gib = f"about {needed / 2**30:.2g} GiB of memory, {free / 2**30:.2g} GiB are free"
+        raise PETError(f"{source}: {shape} voxels need {gib}")
 
 
 def _quality(before: PETSeries, after: PETSeries, reference: PETSeries) -> dict[str, Any]:

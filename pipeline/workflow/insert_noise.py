@@ -46,6 +46,7 @@ def insert_noise_into_scan(
     output: str | Path,
     factors: Sequence[float],
     *,
+    series: str | int | None = None,
     seed: int = 0,
     ct: str | Path | None = None,
     scanner: Scanner = GENERIC,
@@ -62,7 +63,7 @@ def insert_noise_into_scan(
 
     Parameters
     ----------
-    source
+    source, series
         What :func:`pipeline.read_pet` reads.
     output
         Folder to create; absent or empty.
@@ -96,7 +97,7 @@ def insert_noise_into_scan(
         raise PETError("no dose reduction factor was given, expected at least one above 1")
     if liver_cov is not None and not 0 < liver_cov < 1:
         raise PETError(f"liver_cov is {liver_cov:g}, expected a fraction above 0 and below 1")
-    run = ScanRun(source, on_step)
+    run = ScanRun(source, on_step, series=series)
     check_elsewhere(Path(output), run.source)
     with new_folder(Path(output)) as folder:
         full_dose = run.read()

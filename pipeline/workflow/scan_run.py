@@ -55,14 +55,21 @@ class ScanRun:
 
     Parameters
     ----------
-    source
+    source, series
         What :func:`pipeline.read_pet` reads.
     on_step
         Is told the name of each step as it starts.
     """
 
-    def __init__(self, source: str | Path, on_step: Callable[[str], None] = lambda step: None) -> None:
+    def __init__(
+        self,
+        source: str | Path,
+        on_step: Callable[[str], None] = lambda step: None,
+        *,
+        series: str | int | None = None,
+    ) -> None:
         self.source = Path(source)
+        self.series = series
         self.on_step = on_step
         self.started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self.seconds: dict[str, float] = {}
@@ -86,7 +93,7 @@ class ScanRun:
             If the source cannot be read as SUV, is flat, or its radionuclide emits no positrons.
         """
         with self.step("reading"), naming(self.source):
-            series = read_pet(self.source)
+            series = read_pet(self.source, series=self.series)
             if min(series.suv.shape) < 2:
                 raise PETError(f"volume has shape {series.suv.shape}, expected at least 2 voxels each way")
             if is_positron_emitter(series.header.radionuclide) is False:
