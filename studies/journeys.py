@@ -81,11 +81,13 @@ def training_journey(store: Path) -> list[str]:
     from pipeline.training import DenoisingTrainer, ResumableLoader, ScanStatisticsd, measure_statistics
     from pipeline.transforms import RandInsertLesiond, ScaleSUVd
 
+    opened = Store.open(store)
+    network, critic = UniPET(channels=8, style="statistics"), PatchCritic(widths=[8, 8])
+    with tempfile.TemporaryDirectory() as folder:
+        statistics = measure_statistics(opened, network, cache=Path(folder, "statistics.pt"))
+
     def step() -> None:
         keys = ["image", "label"]
-        network, critic = UniPET(channels=8, style="statistics"), PatchCritic(widths=[8, 8])
-        with tempfile.TemporaryDirectory() as folder:
-            statistics = measure_statistics(Store(store), network, cache=Path(folder, "statistics.pt"))
         transform = Compose(
             [
                 RandInsertLesiond(keys=keys, prob=1.0),
@@ -94,7 +96,7 @@ def training_journey(store: Path) -> list[str]:
                 SelectItemsd(keys=[*keys, "statistics", "label_statistics"]),
             ]
         )
-        patches = PatchDataset(store, split="train", patch_size=[16, 16, 16], n_patches=2, transform=transform)
+        patches = PatchDataset(opened, split="train", patch_size=[16, 16, 16], n_patches=2, transform=transform)
         DenoisingTrainer(
             device=torch.device("cpu"),
             max_epochs=1,
@@ -102,6 +104,8 @@ def training_journey(store: Path) -> list[str]:
             network=network,
             optimizer=torch.optim.Adam(network.parameters()),
             loss=ReconstructionLoss(),
+            style_weight=1e-3,
+            adversarial_weight=1e-3,
             suv_scale=2.0,
             critic=critic,
             critic_optimizer=torch.optim.Adam(critic.parameters()),

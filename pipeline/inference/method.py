@@ -10,6 +10,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from pipeline.errors import PETError
+from pipeline.files import read_yaml
 from pipeline.networks.weights import scale_of
 from pipeline.shipped import method_files, own_bundle
 
@@ -48,8 +49,13 @@ class Method:
     def __init__(self, bundle: str | Path, name: str, *, device: torch.device | str = "cpu") -> None:
         self.files = method_files(bundle, name)
         self.name = self.files[-1].stem
-        self._parser = ConfigParser(globals={"pipeline": "pipeline"})
-        self._parser.read_config([str(path) for path in self.files])
+        self._parser = ConfigParser({}, globals={"pipeline": "pipeline"})
+        for path in self.files:
+            for key, value in read_yaml(path).items():
+                parts = key.replace("::", "#").split("#")
+                # Keys of sections that are not the method's own are for training.
+                if len(parts) == 1 or parts[0] in self._parser:
+                    self._parser["::".join(parts)] = value
         self._parser["bundle_root"] = str(bundle)
         self._parser["device"] = f"$torch.device({str(device)!r})"
 

@@ -5,6 +5,7 @@ from pipeline.networks.critic import PatchCritic
 from pipeline.networks.modulated_conv import ModulatedConv3d
 from pipeline.networks.noise_statistics import NOISE_STATISTICS, StatisticsStyle, noise_statistics, scaled_statistics
 from pipeline.networks.protocols import Streamable, Styled
+from pipeline.networks.residual import Residual
 from pipeline.networks.steady_conv import conv3d
 from pipeline.networks.style_alignment import StyleAlignmentNetwork
 from pipeline.networks.tissue_mask import tissue_mask
@@ -16,6 +17,7 @@ __all__ = [
     "Downsample",
     "ModulatedConv3d",
     "PatchCritic",
+    "Residual",
     "ResidualBlock",
     "StatisticsStyle",
     "Streamable",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from ignite.engine import Engine, Events
+from torch import Tensor
 
 from pipeline.files import write_text
 from pipeline.training.distributed import is_main_process
@@ -91,8 +92,7 @@ class EpochLog:
         self.epoch_started = time.monotonic()
 
     def _collect(self, engine: Engine) -> None:
-        output = cast(dict[str, Any], engine.state.output)
-        for name, value in {"loss": float(output["loss"]), **output.get("losses", {})}.items():
+        for name, value in _losses(engine.state.output).items():
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + 1
         self.n_iterations += 1
@@ -122,3 +122,15 @@ class EpochLog:
             return
         kept = [row for row in progress_rows(self.path) if row.stage != self.stage or row.epoch < epoch]
         write_text(self.path, "".join("\t".join(map(str, row)) + "\n" for row in kept))
+
+
+def _losses(output: Any) -> dict[str, float]:
+    """Return the numbers of a trainer's output: ``loss`` and ``losses``, or what a trainer of one's own has instead."""
+    if isinstance(output, list):  # decollated: every item holds the numbers of the batch
+        output = output[0]
+    items = {**output, **output.get("losses", {})}
+    return {str(name): float(value) for name, value in items.items() if _is_number(value)}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1 and value.ndim < 2)

@@ -144,9 +144,14 @@ class Stage:
 
 
 def trained_objects(trainer: Trainer) -> dict[str, Any]:
-    """Return the trainer's public attributes that training changes: networks, optimizers, schedules, scalers."""
+    """Return what training changes: networks, optimizers, schedules, scalers.
+
+    They are found among the public attributes of the trainer, and of its state, where MONAI's trainers of two networks
+    keep them.
+    """
     kinds = (nn.Module, Optimizer, LRScheduler, GradScaler)
-    public = {name: value for name, value in vars(trainer).items() if not name.startswith("_")}
+    found = {**vars(trainer.state), **vars(trainer)}
+    public = {name: value for name, value in found.items() if not name.startswith("_")}
     return {name: value for name, value in public.items() if isinstance(value, kinds) and value.state_dict()}
 
 
