@@ -109,8 +109,6 @@ def training_journey(store: Path) -> list[str]:
             suv_scale=2.0,
             critic=critic,
             critic_optimizer=torch.optim.Adam(critic.parameters()),
-            style_weight=0.1,
-            adversarial_weight=0.01,
         ).run()
 
     return entered_files(step)
