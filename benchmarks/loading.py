@@ -85,7 +85,7 @@ def readers(folder: Path, n_volumes: int) -> dict[str, Callable[[], Reader]]:
         return lambda n, rng: torch.from_numpy(np.load(folder / f"{n}.npy", mmap_mode="r")[slices(rng)].copy())
 
     def store() -> Reader:
-        opened = Store.open(folder / "store")
+        opened = Store(folder / "store")
         return lambda n, rng: torch.from_numpy(opened.volume(str(n), "full")[slices(rng)])
 
     return {"LoadImaged, nii.gz": nifti, "PersistentDataset": persistent, "npy, memory-mapped": memmap, "store": store}

@@ -116,7 +116,7 @@ def test_prepare_makes_a_store_and_keeps_it(unipet, cohort, tmp_path):
     done = unipet("prepare", cohort / "manifest.yaml", tmp_path / "store")
     assert "2 new" in done.stdout, done.stderr
     assert "2 kept" in unipet("prepare", cohort / "manifest.yaml", tmp_path / "store").stdout
-    stored = Store.open(tmp_path / "store").series("sub-0001", "drf020")
+    stored = Store(tmp_path / "store").series("sub-0001", "drf020")
     source = read_pet(cohort / "sub-0001" / "pet" / "sub-0001_rec-drf020_pet.nii.gz")
     np.testing.assert_array_equal(stored.suv, source.suv)
 
@@ -129,7 +129,7 @@ def test_a_subject_that_fails_is_named_and_the_others_are_made(unipet, cohort, t
     assert done.returncode == 1
     assert "sub-0001: failed" in done.stdout
     assert "1 of 2 subjects failed" in done.stderr
-    assert list(Store.open(tmp_path / "store").subjects) == ["sub-0002"]
+    assert list(Store(tmp_path / "store").subjects) == ["sub-0002"]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def stored_after(unipet, exclusion, cohort, tmp_path):
     changed = manifest.model_copy(update={"exclusions": (exclusion,), "subjects": subjects})
     done = unipet("prepare", changed.write(tmp_path / "m.yaml"), tmp_path / "store", "--root", cohort)
     assert done.returncode == 0, done.stderr
-    subjects = Store.open(tmp_path / "store").subjects
+    subjects = Store(tmp_path / "store").subjects
     return done.stdout, subjects["sub-0001"].volumes if "sub-0001" in subjects else None
 
 

@@ -159,7 +159,9 @@ def datalist(
     Example: `unipet manifest datalist udpet_here.yaml /data/udpet udpet.json`
     """
     with errors_in_one_line():
-        from pipeline.data import Manifest, write_datalist
+        from pipeline.data import Manifest, decathlon_datalist
+        from pipeline.files import write_json
 
         check_output(output, suffixes=(".json",), holds="numTraining")
-        print(f"{write_datalist(Manifest.from_file(source), root, output)} written")
+        write_json(output, decathlon_datalist(Manifest.from_file(source), root))
+        print(f"{output} written")

@@ -68,16 +68,10 @@ def tune_competitors(
     factors: Sequence[float] | None = None,
     on_dose: Callable[[float], None] = lambda factor: None,
 ) -> Competitors:
-    """Return the settings with the highest mean PSNR against full dose on these subjects, for each dose.
+    """Return the settings with the highest mean PSNR against full dose, for each dose.
 
-    Parameters
-    ----------
-    cases
-        Subjects, from :func:`~pipeline.comparison.cases_of`; others than those measured on.
-    factors
-        Dose reduction factors to tune for; by default all that a subject has.
-    on_dose
-        Is told each dose reduction factor when it is done.
+    Give it other subjects than those measured on. `factors` are the dose reduction factors to tune for, by default all
+    that a subject has; `on_dose` is told each one when it is done.
 
     Raises
     ------
@@ -106,10 +100,10 @@ def best_gaussian_fwhm(
     data_range: float,
     candidates: Sequence[float] = _FWHM_CANDIDATES,
 ) -> float:
-    """Return the filter width [mm] with the highest mean PSNR over given subjects.
+    """Return the filter width [mm] with the highest mean PSNR over given subjects; a tie goes to the narrowest.
 
-    Give it other subjects than those it is then compared on: chosen on the test image itself the baseline
-    knows the answer.
+    Give it other subjects than those it is then compared on: chosen on the test image itself the baseline knows the
+    answer.
 
     Parameters
     ----------
@@ -118,7 +112,7 @@ def best_gaussian_fwhm(
     data_range
         Peak of the PSNR [g/mL].
     candidates
-        Widths to try [mm]. A tie goes to the narrowest.
+        Widths to try [mm].
 
     Raises
     ------
@@ -191,20 +185,18 @@ def best_nonlocal_means_strength(
     data_range: float,
     candidates: Sequence[float] = (0, 1, 1.5, 1.75, 2, 2.25, 2.5, 3, 3.5, 4, 5),
 ) -> float:
-    """Return the strength with the highest mean PSNR over given subjects; give it others than it is then compared on.
+    """Return the strength with the highest mean PSNR over given subjects; a tie goes to the weakest.
 
-    The search climbs from the middle of the candidates: the curve has one peak, and a scan takes seconds.
+    Give it other subjects than those it is then compared on, and whole scans: of the middle third of the planes the
+    noise is up to 8 % less, and the strength that was best there cost 0.5 dB on the whole scan at a hundredth of the
+    dose. The search climbs from the middle of the candidates: the curve has one peak, and a scan takes seconds.
 
     Parameters
     ----------
-    pairs
-        (noisy SUV, reference SUV, voxel size [mm]) of each subject. Give whole scans: of the middle third of the
-        planes the noise is up to 8 % less, and the strength that was best there cost 0.5 dB on the whole scan at a
-        hundredth of the dose.
-    data_range
-        Peak of the PSNR [g/mL].
+    pairs, data_range
+        As for `best_gaussian_fwhm`.
     candidates
-        Strengths to try. A tie goes to the weakest.
+        Strengths to try.
 
     Raises
     ------

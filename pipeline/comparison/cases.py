@@ -54,16 +54,12 @@ def cases_of(
     Parameters
     ----------
     sources
-        YAML manifests, of which the subjects of a split are taken; recipes, whose subjects of that split are simulated
-        where they are missing; folders of simulated subjects, of which all are taken.
+        YAML manifests and recipes, of which the subjects of a split are taken; folders of simulated subjects, of which
+        all are taken.
     split
         Of the manifests and recipes.
-    root
-        Folder of the manifests' data; by default that of each manifest. A recipe needs it.
-    jobs
-        Subjects simulated at once.
-    progress
-        Called with the number of simulated subjects and of all.
+    root, jobs, progress
+        As in `pipeline.data.described_data`.
 
     Raises
     ------

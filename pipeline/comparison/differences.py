@@ -68,18 +68,8 @@ def compare_methods(
 ) -> list[Difference]:
     """Return a method minus the best of the others, for every measure and dose measured on two subjects or more.
 
-    The best is the one with the best mean at that dose, found on the same subjects: this favours the others.
-
-    Parameters
-    ----------
-    measurements
-        What was measured.
-    method
-        Name of the method.
-    others
-        Names of the methods to compare with; one for a plain comparison of two.
-    seed
-        Of the bootstrap.
+    The best is the one with the best mean at that dose, found on the same subjects: this favours the others. `seed` is
+    that of the bootstrap.
     """
     differences = []
     for measure, (_, more_is_better) in COMPARED.items():
@@ -139,12 +129,8 @@ def paired_bootstrap(
         One measure of two methods, shape (n,), in the same order. Pairs with a value that is not finite are left out.
     groups
         What is drawn: the subject of each value; each value for itself if absent.
-    level
-        Coverage, above 0 and below 1.
-    n_resamples
-        Number of draws.
-    seed
-        The same seed gives the same interval.
+    level, n_resamples, seed
+        Coverage (above 0 and below 1), number of draws, and what decides them.
 
     Raises
     ------

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.comparison.measure import Measurements, lesions_in_class, summarise
-from pipeline.errors import PETError
+from pipeline.data.manifest import validated
 from pipeline.files import read_yaml
 
 __all__ = ["GateLine", "ReleaseGate", "check_gate", "read_gate"]
@@ -104,29 +104,15 @@ def read_gate(path: str | Path) -> ReleaseGate:
     PETError
         If the file is not YAML, or not a gate.
     """
-    path = Path(path)
-    content = read_yaml(path)
-    try:
-        return ReleaseGate.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise PETError(f"{path}: {where}: {first['msg']}, expected the demands of a release gate") from error
+    return validated(ReleaseGate, read_yaml(Path(path)), path, expected="the demands of a release gate")
 
 
 def check_gate(
     gate: ReleaseGate, measurements: Measurements, method: str, *, style_swap: pd.DataFrame | None = None
 ) -> list[GateLine]:
-    """One line per demand.
+    """Return one line per demand on a method; what was not measured is missed.
 
-    Parameters
-    ----------
-    measurements
-        What was measured, the method and the competitors in it.
-    method
-        Name of the method that wants to be released.
-    style_swap
-        From :func:`~pipeline.comparison.measure_style_swap`; None where the method has no style.
+    `style_swap` is from :func:`~pipeline.comparison.measure_style_swap`, or None where the method has no style.
     """
     lines = list(_psnr_lines(gate.psnr_gain, measurements.scans, method)) if gate.psnr_gain else []
     scans = measurements.scans

@@ -57,14 +57,9 @@ class Measurements:
 
 
 def summarise(rows: pd.DataFrame, *, measure: str = "psnr_full") -> pd.DataFrame:
-    """Return the mean of one measure over subjects: a row per method in the order measured, a column per dose.
+    """Return the mean of a column over subjects: a row per method in the order measured, a column per dose.
 
-    Parameters
-    ----------
-    rows
-        :attr:`Measurements.scans`, or lesions of it.
-    measure
-        Column to average; missing values are left out.
+    Rows are :attr:`Measurements.scans`, or lesions of it; missing values are left out.
     """
     table = rows.pivot_table(
         index="method", columns="dose_reduction_factor", values=measure, aggfunc="mean", dropna=False
@@ -89,7 +84,7 @@ def evaluate_methods(
     Parameters
     ----------
     cases
-        Subjects, from :func:`~pipeline.comparison.cases_of`; none that a method was trained or tuned on.
+        Subjects that no method was trained or tuned on, from :func:`~pipeline.comparison.cases_of`.
     methods
         Name -> method, such as a :class:`pipeline.inference.Denoiser`.
     competitors
@@ -100,14 +95,15 @@ def evaluate_methods(
     Raises
     ------
     PETError
-        If an image cannot be read, or an image of a subject is on another grid than the others.
+        If an image cannot be read, or is on another grid than the others of its subject.
     """
 
     def scans() -> Iterator[tuple[Reference, float, PETSeries]]:
         for case in cases:
-            reference = reference_of(case) if case.doses else None
+            if not case.doses:
+                continue
+            reference = reference_of(case)
             for factor, image in case.doses.items():
-                assert reference is not None
                 yield reference, factor, case.read(image)
                 on_scan(f"{case.name} DRF {factor:g}")
 
@@ -125,16 +121,8 @@ def evaluate_scan(
 ) -> Measurements:
     """Measure on a real scan and its low-dose versions, as ``unipet insert-noise`` writes them.
 
-    The full-dose image takes the place of the truth: see :func:`~pipeline.comparison.full_dose_reference`.
-
-    Parameters
-    ----------
-    full
-        The scan at full dose.
-    low
-        Dose reduction factor -> scan of that dose, on the same grid.
-    methods, competitors, on_scan
-        As in :func:`evaluate_methods`.
+    The full-dose image takes the place of the truth: see :func:`~pipeline.comparison.full_dose_reference`. `low` maps
+    dose reduction factors to scans on the same grid; the other arguments are those of `evaluate_methods`.
 
     Raises
     ------

@@ -23,7 +23,7 @@ def has_style(denoiser: Denoiser) -> bool:
 
 
 def swap_styles(denoiser: Denoiser, first: PETSeries, second: PETSeries) -> tuple[PETSeries, PETSeries]:
-    """First scan denoised under the style of the second, and the second under that of the first.
+    """Return the first scan denoised under the style of the second, and the second under that of the first.
 
     Raises
     ------
@@ -38,18 +38,8 @@ def swap_styles(denoiser: Denoiser, first: PETSeries, second: PETSeries) -> tupl
 def measure_style_swap(cases: Iterable[Case], denoiser: Denoiser, *, factors: tuple[float, float]) -> pd.DataFrame:
     """Return the PSNR against full dose under a scan's own style, and under that of another dose of the same subject.
 
-    Parameters
-    ----------
-    cases
-        Subjects, which have both doses.
-    factors
-        Dose reduction factors of the two scans.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Two rows per subject: subject, dose_reduction_factor of the scan, style_of (that of the style),
-        psnr_own_style, psnr_other_style and change [dB].
+    Two rows per subject, for the two dose reduction factors: subject, dose_reduction_factor of the scan, style_of (that
+    of the style), psnr_own_style, psnr_other_style and change [dB].
 
     Raises
     ------

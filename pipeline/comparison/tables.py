@@ -37,12 +37,9 @@ _QUANTITIES = {"suv_max": "SUVmax", "suv_peak": "SUVpeak", "suv_mean": "SUVmean"
 
 
 def summarise_lesions(lesions: pd.DataFrame, *, quantity: str) -> dict[str, tuple[int, pd.DataFrame]]:
-    """Return the mean error of ``suv_max``, ``suv_peak`` or ``suv_mean`` over the lesions of each class [%].
+    """Return the number of different lesions of each class, and the mean error of a quantity over them [%].
 
-    Returns
-    -------
-    dict
-        Class -> number of different lesions, and the table of :func:`summarise`. Classes without lesions are left out.
+    The quantity is ``suv_max``, ``suv_peak`` or ``suv_mean``. Classes without lesions are left out.
     """
     summaries = {}
     for name, (low, high) in LESION_CLASSES.items():
@@ -72,14 +69,8 @@ def result_tables(
 ) -> list[ResultTable]:
     """Return every table of a comparison, in the order of reading.
 
-    Parameters
-    ----------
-    measurements
-        What was measured.
-    methods
-        Names of the methods; the first is compared with the competitors, and the others with it as well.
-    style_swaps
-        Method -> what :func:`~pipeline.comparison.measure_style_swap` found.
+    The first of the methods is compared with the competitors, and the others with it as well. `style_swaps` maps
+    methods to what :func:`~pipeline.comparison.measure_style_swap` found.
     """
     truth = "noise-free" if measurements.truth == "noise_free" else "full dose"
     tables = []

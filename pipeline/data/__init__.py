@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pipeline.data.checking.check import check_manifest
     from pipeline.data.checking.finding import Problem
     from pipeline.data.checking.tables import exclusion_table, noise_table, problem_table, summary_table
-    from pipeline.data.datalist import decathlon_datalist, write_datalist
+    from pipeline.data.datalist import decathlon_datalist
     from pipeline.data.datasets import PatchDataset, VolumeDataset, mix_doses
     from pipeline.data.simulated import described_data, prepared_store, simulated_manifest
     from pipeline.data.store.fingerprints import dose_key
@@ -46,7 +46,6 @@ __all__ = [
     "read_image",
     "simulated_manifest",
     "summary_table",
-    "write_datalist",
 ]
 
 # Imported on first use: what reads and checks files needs no torch, a manifest no simulation.
@@ -56,7 +55,7 @@ _LAZY = {
     "checking.check": ("check_manifest",),
     "checking.finding": ("Problem",),
     "checking.tables": ("exclusion_table", "noise_table", "problem_table", "summary_table"),
-    "datalist": ("decathlon_datalist", "write_datalist"),
+    "datalist": ("decathlon_datalist",),
     "datasets": ("PatchDataset", "VolumeDataset", "mix_doses"),
     "simulated": ("described_data", "prepared_store", "simulated_manifest"),
     "store.fingerprints": ("dose_key",),

@@ -7,12 +7,11 @@ from typing import Any
 from pipeline.data.building.exclusions import without_excluded
 from pipeline.data.manifest import Image, Manifest, Subject
 from pipeline.errors import PETError, naming
-from pipeline.files import write_json
 from pipeline.pet.dicom.reading.reader import survey_series
 from pipeline.pet.nifti import survey_nifti
 from pipeline.pet.volumes import is_volume_name
 
-__all__ = ["decathlon_datalist", "write_datalist"]
+__all__ = ["decathlon_datalist"]
 
 _KEYS = {"training": "train", "validation": "validation", "test": "test"}
 
@@ -23,15 +22,8 @@ def decathlon_datalist(manifest: Manifest, root: str | Path) -> dict[str, Any]:
     One item for each low dose: ``image`` and ``label`` (the full dose) are paths relative to the root, to be given as
     ``base_dir``; ``dose`` is the fraction of the full dose, ``dose_reduction_factor`` its inverse; ``suv`` and
     ``suv_label`` are what the voxels of each file have to be multiplied with to be SUVbw [g/mL], which differ between
-    doses of one patient. A subject of full dose only is an item with itself as image. What the manifest excludes is
-    left out, and so are splits without subjects, for MONAI cannot read an empty one.
-
-    Parameters
-    ----------
-    manifest
-        With subjects.
-    root
-        Folder that its paths are relative to: headers are read for the factors.
+    doses of one patient; headers below `root` are read for them. A subject of full dose only is an item with itself as
+    image. What the manifest excludes is left out, and so are splits without subjects: MONAI cannot read an empty one.
 
     Raises
     ------
@@ -56,20 +48,6 @@ def decathlon_datalist(manifest: Manifest, root: str | Path) -> dict[str, Any]:
         "numTest": len(items["test"]),
         **{key: value for key, value in items.items() if value},
     }
-
-
-def write_datalist(manifest: Manifest, root: str | Path, path: str | Path) -> Path:
-    """Write `decathlon_datalist` as JSON, complete or not at all.
-
-    Raises
-    ------
-    PETError
-        As `decathlon_datalist`, or if the folder of the file does not exist.
-    """
-    path = Path(path)
-    content = decathlon_datalist(manifest, root)
-    write_json(path, content)
-    return path
 
 
 def _items(subject: Subject, root: Path) -> Iterator[dict[str, Any]]:

@@ -43,10 +43,8 @@ class PatchDataset(Dataset):
 
     Parameters
     ----------
-    store
-        A prepared store, its folder, or several of them.
-    split
-        Which subjects.
+    store, split
+        A prepared store, its folder, or several of them, and which of their subjects.
     patch_size
         Voxels along X, Y, Z. Where a volume is smaller, the patch is filled up with 0 on both sides: air.
     n_patches
@@ -126,11 +124,11 @@ class PatchDataset(Dataset):
 
     @property
     def epoch(self) -> int:
-        """Number of the epoch."""
+        """Return the number of the epoch."""
         return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch: its patches are others than those of any other epoch."""
+        """Begin an epoch, whose patches differ from those of every other epoch."""
         self._epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -203,23 +201,17 @@ class PatchDataset(Dataset):
 
 
 class VolumeDataset(Dataset):
-    """Every low-dose image of a split with its full dose, in SUV.
+    """Every low-dose image of a split with its full dose, in SUV: subject by subject, by rising dose reduction factor.
 
     Items have the keys ``image`` and ``label``, float32 tensors (1, X, Y, Z), SUVbw [g/mL]; ``dose_reduction_factor``,
-    a float32 tensor (), and ``subject``, its id. They come subject by subject, by rising dose reduction factor.
+    a float32 tensor (), and ``subject``, its id.
 
     Parameters
     ----------
-    store
-        A prepared store, its folder, or several of them.
-    split
-        Which subjects.
+    store, split, target, transform
+        As in `PatchDataset`.
     dose_reduction_factors
         Which doses, of those that a subject has; None takes them all.
-    target
-        Image that becomes ``label``: ``full``, ``full_repeat`` or ``noise_free``.
-    transform
-        Dictionary transform of the items.
 
     Raises
     ------
@@ -284,4 +276,4 @@ def mix_doses(low: Values, full: Values, *, low_factor: float, factor: float) ->
 def _opened(store: Stores) -> list[Store]:
     """Open what is a path, and keep what is a store already."""
     several = [store] if isinstance(store, Store | str | Path) else store
-    return [s if isinstance(s, Store) else Store.open(s) for s in several]
+    return [s if isinstance(s, Store) else Store(s) for s in several]

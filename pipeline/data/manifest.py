@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from pipeline.errors import PETError
 from pipeline.files import read_yaml, write_text
@@ -28,10 +28,13 @@ __all__ = [
     "Subject",
     "first_mistake",
     "read_image",
+    "validated",
 ]
 
 # libyaml reads the thousand subjects of a large data set in a second, the pure Python loader in a minute.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+Kind = TypeVar("Kind")
 
 Split = Literal["train", "validation", "test"]
 
@@ -233,14 +236,10 @@ class Manifest(_Record):
         PETError
             If the file is missing, not YAML, or not a manifest: the first thing that is wrong, in one line.
         """
-        path = Path(path)
-        content = read_yaml(path)
+        content = read_yaml(Path(path))
         if not isinstance(content, dict):
             raise PETError(f"{path}: holds a {type(content).__name__}, expected a manifest")
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            raise PETError(f"{path}: {first_mistake(error)}") from error
+        return validated(cls, content, path, expected="a manifest")
 
     def write(self, path: str | Path) -> Path:
         """Write as YAML, complete or not at all; what is empty is left out."""
@@ -275,6 +274,14 @@ def _as_yaml(content: Mapping[str, Any], *, default_flow_style: bool | None, wid
         width=width,
         default_flow_style=default_flow_style,
     )
+
+
+def validated(kind: type[Kind], content: object, path: str | Path, *, expected: str) -> Kind:
+    """Return what a file holds as a record, or refuse it with its first mistake."""
+    try:
+        return TypeAdapter(kind).validate_python(content)
+    except ValidationError as error:
+        raise PETError(f"{path}: {first_mistake(error)}, expected {expected}") from error
 
 
 def first_mistake(error: ValidationError) -> str:

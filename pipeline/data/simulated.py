@@ -54,19 +54,17 @@ def simulated_manifest(
         Manifest with a recipe, such as ``data_manifests/simulated_v1.yaml``.
     folder
         Where the cohorts go, each into a folder of its own; subjects that are there are kept.
-    jobs
-        Subjects simulated at once.
+    jobs, device
+        Subjects simulated at once, and torch's name of what projects them, such as ``cuda``; None is numpy on the CPU.
     checksums
-        Also record the SHA-256 of every file.
-    device
-        torch's name of the device that projects, such as ``cuda``; None is numpy on the CPU.
+        Whether to record the SHA-256 of every file.
     progress
         Called with the number of finished subjects and of all, also for those that are there already.
 
     Returns
     -------
     Manifest
-        The recipe with its subjects, whose splits are those of the recipe. Other subjects in the folder are left out.
+        The recipe with its subjects and its own splits. Other subjects in the folder are left out.
 
     Raises
     ------
@@ -167,24 +165,10 @@ def prepared_store(
     device: str | None = None,
     progress: Callable[[str, int, int], object] | None = None,
 ) -> Store:
-    """Bring a store up to date with a manifest, and open what the manifest has of it.
+    """Bring a store up to date with a manifest or a recipe, and open what the manifest has of it.
 
     Subjects that an earlier manifest left there, or that this one excludes, stay on the disk and are not opened.
-
-    Parameters
-    ----------
-    manifest
-        YAML file: one with subjects, or a recipe, whose subjects are then simulated where they are missing.
-    store
-        Folder of the store.
-    root
-        Folder of the data that the manifest describes.
-    jobs
-        Subjects simulated, and converted, at once.
-    device
-        torch's name of the device that simulates, such as ``cuda``; None is numpy on the CPU.
-    progress
-        Called with what is done, ``simulating`` or ``preparing``, and the number of finished subjects and of all.
+    Arguments are those of `described_data`; `progress` is also told what is done, ``simulating`` or ``preparing``.
 
     Raises
     ------

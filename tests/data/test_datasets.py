@@ -53,7 +53,7 @@ def test_items_are_float32_patches(store_folder):
 
 def test_all_keys_show_the_same_place_and_the_dose_is_mixed_from_the_next_lower(coded_store):
     patches = dataset(coded_store, n_patches=40, extra=("noise_free",), lesion_fraction=0)
-    code = Store.open(coded_store).volume("s0", "full")[...]
+    code = Store(coded_store).volume("s0", "full")[...]
     lower = set()
     for n in range(len(patches)):
         item = patches[n]
@@ -161,7 +161,7 @@ def test_the_fraction_of_lesions_is_kept(store_folder):
 
 
 def test_the_body_is_drawn_evenly_and_the_air_hardly_ever(store_folder):
-    store = Store.open(store_folder)
+    store = Store(store_folder)
     body = store.volume("s0", "noise_free")[...] > 0
     blocks = store.volume("s0", "body_blocks")[...]
     rng = np.random.default_rng(0)
@@ -173,7 +173,7 @@ def test_the_body_is_drawn_evenly_and_the_air_hardly_ever(store_folder):
 
 
 def test_a_volume_smaller_than_the_patch_is_filled_up_with_air(coded_store):
-    code = Store.open(coded_store).volume("s0", "full")[...]
+    code = Store(coded_store).volume("s0", "full")[...]
     label = dataset(coded_store, patch_size=(50, 36, 20))[0]["label"][0].numpy()
     inside = label[5:45]
     assert (inside > 0).all()
@@ -183,7 +183,7 @@ def test_a_volume_smaller_than_the_patch_is_filled_up_with_air(coded_store):
 
 
 def test_several_stores_make_one_dataset(store_folder, coded_store):
-    patches = dataset([store_folder, Store.open(coded_store)], n_patches=9)
+    patches = dataset([store_folder, Store(coded_store)], n_patches=9)
     assert sorted(p["subject"] for p in (patches[n] for n in range(3))) == ["s0", "s0", "s1"]
 
 

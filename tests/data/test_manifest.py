@@ -14,7 +14,7 @@ from pipeline import read_pet
 from pipeline.data import Manifest
 from pipeline.data.building.build import build_manifest
 from pipeline.data.checking.tables import exclusion_table, noise_table, summary_table
-from pipeline.data.datalist import decathlon_datalist, write_datalist
+from pipeline.data.datalist import decathlon_datalist
 from pipeline.data.manifest import Cohort, Exclusion, File, Image, Recipe, Subject, read_image
 from pipeline.data.simulated import check_recipe, simulated_manifest
 from pipeline.data.store.fingerprints import content_sha256
@@ -125,7 +125,8 @@ def test_monai_reads_the_data_list(tmp_path, nifti):
         nifti(path, sidecar={**sidecar, "ImageDecayCorrectionTime": reference})
     nifti(tmp_path / "sub-02" / "pet" / "sub-02_pet.nii.gz", sidecar={"Units": "g/mL"})
     manifest = build_manifest("bids_pet", tmp_path, fractions=(1, 0, 0))
-    path = write_datalist(manifest, tmp_path, tmp_path / "list.json")
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps(decathlon_datalist(manifest, tmp_path)))
     items = load_decathlon_datalist(path, data_list_key="training", base_dir=tmp_path)
     assert [(item["subject"], item["dose"]) for item in items] == [
         ("sub-01:sub-01", 0.25),

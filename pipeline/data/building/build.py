@@ -69,18 +69,15 @@ def build_manifest(
     root
         Folder of the data; paths in the manifest are relative to it.
     recipe
-        Manifest without subjects that says what the data set is: name, source, licence, notes and known exclusions
-        are taken from it.
-    fractions
-        Of train, validation and test among the patients without a published split.
-    seed
-        Another seed, another split.
+        Manifest without subjects, whose description and known exclusions are taken over.
+    fractions, seed
+        Of train, validation and test among the patients without a published split, and what decides who is where.
     exclusions
         Of the user, added to those of the recipe.
     units
         Of the voxels, where a layout does not publish them.
     checksums
-        Also record the SHA-256 of every file or folder: reads every byte once.
+        Whether to record the SHA-256 of every file or folder, which reads every byte once.
     jobs
         Processes that read headers.
     progress

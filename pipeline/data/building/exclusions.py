@@ -4,11 +4,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
-from pydantic import TypeAdapter, ValidationError
-
 from pipeline.data.layouts.found_session import FoundSession
-from pipeline.data.manifest import OTHER_FILES, Exclusion, File, Image, Manifest, Subject, first_mistake
-from pipeline.errors import PETError
+from pipeline.data.manifest import OTHER_FILES, Exclusion, File, Image, Manifest, Subject, validated
 from pipeline.files import read_yaml
 
 __all__ = ["excluded_of", "names_of", "read_exclusions", "without_excluded"]
@@ -22,14 +19,10 @@ def read_exclusions(path: str | Path) -> tuple[Exclusion, ...]:
     PETError
         If the file is not such a list.
     """
-    path = Path(path)
-    content = read_yaml(path)
+    content = read_yaml(Path(path))
     if isinstance(content, dict) and set(content) == {"exclusions"}:
         content = content["exclusions"]
-    try:
-        return TypeAdapter(tuple[Exclusion, ...]).validate_python(content or [])
-    except ValidationError as error:
-        raise PETError(f"{path}: {first_mistake(error)}, expected a list of exclusions") from error
+    return validated(tuple[Exclusion, ...], content or [], path, expected="a list of exclusions")
 
 
 def names_of(subject: Subject | FoundSession) -> frozenset[str]:

@@ -68,14 +68,8 @@ class ImageHeader:
 def read_image_header(path: Path, *, sidecar: Mapping[str, Any] | None = None) -> ImageHeader:
     """Read the headers of an image, and refuse all that `pipeline.pet.read_pet` would refuse for its headers.
 
-    A NIfTI volume takes milliseconds, a DICOM series two milliseconds a slice.
-
-    Parameters
-    ----------
-    path
-        File ending in .nii or .nii.gz, folder of one DICOM series, or file of a multi-frame DICOM image.
-    sidecar
-        What stands for the JSON files of a NIfTI volume; None reads them.
+    A NIfTI volume takes milliseconds, a DICOM series two milliseconds a slice. `sidecar` stands for the JSON files of a
+    NIfTI volume; if None, they are read.
 
     Raises
     ------
@@ -107,16 +101,9 @@ def _identities_of(dataset: Dataset) -> frozenset[str]:
 
 
 def read_session(found: FoundSession, root: Path, stated: Sequence[Exclusion]) -> FoundSession:
-    """Return a session with its header, less what cannot be used; `left_out` says why.
+    """Return a session with its header, less what is excluded or cannot be used; `left_out` says why.
 
-    Parameters
-    ----------
-    found
-        The session as its layout found it.
-    root
-        Folder of the data.
-    stated
-        Exclusions of the data set and the user, also about other sessions.
+    `stated` are the exclusions of the data set and the user, also about other sessions.
     """
     names = names_of(found)
     mine = [exclusion for exclusion in stated if exclusion.subject in names]

@@ -30,17 +30,9 @@ def check_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
 def split_of(patient: str, *, seed: int, fractions: Sequence[float] = (0.8, 0.1, 0.1)) -> Split:
     """Return the part that a patient belongs to.
 
-    A hash of seed and name is compared with the fractions, so that adding or removing patients moves nobody else.
-    The parts therefore have the wanted sizes on average only: of 50 patients at 10 %, 5 give or take 2.
-
-    Parameters
-    ----------
-    patient
-        Name that all sessions of the patient share.
-    seed
-        Another seed is another draw.
-    fractions
-        Of train, validation and test; their sum is 1.
+    A hash of seed and name is compared with the fractions of train, validation and test, so that adding or removing
+    patients moves nobody else. The parts therefore have the wanted sizes on average only: of 50 patients at 10 %, 5
+    give or take 2.
 
     Raises
     ------

@@ -44,16 +44,9 @@ def nuclide_of_half_life(half_life: float) -> str:
 def tracer_conflict(*, label: str, nuclide: str = "", half_life: float | None = None, expected: str = "") -> str | None:
     """Return in one sentence what contradicts a scan's tracer, or None where nothing does.
 
-    Parameters
-    ----------
-    label
-        What the scan calls its radiopharmaceutical; a text that names no known tracer contradicts nothing.
-    nuclide
-        Radionuclide by its code, such as ``"F-18"``.
-    half_life
-        Half-life [s] that the scan states.
-    expected
-        Tracer that the whole data set is said to have.
+    The `label` is what the scan calls its radiopharmaceutical; a text that names no known tracer contradicts nothing.
+    The `nuclide` is that of its code, such as ``"F-18"``, the `half_life` [s] what the scan states, and `expected` the
+    tracer that the whole data set is said to have.
     """
     tracer = tracer_in(label)
     if expected and tracer and tracer_in(expected) != tracer:

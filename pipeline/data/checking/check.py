@@ -97,7 +97,7 @@ def _description(manifest: Manifest) -> Iterator[Problem]:
 
 
 def _leaks(manifest: Manifest, contents: Mapping[str, str | None]) -> Iterator[Problem]:
-    """Patients, files and contents that are in more than one split, or in more than one subject."""
+    """Find patients, files and contents that are in more than one split, or in more than one subject."""
     splits: dict[str, dict[str, str]] = defaultdict(dict)
     for subject in manifest.subjects:
         splits[subject.patient].setdefault(subject.split, subject.id)

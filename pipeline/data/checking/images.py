@@ -31,18 +31,7 @@ OUTSIDE_THE_BODY = 0.2
 def check_images(
     subject: Subject, root: Path, *, without: Collection[str] = (), with_voxels: bool = False
 ) -> tuple[list[Problem], set[str]]:
-    """Check the headers of a subject's images, and perhaps their voxels.
-
-    Parameters
-    ----------
-    subject
-        Its images, the one of full dose being the reference.
-    root
-        Folder of the data.
-    without
-        Paths that are known to be missing.
-    with_voxels
-        Whether to read the images.
+    """Check the headers of a subject's images, and perhaps their voxels, except for paths that are known to be missing.
 
     Returns
     -------
@@ -105,7 +94,7 @@ def _labels(subject: Subject, full: Grid | None, root: Path, without: Collection
 
 
 def _label_values(subject: Subject, root: Path, without: Collection[str]) -> Iterator[Problem]:
-    """Labels must be whole numbers, and lesions lie in the body of their own patient."""
+    """Check that labels are whole numbers, and that they lie in the body of their own patient."""
     try:
         series = read_image(subject.full_dose, root)
     except Exception:  # noqa: BLE001 - a damaged file makes libraries raise anything
@@ -126,7 +115,7 @@ def _label_values(subject: Subject, root: Path, without: Collection[str]) -> Ite
 
 
 def _voxels(subject: Subject, images: Collection[Image], root: Path) -> Iterator[Problem]:
-    """Noise must rise with the dose reduction factor, and the mean must not change."""
+    """Check that noise rises with the dose reduction factor, and that the mean does not change."""
     doses = sorted((i for i in images if i.role == "dose"), key=lambda image: image.dose_reduction_factor)
     if not doses or doses[0].dose_reduction_factor != 1:
         return
@@ -163,15 +152,7 @@ def _voxels(subject: Subject, images: Collection[Image], root: Path) -> Iterator
 
 
 def shared_identities(manifest: Manifest, identities: Mapping[str, Collection[str]]) -> Iterator[Problem]:
-    """Find patients in two splits that only DICOM knows to be one.
-
-    Parameters
-    ----------
-    manifest
-        Its subjects.
-    identities
-        Digests by subject, as `check_images` returns them.
-    """
+    """Find patients in two splits that only DICOM knows to be one, by the digests that `check_images` returned."""
     owners: dict[str, list[Subject]] = defaultdict(list)
     for subject in manifest.subjects:
         for identity in identities.get(subject.id, ()):

@@ -64,23 +64,10 @@ def problem_table(problems: Iterable[Problem]) -> pd.DataFrame:
 def noise_table(
     manifest: Manifest, root: str | Path, *, progress: Callable[[int, int], object] | None = None
 ) -> pd.DataFrame:
-    """Return medians of the high-pass energy by scanner and dose, see `pipeline.images.noise.high_pass_energy`.
+    """Return medians of the high-pass energy by scanner and dose, under the published rows of two scanners.
 
-    About two seconds for an image of 96 x 96 x 192 voxels of 5 mm, a minute for a total-body scan at 1.65 mm.
-
-    Parameters
-    ----------
-    manifest
-        With subjects.
-    root
-        Folder that its paths are relative to.
-    progress
-        Called with the number of subjects done and of all after each.
-
-    Returns
-    -------
-    pandas.DataFrame
-        As `pipeline.images.noise.high_pass_energy_table`: the published rows, then a row per scanner.
+    It takes about two seconds for an image of 96 x 96 x 192 voxels of 5 mm, a minute for a total-body scan at 1.65 mm.
+    `progress` is called with the number of subjects done and of all.
 
     Raises
     ------

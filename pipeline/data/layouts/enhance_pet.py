@@ -19,19 +19,12 @@ _FOLDER = re.compile(r"(PT|CT)(?:_\d{4}-\d{4})?")
 
 
 def find_enhance_pet(root: Path, units: str | None) -> Iterator[FoundSession]:
-    """Find the numbered volumes below every ``imaging-data`` folder.
-
-    Parameters
-    ----------
-    root
-        Folder of the data.
-    units
-        ``"g/mL"``: the volumes are SUVbw. Nothing else can be used, since dose and weight are not in the files.
+    """Find the numbered volumes below every ``imaging-data`` folder; the user must state that they are SUVbw (g/mL).
 
     Raises
     ------
     PETError
-        If the units are not given, or not g/mL.
+        If the units are not given or not g/mL, since dose and weight are not in the files.
     """
     if units != "g/mL":
         found = "not given" if units is None else units

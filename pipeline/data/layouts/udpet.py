@@ -28,13 +28,9 @@ _LOW = re.compile(r"1[-/:](\d+(?:\.\d+)?) dose|(?:drf|d)[ -]?(\d+(?:\.\d+)?)")
 def dose_reduction_factor_in(name: str) -> float | None:
     """Return the dose reduction factor that a folder's name states, or None where it states none.
 
-    The whole name is read, so that ``1-100 dose`` is not ``1-10 dose``. ``100 dose`` may be a hundred percent or a
-    hundredth: it is neither.
-
-    Parameters
-    ----------
-    name
-        Such as ``Full_dose``, ``1-20 dose``, ``2.886 x 600 WB NORMAL`` or ``2.886 x 150 WB DRF_10``.
+    Names are such as ``Full_dose``, ``1-20 dose``, ``2.886 x 600 WB NORMAL`` or ``2.886 x 150 WB DRF_10``. The whole
+    name is read, so that ``1-100 dose`` is not ``1-10 dose``. ``100 dose`` may be a hundred percent or a hundredth: it
+    is neither.
     """
     words = " ".join(name.lower().replace("_", " ").split())
     if protocol := _PROTOCOL.fullmatch(words):

@@ -124,12 +124,7 @@ def _number(text: str, column: str) -> float:
 
 
 def sidecar_of_row(row: Mapping[str, str]) -> dict[str, Any]:
-    """Return the PET-BIDS keys of one file, as `pipeline.pet.read_pet` takes them.
-
-    Parameters
-    ----------
-    row
-        Columns of the published CSV.
+    """Return the PET-BIDS keys of one file from its row of the published CSV, as `pipeline.pet.read_pet` takes them.
 
     Raises
     ------

@@ -23,16 +23,8 @@ def content_sha256(path: str | Path, *, progress: Callable[[int], object] | None
 
     A folder's digest is that of one line ``<sha256>  <name>\n`` per file below it, names relative to the folder with
     forward slashes and in the order of their UTF-8 bytes, which is what ``sha256sum`` prints. It depends neither on
-    the folder's own name nor on dates and permissions. Hidden files count; empty folders do not.
-
-    The cost is one reading of every byte: the disk's speed, at most about 1 GB/s on one core.
-
-    Parameters
-    ----------
-    path
-        A file, or a folder of DICOM slices.
-    progress
-        Called with the number of bytes after each block that was read.
+    the folder's own name nor on dates and permissions. Hidden files count; empty folders do not. `progress` is called
+    with the number of bytes after each block; one core reads at most about 1 GB/s.
 
     Raises
     ------
@@ -63,16 +55,8 @@ def image_name(image: Image) -> str:
 def inputs_of(subject: Subject, root: Path, *, known: Mapping[str, Input], rehash: bool = False) -> tuple[Input, ...]:
     """Return the digests of everything that a subject is made from.
 
-    Parameters
-    ----------
-    subject
-        A subject of a manifest.
-    root
-        Folder that its paths are relative to.
-    known
-        What was found earlier, by name: an input of the same path, sizes and times of modification is not read again.
-    rehash
-        Read all of them again.
+    An input of `known` (by name, from an earlier run) with the same path, sizes and times of modification is not read
+    again, unless `rehash` asks for it.
 
     Raises
     ------

@@ -32,22 +32,15 @@ class NoiseInsertion:
     """Coefficient of variation of the noise in the liver at full dose; None measures it in every subject."""
 
     def settings(self) -> dict[str, Any]:
-        """Everything the images depend on, as JSON can hold it."""
+        """Return everything that the images depend on, as JSON can hold it."""
         return {"version": _VERSION, **asdict(self)}
 
     def low_doses(
         self, full: PETSeries, subject_id: str, *, attenuation: np.ndarray | None
     ) -> Iterator[tuple[float, PETSeries]]:
-        """Dose reduction factors and images of a subject.
+        """Yield the dose reduction factors and images of a subject.
 
-        Parameters
-        ----------
-        full
-            Full dose.
-        subject_id
-            Id of the subject.
-        attenuation
-            At 511 keV [1/mm], shape (X, Y, Z); None takes the body for water.
+        `attenuation` is at 511 keV [1/mm], shape (X, Y, Z); if None, the body is taken for water.
 
         Raises
         ------

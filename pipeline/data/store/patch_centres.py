@@ -16,12 +16,9 @@ VOXELS_PER_LESION = 64
 
 
 def body_blocks(series: PETSeries) -> NDArray[np.uint16]:
-    """Number of voxels of the body in each block of 8x8x8 voxels.
+    """Return the number of voxels of the body in each block of 8x8x8 voxels.
 
-    Returns
-    -------
-    numpy.ndarray
-        Shape (ceil(X / 8), ceil(Y / 8), ceil(Z / 8)). Where nothing looks like a body, every voxel counts.
+    The shape is (ceil(X / 8), ceil(Y / 8), ceil(Z / 8)). Where nothing looks like a body, every voxel counts.
     """
     mask = body_mask(series.suv, voxel_size=series.voxel_size)
     if not mask.any():
@@ -35,16 +32,9 @@ def body_blocks(series: PETSeries) -> NDArray[np.uint16]:
 def random_body_voxel(
     blocks: NDArray[np.uint16], shape: tuple[int, int, int], *, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """A voxel of a block drawn with a probability that is proportional to its voxels inside the body.
+    """Draw a voxel of a volume, from a block with a probability proportional to its voxels inside the body.
 
-    Parameters
-    ----------
-    blocks
-        What `body_blocks` counted.
-    shape
-        Voxels of the volume along X, Y, Z.
-    rng
-        Randomness.
+    `blocks` are what `body_blocks` counted, `shape` the voxels of the volume along X, Y, Z.
     """
     cumulative = np.cumsum(blocks, dtype=np.int64)
     block = np.searchsorted(cumulative, rng.integers(cumulative[-1]), side="right")
@@ -61,17 +51,9 @@ def numbered_lesions(labels: NDArray[np.unsignedinteger]) -> NDArray[np.unsigned
 
 
 def lesion_voxels(lesions: NDArray[np.unsignedinteger]) -> NDArray[np.uint16]:
-    """Voxels that stand for each lesion, evenly spread over those it has; of a small one some appear twice.
+    """Return voxels that stand for each lesion, evenly spread over those it has; of a small one some appear twice.
 
-    Parameters
-    ----------
-    lesions
-        0 outside, k in the k-th lesion. Shape (X, Y, Z).
-
-    Returns
-    -------
-    numpy.ndarray
-        Indices along X, Y, Z. Shape (n_lesions, 64, 3).
+    Lesions are k in the k-th and 0 outside, shape (X, Y, Z). The indices along X, Y, Z have shape (n_lesions, 64, 3).
     """
     table = []
     for label, box in enumerate(ndimage.find_objects(lesions.astype(np.int32)), start=1):
@@ -82,6 +64,6 @@ def lesion_voxels(lesions: NDArray[np.unsignedinteger]) -> NDArray[np.uint16]:
 
 
 def random_lesion_voxel(voxels: NDArray[np.uint16], *, rng: np.random.Generator) -> NDArray[np.int64]:
-    """A voxel of a lesion; each lesion is as likely as any other, whatever its size."""
+    """Draw a voxel of a lesion; each lesion is as likely as any other, whatever its size."""
     lesion = voxels[rng.integers(len(voxels))]
     return lesion[rng.integers(len(lesion))].astype(np.int64)

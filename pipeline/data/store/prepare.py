@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,23 +85,20 @@ class Preparation:
     """Those that were removed, because it was asked for."""
 
     def of_status(self, status: Status) -> tuple[Outcome, ...]:
-        """Outcomes of one kind."""
+        """Return the outcomes of one kind."""
         return tuple(outcome for outcome in self.outcomes if outcome.status == status)
 
     def __str__(self) -> str:
-        statuses: tuple[Status, ...] = ("kept", "new", "changed", "repaired", "failed")
-        counts = [f"{len(self.of_status(s))} {s}" for s in statuses if self.of_status(s)]
+        counts = [f"{len(self.of_status(s))} {s}" for s in get_args(Status) if self.of_status(s)]
         lines = [f"{self.store}: {len(self.outcomes)} subjects, {', '.join(counts)}"]
-        lines += [
-            f"{o.subject}: repaired, because {o.reason.partition('; run ')[0]}" for o in self.of_status("repaired")
-        ]
-        lines += [f"{o.subject}: failed, because {o.reason}" for o in self.of_status("failed")]
-        if self.excluded:
-            lines.append(f"left out, as the manifest excludes them: {', '.join(self.excluded)}")
-        if self.stale:
-            lines.append(f"no longer in the manifest, left in the store: {', '.join(self.stale)}")
-        if self.removed:
-            lines.append(f"no longer in the manifest, removed: {', '.join(self.removed)}")
+        for outcome in (*self.of_status("repaired"), *self.of_status("failed")):
+            lines.append(f"{outcome.subject}: {outcome.status}, because {outcome.reason.partition('; run ')[0]}")
+        named = {
+            "left out, as the manifest excludes them": self.excluded,
+            "no longer in the manifest, left in the store": self.stale,
+            "no longer in the manifest, removed": self.removed,
+        }
+        lines += [f"{what}: {', '.join(subjects)}" for what, subjects in named.items() if subjects]
         return "\n".join(lines)
 
 
@@ -125,19 +122,16 @@ def prepare_store(
     ----------
     manifest
         Data set, with subjects. What it excludes is left out.
-    store
-        Folder of the store; made if need be.
-    root
-        Folder that the manifest's paths are relative to.
+    store, root
+        Folder of the store, made if need be, and folder that the manifest's paths are relative to.
     jobs
         Processes. Each holds one image, and its subject's full dose.
     insertion
         Doses to make by noise insertion for subjects of which only the full dose exists; None makes none.
     rehash
-        Read every input again, instead of trusting that one of the same path, size and time of modification has the
-        content it had.
+        Whether to read every input again. Otherwise one of the same path, size and time of modification is trusted.
     prune
-        Remove subjects that the manifest no longer has.
+        Whether to remove subjects that the manifest no longer has.
     progress
         Called with the number of finished subjects and of all subjects after each.
 
@@ -252,6 +246,10 @@ class _Task:
     def _noise(self) -> NoiseInsertion | None:
         return None if self.subject.low_dose else self.insertion
 
+    @property
+    def _labels(self) -> dict[str, Any]:
+        return {name: getattr(self.subject, name) for name in ("split", "tracer", "scanner")}
+
     def _key(self, inputs: Sequence[Input]) -> str:
         """SHA-256 over everything that the volumes depend on."""
         content: dict[str, Any] = {
@@ -265,15 +263,7 @@ class _Task:
 
     def _relabel(self, old: StoredSubject, inputs: tuple[Input, ...], folder: Path) -> None:
         """Take over what does not touch the volumes: split, names, times of files whose content is the same."""
-        subject = self.subject
-        new = old.model_copy(
-            update={
-                "split": subject.split,
-                "tracer": subject.tracer,
-                "scanner": subject.scanner,
-                "inputs": inputs,
-            }
-        )
+        new = old.model_copy(update={**self._labels, "inputs": inputs})
         if new != old:
             write_record(new, folder / RECORD)
 
@@ -287,9 +277,7 @@ class _Task:
                 **versions(),
                 key=key,
                 id=self.subject.id,
-                split=self.subject.split,
-                tracer=self.subject.tracer,
-                scanner=self.subject.scanner,
+                **self._labels,
                 shape=full.suv.shape,
                 affine=full.affine.tolist(),
                 volumes=volumes,

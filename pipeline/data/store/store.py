@@ -140,11 +140,6 @@ class Store:
         # Which chunks this process has compared with their checksums: a byte per chunk, kept when a file is closed.
         self._checked: dict[Path, NDArray[np.bool_]] = {}
 
-    @classmethod
-    def open(cls, path: str | Path) -> Store:
-        """Open a store."""
-        return cls(path)
-
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict(), "_checked": {}}
 
@@ -261,7 +256,7 @@ def read_record(folder: Path) -> StoredSubject:
         raise PETError(f"{path}: is damaged; run `unipet prepare` again, which rebuilds it") from error
 
 
-def versions() -> dict[str, int]:
+def versions() -> dict[str, Any]:
     """Return the versions that the files of a subject depend on."""
     return {"format_version": FORMAT_VERSION, "reading_version": READING_VERSION}
 

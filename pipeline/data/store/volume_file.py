@@ -50,14 +50,9 @@ _REMEDY = "run `unipet prepare` again, which rebuilds it"
 
 
 def write_volume(values: ArrayLike, path: str | Path) -> int:
-    """Write a volume of numbers; equal volumes give equal bytes.
+    """Write a volume (X, Y, Z) of uint8, uint16, uint32 or float32; equal volumes give equal bytes.
 
-    Parameters
-    ----------
-    values
-        Shape (X, Y, Z), of type uint8, uint16, uint32 or float32.
-    path
-        File to write. A caller that may be killed writes into a folder that gets its name last.
+    A caller that may be killed writes into a folder that gets its name last.
 
     Returns
     -------
@@ -67,7 +62,7 @@ def write_volume(values: ArrayLike, path: str | Path) -> int:
     Raises
     ------
     PETError
-        If the values are no volume of numbers, or the file cannot be written.
+        If the values are no such volume, or the file cannot be written.
     """
     volume = np.asarray(values)
     volume = volume.astype(volume.dtype.newbyteorder("<"), copy=False)
@@ -114,7 +109,7 @@ class VolumeFile:
     Raises
     ------
     PETError
-        If the file is missing, damaged, or another one.
+        If the file is missing, damaged, another one, or not such as `write_volume` writes.
     """
 
     def __init__(

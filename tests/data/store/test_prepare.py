@@ -62,7 +62,7 @@ def test_a_changed_image_makes_its_subject_anew_and_no_other(prepared):
     assert statuses(scans.prepare(store)) == {"s0": "kept", "s1": "changed"}
     after = written(store)
     assert {name for name in after if after[name] != before[name]} == {n for n in before if "/s1/" in n}
-    np.testing.assert_array_equal(Store.open(store).volume("s1", "drf004")[...], scans.truth["s1", "drf004"])
+    np.testing.assert_array_equal(Store(store).volume("s1", "drf004")[...], scans.truth["s1", "drf004"])
 
 
 def test_a_changed_sidecar_changes_suv(prepared):
@@ -71,7 +71,7 @@ def test_a_changed_sidecar_changes_suv(prepared):
     content = json.loads(sidecar.read_text())
     sidecar.write_text(json.dumps({**content, "BodyWeight": 71.0}))
     assert statuses(scans.prepare(store)) == {"s0": "changed", "s1": "kept"}
-    assert Store.open(store).series("s0").header.patient_weight == 71
+    assert Store(store).series("s0").header.patient_weight == 71
 
 
 def test_an_input_that_was_only_touched_is_no_change(prepared):
@@ -101,7 +101,7 @@ def test_another_split_is_taken_over_without_touching_volumes(prepared):
     moved = scans.manifest.subjects[0].model_copy(update={"split": "test"})
     scans.manifest = scans.manifest.model_copy(update={"subjects": (moved, scans.manifest.subjects[1])})
     assert statuses(scans.prepare(store))["s0"] == "kept"
-    assert [s.id for s in Store.open(store).of_split("test")] == ["s0"]
+    assert [s.id for s in Store(store).of_split("test")] == ["s0"]
     assert written(store) == before
 
 
@@ -135,7 +135,7 @@ def test_damage_is_noticed_when_it_is_read(prepared):
     content[200] ^= 4
     path.write_bytes(content)
     with pytest.raises(PETError, match=r"full\.vol: chunk 0 .* run `unipet prepare` again"):
-        Store.open(store).volume("s1", "full")[...]
+        Store(store).volume("s1", "full")[...]
 
 
 def test_a_bad_subject_stops_no_other_and_keeps_what_it_had(prepared, tmp_path):
@@ -148,7 +148,7 @@ def test_a_bad_subject_stops_no_other_and_keeps_what_it_had(prepared, tmp_path):
     assert "\n" not in preparation.of_status("failed")[0].reason
     assert tree(store) == before
     assert statuses(scans.prepare(tmp_path / "other")) == {"s0": "failed", "s1": "new"}
-    assert list(Store.open(tmp_path / "other").subjects) == ["s1"]
+    assert list(Store(tmp_path / "other").subjects) == ["s1"]
 
 
 def test_an_error_nobody_thought_of_stops_no_other(make_scans, tmp_path, monkeypatch):
@@ -188,7 +188,7 @@ def test_subjects_that_left_the_manifest_go_when_asked(prepared):
     preparation = scans.prepare(store)
     assert preparation.stale == ("s1",)
     assert "left in the store: s1" in str(preparation)
-    assert list(Store.open(store).subjects) == ["s0", "s1"]
+    assert list(Store(store).subjects) == ["s0", "s1"]
     preparation = scans.prepare(store, prune=True)
     assert (preparation.stale, preparation.removed) == ((), ("s1",))
     assert [folder.name for folder in (store / "subjects").iterdir()] == ["s0"]
@@ -201,7 +201,7 @@ def test_training_reads_what_the_manifest_has_and_not_what_an_earlier_one_left(p
     exclusion = Exclusion(subject="s0", reason="moved")
     both = scans.manifest.model_copy(update={"exclusions": (exclusion,)}).write(tmp_path / "both.yaml")
     assert list(prepared_store(both, store, root=scans.root).subjects) == ["s1"]
-    assert list(Store.open(store).subjects) == ["s0", "s1"]
+    assert list(Store(store).subjects) == ["s0", "s1"]
 
 
 def test_what_is_excluded_is_left_out(make_scans, tmp_path):
@@ -212,11 +212,11 @@ def test_what_is_excluded_is_left_out(make_scans, tmp_path):
     )
     scans.manifest = scans.manifest.model_copy(update={"exclusions": exclusions})
     assert statuses(scans.prepare(tmp_path / "store")) == {"s0": "new"}
-    assert Store.open(tmp_path / "store").subject("s0").doses == {1.0: "full", 4.0: "drf004"}
+    assert Store(tmp_path / "store").subject("s0").doses == {1.0: "full", 4.0: "drf004"}
 
 
 def test_lesions_of_a_mask_get_numbers(store_folder):
-    lesions = Store.open(store_folder).volume("s0", "lesions")[...]
+    lesions = Store(store_folder).volume("s0", "lesions")[...]
     assert lesions[12, 18, 10] != lesions[28, 20, 34]
     assert sorted(np.unique(lesions)) == [0, 1, 2]
 
@@ -370,7 +370,7 @@ def half_paired(make_scans, monkeypatch, body):
 def test_noise_is_inserted_where_low_doses_lack(half_paired, body, tmp_path):
     insertion = NoiseInsertion(dose_reduction_factors=(4, 7.5))
     assert statuses(half_paired.prepare(tmp_path / "store", insertion=insertion)) == {"s0": "new", "s1": "new"}
-    store = Store.open(tmp_path / "store")
+    store = Store(tmp_path / "store")
     assert store.subject("s0").doses == {1.0: "full", 4.0: "drf004", 20.0: "drf020"}
     assert store.subject("s1").doses == {1.0: "full", 4.0: "drf004", 7.5: "drf007p5"}
     assert [store.subject(s).volumes["drf004"].noise_inserted for s in ("s0", "s1")] == [False, True]
@@ -383,7 +383,7 @@ def test_noise_is_inserted_where_low_doses_lack(half_paired, body, tmp_path):
     assert again == {"s0": "kept", "s1": "kept"}
     other = NoiseInsertion(dose_reduction_factors=(4, 7.5), seed=1)
     assert statuses(half_paired.prepare(tmp_path / "store", insertion=other)) == {"s0": "kept", "s1": "changed"}
-    assert not np.array_equal(Store.open(tmp_path / "store").volume("s1", "drf004")[...], low)
+    assert not np.array_equal(Store(tmp_path / "store").volume("s1", "drf004")[...], low)
 
 
 def test_inserted_noise_follows_from_seed_and_subject_alone(half_paired, tmp_path):

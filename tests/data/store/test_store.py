@@ -117,7 +117,7 @@ def test_another_volume_of_the_same_name_is_refused(volume, tmp_path):
 
 
 def test_the_store_holds_what_was_read(scans, store_folder):
-    store = Store.open(store_folder)
+    store = Store(store_folder)
     assert list(store.subjects) == ["s0", "s1", "s2"]
     assert [s.id for s in store.of_split("validation")] == ["s2"]
     for (subject, name), values in scans.truth.items():
@@ -130,7 +130,7 @@ def test_the_store_holds_what_was_read(scans, store_folder):
 
 
 def test_what_a_store_does_not_have_is_said(store_folder, tmp_path):
-    store = Store.open(store_folder)
+    store = Store(store_folder)
     with pytest.raises(PETError, match="no subject s9"):
         store.volume("s9", "full")
     with pytest.raises(PETError, match="s0 has no drf050, expected one of full, drf004"):
@@ -138,12 +138,12 @@ def test_what_a_store_does_not_have_is_said(store_folder, tmp_path):
     with pytest.raises(PETError, match="lesions of s0 is no image"):
         store.series("s0", "lesions")
     with pytest.raises(PETError, match="no such folder"):
-        Store.open(tmp_path / "nowhere")
+        Store(tmp_path / "nowhere")
     with pytest.raises(PETError, match=r"no readable store\.json"):
-        Store.open(tmp_path)
+        Store(tmp_path)
     (tmp_path / "store.json").write_text('{"format_version": 99}')
     with pytest.raises(PETError, match="format 99, expected 1"):
-        Store.open(tmp_path)
+        Store(tmp_path)
 
 
 def test_few_files_are_open_however_many_are_read(scans, store_folder):
@@ -168,7 +168,7 @@ def test_a_chunk_is_compared_once_in_a_process(store_folder):
 
 
 def test_a_copy_opens_files_of_its_own(scans, store_folder):
-    store = Store.open(store_folder)
+    store = Store(store_folder)
     store.volume("s0", "full")[:2]
     copy = pickle.loads(pickle.dumps(store))
     np.testing.assert_array_equal(copy.volume("s0", "full")[:2], scans.truth["s0", "full"][:2])
