@@ -189,6 +189,23 @@ def _expressing() -> Iterator[None]:
         raise DicomOutputError("times of the series lie too far from its acquisition for DICOM") from error
 
 
+def _write_slices(
+    series: PETSeries, headers: list[Dataset], affine: NDArray[np.float64], *, factor: float, folder: Path
+) -> NDArray[np.float64]:
+    """Write one file a slice, and return half a slope of each in SUV [g/mL]."""
+    native = to_native(series.suv, affine)
+    padding = None if series.padding is None else to_native(series.padding, affine)
+    half_steps = np.empty(len(headers))
+    for k, header in enumerate(headers):
+        stored, slope = quantise(native[:, :, k].T.astype(np.float64) / factor)
+        half_steps[k] = 0.5 * float(slope) * factor
+        _set_pixels(header, stored, slope, None if padding is None else padding[:, :, k].T)
+        _write_slice(header, folder / f"PET_{header.InstanceNumber:04d}.dcm")
+        # Written pixels are not needed again; headers are.
+        del header.PixelData
+    return half_steps
+
+
 def _verify(folder: Path, series: PETSeries, *, half_steps: NDArray[np.float64], affine: NDArray[np.float64]) -> None:
     """Read the series back, and compare every voxel with what it should be."""
     written = read_dicom_series(folder)
@@ -272,15 +289,6 @@ def write_dicom_series(
                     )
                 if options.deidentify:
                     deidentify(headers, subject_id=subject_id, key=options.deidentification_key)
-            native = to_native(series.suv, affine)
-            padding = None if series.padding is None else to_native(series.padding, affine)
-            half_steps = np.empty(len(headers))
-            for k, header in enumerate(headers):
-                stored, slope = quantise(native[:, :, k].T.astype(np.float64) / factor)
-                half_steps[k] = 0.5 * float(slope) * factor
-                _set_pixels(header, stored, slope, None if padding is None else padding[:, :, k].T)
-                _write_slice(header, temporary / f"PET_{header.InstanceNumber:04d}.dcm")
-                # Written pixels are not needed again; headers are.
-                del header.PixelData
+            half_steps = _write_slices(series, headers, affine, factor=factor, folder=temporary)
             _verify(temporary, series, half_steps=half_steps, affine=affine)
     return folder
