@@ -9,11 +9,20 @@ __all__ = ["Streamable", "Styled"]
 
 @runtime_checkable
 class Streamable(Protocol):
-    """A network of bounded reach, which :class:`~pipeline.inference.StreamingInferer` runs in slabs without seams.
+    """A network that :class:`~pipeline.inference.StreamingInferer` runs in slabs without seams.
 
-    An output voxel depends on nothing farther away than `receptive_radius` voxels, and a slab that begins at a multiple
-    of `resolution_factor` gives the result of the whole volume.
+    It is a row of 3x3x3 convolutions, residual blocks and steps between levels, as :class:`BaseDenoisingNetwork` is; an
+    output voxel depends on nothing farther away than `receptive_radius` voxels.
     """
+
+    conv0: nn.Module
+    """First convolution."""
+    steps: nn.ModuleList
+    """`ResidualBlock`, `Downsample` and `Upsample`, in order."""
+    reconstruct: nn.Module
+    """Last convolution; its output is added to the image."""
+    channels: int
+    """Channels of the working resolution."""
 
     @property
     def receptive_radius(self) -> int:

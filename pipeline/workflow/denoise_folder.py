@@ -20,15 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class ScanFolder:
-    """The scans below a folder, looked for when they are asked for: MONAI's data set of the bundle's inference.
-
-    Parameters
-    ----------
-    folder
-        Where the scans are.
-    output_dir
-        Where results go; what lies there is no scan.
-    """
+    """The scans below a folder, looked for when they are asked for; what lies in the folder of results is none."""
 
     def __init__(self, folder: str | Path, output_dir: str | Path) -> None:
         # A name of digits alone reaches a configuration as a number.
@@ -45,13 +37,6 @@ class FolderDenoiser:
 
     What is there already is kept, so that an interrupted run goes on. A scan that cannot be denoised does not stop the
     others. A scan whose name belongs to another scan is named apart by a digest of its voxels.
-
-    Parameters
-    ----------
-    scans
-        The scans, and the folder of the results.
-    denoiser
-        The method.
     """
 
     def __init__(self, scans: ScanFolder, denoiser: Denoiser) -> None:

@@ -84,7 +84,7 @@ class StreamingInferer(Inferer):
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        """Denoised volumes, a plain tensor like inputs (B, 1, X, Y, Z).
+        """Return the denoised volumes, a plain tensor like inputs (B, 1, X, Y, Z).
 
         Raises
         ------
@@ -103,7 +103,7 @@ class StreamingInferer(Inferer):
         for i, scan in enumerate(x.split(1)):
             name = name_of_scan(inputs, i)
             check_finite(scan, name)
-            clock = ProgressClock(self.on_progress, scan=i, n_scans=len(x))
+            clock = ProgressClock(self.on_progress)
             result = self._one_scan(scan, network, name, clock)
             if not all(bool(torch.isfinite(plane).all()) for plane in result[0, 0]):
                 raise PETError(
