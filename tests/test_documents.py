@@ -158,3 +158,9 @@ def test_the_list_of_rooms_is_that_of_the_folders(name):
     rooms = runpy.run_path(str(REPOSITORY / "docs" / "rooms.py"))
     text = (REPOSITORY / name).read_text(encoding="utf-8")
     assert rooms["with_rooms"](text, depth=rooms["DOCUMENTS"][name]) == text, "run python docs/rooms.py"
+
+
+def test_no_folder_is_too_full_to_see():
+    for folder in {path.parent for path in (REPOSITORY / "pipeline").rglob("*.py")}:
+        modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(modules) <= 13, f"{folder}: {len(modules)} modules"

@@ -38,3 +38,12 @@ def test_the_command_names_the_hiding_file_in_one_line(tmp_path):
 def test_the_module_is_the_command(tmp_path):
     done = run(tmp_path, "-m", "unipet", "--version")
     assert done.stdout == f"{pipeline.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["inference.yaml"], ["train.yaml", "training"]], ids=lambda names: names[0])
+def test_a_bundle_run_names_the_hiding_file(arguments, repository, tmp_path):
+    (tmp_path / "pipeline.py").write_text("steps = []\n")
+    config = repository / "bundles" / "unipet_3d" / "configs" / arguments[0]
+    done = run(tmp_path, "-m", "monai.bundle", "run", *arguments[1:], "--config_file", str(config))
+    assert done.returncode != 0
+    assert f"{tmp_path / 'pipeline.py'} hides the package" in done.stderr
