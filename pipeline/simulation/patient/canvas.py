@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from pipeline.simulation.attenuation import WATER
 from pipeline.simulation.patient.physique import TOP_MARGIN, Physique
 from pipeline.simulation.patient.shapes import Shape
 
 __all__ = ["ATTENUATION", "Canvas", "smooth_field"]
 
-ATTENUATION: dict[str, float] = {"air": 0.0, "lung": 0.0028, "fat": 0.0090, "soft": 0.0096, "bone": 0.0130}
+ATTENUATION: dict[str, float] = {"air": 0.0, "lung": 0.0028, "fat": 0.0090, "soft": WATER, "bone": 0.0130}
 """Linear attenuation at 511 keV [1/mm]: what a bilinear CT conversion gives for the usual tissues."""
 
 _WARP_AMPLITUDE = 4.5  # [mm] standard deviation: organs are no longer ellipsoids, and stay in place

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.simulation.attenuation import WATER
+
 __all__ = ["TOP_MARGIN", "Physique", "body_mass", "draw_physique"]
 
 TOP_MARGIN = 12.0
@@ -123,7 +125,6 @@ def body_mass(attenuation: np.ndarray, voxel_size: tuple[float, float, float], *
     float
         Body mass [kg].
     """
-    water = 0.0096  # [1/mm]
-    litres = float(attenuation.sum(dtype=np.float64)) / water * float(np.prod(voxel_size)) * 1e-6
+    litres = float(attenuation.sum(dtype=np.float64)) / WATER * float(np.prod(voxel_size)) * 1e-6
     level = (attenuation.shape[2] * voxel_size[2] - TOP_MARGIN) / (1e3 * height)
     return litres / float(np.interp(level, _LEVEL, _MASS_ABOVE))
