@@ -1,5 +1,6 @@
 """The command line as a user meets it: results, and one line for every mistake."""
 
+import inspect
 import json
 import re
 import shutil
@@ -14,7 +15,10 @@ import pydicom
 import pytest
 
 from pipeline import read_pet
+from pipeline.cli.denoise import denoise
+from pipeline.images import regions_in_either
 from pipeline.pet import write_dicom_series, write_nifti
+from pipeline.workflow.denoise import RegionRule
 
 
 @pytest.fixture(scope="module")
@@ -282,3 +286,8 @@ def test_every_command_runs_in_a_process_of_its_own(arguments, returncode, said,
     assert done.returncode == returncode, done.stderr
     assert said.format(**names) in done.stdout + done.stderr
     assert len(done.stderr.splitlines()) == returncode
+
+
+def test_the_smallest_volume_is_the_same_in_the_function_the_job_and_the_command():
+    defaults = {inspect.signature(f).parameters["min_volume"].default for f in (regions_in_either, denoise)}
+    assert defaults == {RegionRule().min_volume} == {1.0}

@@ -1,13 +1,9 @@
 """Regions on spheres of known volume, and the body outline on an image with the noise of 1 % of the dose."""
 
-import inspect
-
 import numpy as np
 import pytest
 
-from pipeline.cli.denoise import denoise
 from pipeline.images import body_mask, connected_regions, gaussian_filter_mm, regions_in_either, voxel_volume
-from pipeline.workflow.denoise import RegionRule
 
 VOXEL_SIZE = (2.0, 2.0, 3.0)
 SHAPE = (60, 60, 40)
@@ -54,11 +50,6 @@ def test_voxels_that_touch_by_a_corner_are_one_region():
     regions = connected_regions(suv, threshold=4.0, voxel_size=(1, 1, 1), min_volume=0.0)
     assert regions.labels[1, 1, 1] == regions.labels[2, 2, 2] == 1
     assert regions.labels[4, 4, 4] == 2
-
-
-def test_the_smallest_volume_is_the_same_in_the_function_the_job_and_the_command():
-    defaults = {inspect.signature(f).parameters["min_volume"].default for f in (regions_in_either, denoise)}
-    assert defaults == {RegionRule().min_volume} == {1.0}
 
 
 def test_nothing_hot_no_regions():

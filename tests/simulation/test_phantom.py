@@ -12,7 +12,7 @@ from pipeline.simulation.patient.physique import Physique, body_mass
 
 SHAPE, VOXEL_SIZE = (60, 60, 120), (8.0, 8.0, 8.0)
 VOXEL_VOLUME = 8.0**3 * 1e-6  # [L]
-SEEDS = range(6)
+SEEDS = range(5)
 
 # Ranges of adult volumes [L].
 # Brain and liver: the project's specification. Spleen, kidneys (both), lungs (both, quiet breathing), bladder,
