@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -20,22 +21,30 @@ TINY = {
 
 
 @pytest.fixture(scope="module")
-def wheel(repository, tmp_path_factory) -> Path:
-    """The wheel, built from a copy, so that the checkout gets no build folder."""
-    folder = tmp_path_factory.mktemp("wheel")
-    ignored = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "__pycache__", "demo", "gpu", "data", "runs")
+def sdist(repository, tmp_path_factory) -> Path:
+    """The source distribution, built from a copy, so that the checkout gets no build folder."""
+    folder = tmp_path_factory.mktemp("sdist")
     source = folder / "source"
-    source.mkdir()
-    for name in ("bundles", "data_manifests", "docs", "pipeline", "unipet"):
-        if (repository / name).is_dir():
-            # A folder pipeline/data is source, a folder bundles/unipet_3d/data is what somebody simulated.
-            shutil.copytree(repository / name, source / name, ignore=None if name == "pipeline" else ignored)
-    for path in repository.iterdir():
-        if path.is_file():
-            shutil.copy(path, source)
+    made = (".*", "*.egg-info", "build", "dist", "__pycache__", "demo", "gpu")
+    simulated = {str(repository / "bundles" / "unipet_3d"): ["data", "runs", "eval"]}
+
+    def ignored(path: str, names: list[str]) -> set[str]:
+        return {*shutil.ignore_patterns(*made)(path, names), *simulated.get(path, ())}
+
+    shutil.copytree(repository, source, ignore=ignored)
+    build = f"from setuptools import build_meta; build_meta.build_sdist({str(folder)!r})"
+    built = subprocess.run([sys.executable, "-c", build], cwd=source, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return next(folder.glob("*.tar.gz"))
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist, tmp_path_factory) -> Path:
+    """The wheel, built from the source distribution."""
+    folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps", "--no-build-isolation"]
     built = subprocess.run(
-        [*pip, "-w", folder, source], cwd=folder, capture_output=True, text=True, check=False, env=_environment()
+        [*pip, "-w", folder, sdist], cwd=folder, capture_output=True, text=True, check=False, env=_environment()
     )
     assert built.returncode == 0, built.stdout + built.stderr
     return next(folder.glob("*.whl"))
@@ -83,6 +92,16 @@ def run(site, tmp_path):
 @pytest.fixture
 def scan(tiny_cohort) -> Path:
     return tiny_cohort[0] / "pet" / "sub-0001_rec-drf020_pet.nii.gz"
+
+
+def test_sdist_holds_the_checkout(sdist, repository):
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    expected = {"Makefile", "constraints.txt", "CONTRIBUTING.md", "CITATION.cff", "docs/suv.md", "tests/conftest.py"}
+    for folder in ("bundles/unipet_3d/configs", "data_manifests", "docs", "notebooks", "pipeline", "studies", "tests"):
+        found = (path for path in (repository / folder).rglob("*") if path.is_file())
+        expected |= {str(path.relative_to(repository)) for path in found if "__pycache__" not in path.parts}
+    assert expected <= names
 
 
 def test_wheel_holds_what_the_bundle_and_the_manifests_hold(wheel, repository):
