@@ -73,11 +73,8 @@ def build(
                 jobs=jobs,
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
-        stated = {"name": licence, "allows": allows}
-        terms = found.licence.model_copy(update={key: value for key, value in stated.items() if value is not None})
-        stated = {"source": source, "how_to_get": how_to_get}
-        update = {key: value for key, value in stated.items() if value is not None}
-        found = found.model_copy(update={**update, "licence": terms})
+        terms = found.licence.model_copy(update=_stated(name=licence, allows=allows))
+        found = found.model_copy(update=_stated(source=source, how_to_get=how_to_get) | {"licence": terms})
         print_frame(summary_table(found), "Subjects and images")
         if found.exclusions:
             print_frame(exclusion_table(found), "Left out", index=False)
@@ -94,6 +91,10 @@ def build(
             print(
                 f"`manifest check` asks where the data is from: state {', '.join(missing)}, or write it into the file"
             )
+
+
+def _stated(**values: str | None) -> dict[str, str]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _described(recipe: str) -> "tuple[str, Manifest | None]":

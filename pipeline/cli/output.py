@@ -17,21 +17,12 @@ __all__ = ["check_output", "print_frame", "print_table"]
 
 
 def check_output(path: Path, *, suffixes: Sequence[str] = (), holds: str | None = None) -> None:
-    """Refuse a file that cannot be written, before any work is done.
-
-    Parameters
-    ----------
-    path
-        File that the command will write.
-    suffixes
-        Endings that its name may have; empty allows all.
-    holds
-        Key of an earlier result. If given, a file without it is never replaced.
+    """Refuse a file that cannot be written, whose name ends otherwise, or that is no earlier result with a key `holds`.
 
     Raises
     ------
     PETError
-        If the name ends otherwise, the folder does not exist or cannot be written, or the file is something else.
+        If it is such a file. Nothing was done yet.
     """
     from pipeline.errors import PETError
     from pipeline.files import read_yaml

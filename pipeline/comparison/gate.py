@@ -151,11 +151,7 @@ def _lesion_lines(demand: LesionBias, lesions: pd.DataFrame, method: str) -> Ite
     upper = float("inf") if demand.diameter_below_mm is None else demand.diameter_below_mm
     members = lesions_in_class(lesions, diameter_from=demand.diameter_from_mm, diameter_below=upper)
     n_lesions = len(members[["subject", "region"]].drop_duplicates())
-    size = (
-        f"{demand.diameter_from_mm:g} mm and more"
-        if upper == float("inf")
-        else (f"{demand.diameter_from_mm:g} to {upper:g} mm")
-    )
+    size = f"{demand.diameter_from_mm:g} " + ("mm and more" if upper == float("inf") else f"to {upper:g} mm")
     for factor, limit in sorted(demand.bias_percent.items()):
         for quantity in demand.quantities:
             bias = _mean(members, f"{quantity}_error_percent", method, factor)

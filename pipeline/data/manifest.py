@@ -266,13 +266,9 @@ def read_image(image: Image, root: str | Path) -> PETSeries:
 
 
 def _as_yaml(content: Mapping[str, Any], *, default_flow_style: bool | None, width: int) -> str:
+    style = default_flow_style
     return yaml.dump(
-        content,
-        Dumper=_DUMPER,
-        sort_keys=False,
-        allow_unicode=True,
-        width=width,
-        default_flow_style=default_flow_style,
+        content, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=width, default_flow_style=style
     )
 
 

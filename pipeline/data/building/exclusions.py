@@ -59,10 +59,7 @@ def without_excluded(manifest: Manifest) -> tuple[Subject, ...]:
         gone = excluded_of(subject.files(), stated)
         if any(exclusion.is_whole for exclusion in stated) or subject.full_dose.path in gone:
             continue
-        changes: dict[str, object] = {"images": tuple(i for i in subject.images if i.path not in gone)}
-        for name in OTHER_FILES:
-            file = getattr(subject, name)
-            if file is not None and file.path in gone:
-                changes[name] = None
-        kept.append(subject.model_copy(update=changes))
+        images = tuple(image for image in subject.images if image.path not in gone)
+        without = {name: None for name in OTHER_FILES if (file := getattr(subject, name)) and file.path in gone}
+        kept.append(subject.model_copy(update={"images": images, **without}))
     return tuple(kept)

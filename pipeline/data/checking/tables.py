@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 
@@ -12,8 +13,6 @@ from pipeline.data.manifest import Manifest, Split, Subject, read_image
 from pipeline.images.noise import high_pass_energy, high_pass_energy_table
 
 __all__ = ["exclusion_table", "noise_table", "problem_table", "summary_table"]
-
-_SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def summary_table(manifest: Manifest) -> pd.DataFrame:
@@ -24,7 +23,7 @@ def summary_table(manifest: Manifest) -> pd.DataFrame:
     pandas.DataFrame
         Columns ``subjects``, ``patients``, ``tracers``, ``scanners`` and one per dose reduction factor.
     """
-    groups: dict[str, tuple[Subject, ...]] = {split: manifest.of_split(split) for split in _SPLITS}
+    groups: dict[str, tuple[Subject, ...]] = {split: manifest.of_split(split) for split in get_args(Split)}
     groups["all"] = manifest.subjects
     rows = {}
     for name, subjects in groups.items():
