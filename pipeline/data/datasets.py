@@ -132,7 +132,7 @@ class PatchDataset(Dataset):
         self._epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """The index-th patch of the epoch.
+        """Return the index-th patch of the epoch.
 
         Raises
         ------

@@ -87,7 +87,7 @@ class Subject(_Record):
 
     id: Id
     patient: str = Field(min_length=1)
-    """Who it is: all sessions of a patient belong to the same split."""
+    """Name of the patient, all sessions of whom belong to the same split."""
     split: Split
     tracer: str = ""
     scanner: str = ""
@@ -116,21 +116,21 @@ class Subject(_Record):
 
     @property
     def full_dose(self) -> Image:
-        """The image at full dose."""
+        """Return the image at full dose."""
         return next(i for i in self.images if i.role == "dose" and i.dose_reduction_factor == 1)
 
     @property
     def low_dose(self) -> tuple[Image, ...]:
-        """The images at less than full dose, by rising dose reduction factor."""
+        """Return the images at less than full dose, by rising dose reduction factor."""
         low = (i for i in self.images if i.role == "dose" and i.dose_reduction_factor > 1)
         return tuple(sorted(low, key=lambda image: image.dose_reduction_factor))
 
     def image(self, role: Role) -> Image | None:
-        """The image of a role other than "dose", if there is one."""
+        """Return the image of a role other than "dose", or None."""
         return next((i for i in self.images if i.role == role), None)
 
     def files(self) -> Iterator[File]:
-        """Every file of the subject."""
+        """Yield every file of the subject."""
         yield from self.images
         yield from (file for name in OTHER_FILES if (file := getattr(self, name)) is not None)
 
@@ -159,7 +159,7 @@ class Exclusion(_Record):
 
     @property
     def is_whole(self) -> bool:
-        """Whether the subject is excluded, not a part of it."""
+        """Return whether the whole subject is excluded."""
         return self.dose_reduction_factor is None and self.path is None
 
 
@@ -224,7 +224,7 @@ class Manifest(_Record):
         return self
 
     def of_split(self, split: Split) -> tuple[Subject, ...]:
-        """Subjects of one split."""
+        """Return the subjects of one split."""
         return tuple(subject for subject in self.subjects if subject.split == split)
 
     @classmethod

@@ -127,7 +127,7 @@ def build_manifest(
 
 
 def _description(recipe: Manifest | None, root: Path, layout: LayoutName) -> dict[str, Any]:
-    """What a manifest says of the data set as a whole; without a recipe the user has to fill it in."""
+    """Return what is known of the data set as a whole; without a recipe the user has to state it."""
     if recipe is not None:
         return {
             name: getattr(recipe, name)
@@ -152,7 +152,7 @@ def _description(recipe: Manifest | None, root: Path, layout: LayoutName) -> dic
 
 
 def _warn_of_unused(stated: Sequence[Exclusion], found: Sequence[FoundSession]) -> None:
-    """A misspelled name would let a bad subject in; a part of the data may be absent, so this is no error."""
+    """Warn of a misspelled name, which would let a bad subject in; it may also be a part that is not here."""
     names = {name for session in found for name in names_of(session)}
     for exclusion in stated:
         if exclusion.subject not in names:
@@ -206,7 +206,7 @@ def _order_of_images(image: Image) -> tuple[bool, str, float]:
 
 
 def _patients(sessions: Sequence[FoundSession]) -> dict[str, str]:
-    """Patient of each session's id: those that share a name, or an identifier in DICOM, are one."""
+    """Return the patient for each session's id: sessions that share a name or a DICOM identifier have one patient."""
     same = DisjointSet()
     for session in sessions:
         same.add(f"name {session.patient}")

@@ -1,4 +1,4 @@
-"""What the headers of a session say, and what of it cannot be used. Headers are read as the reader reads them."""
+"""Read the headers of a session as its images will be read, and leave out what cannot be used."""
 
 import hashlib
 import os
@@ -35,7 +35,7 @@ class ImageHeader:
     pet: PETHeader
     """What SUV depends on."""
     identities: frozenset[str] = frozenset()
-    """Digests of what tells the patient; the values themselves are never kept."""
+    """Digests of the identifiers of the patient; the identifiers themselves are never kept."""
 
     @property
     def shape(self) -> tuple[int, int, int]:

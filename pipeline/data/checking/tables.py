@@ -42,7 +42,7 @@ def summary_table(manifest: Manifest) -> pd.DataFrame:
 
 
 def exclusion_table(manifest: Manifest) -> pd.DataFrame:
-    """Return one row per exclusion: subject, what of it (a dose, a path, or all) and why."""
+    """Return one row per exclusion: subject, excluded part (a dose, a path, or all) and reason."""
     rows = [
         {
             "subject": exclusion.subject,

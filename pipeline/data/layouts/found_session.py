@@ -30,7 +30,7 @@ class FoundSession:
     name: str
     """Name of its folder or case, as the data set calls it."""
     patient: str
-    """Who it is."""
+    """Name that all sessions of the patient share."""
     images: tuple[Image, ...] = ()
     """PET images."""
     split: Split | None = None
@@ -52,7 +52,7 @@ class FoundSession:
     header: ImageHeader | None = None
     """Of the full-dose image, once it was read; None as well if the session is excluded."""
     identities: frozenset[str] = frozenset()
-    """Digests of what tells the patient in DICOM."""
+    """Digests of the identifiers of the patient in DICOM."""
 
     def files(self) -> Iterator[File]:
         """Every file of the session."""

@@ -55,7 +55,7 @@ def find_test_set(tables: Iterable[Path], root: Path) -> Iterator[FoundSession]:
 
 
 def _rows(table: Path) -> list[dict[str, str]] | None:
-    """Rows of a CSV that lists the test set, None of another."""
+    """Return the rows of a CSV that lists the test set, or None for any other CSV."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

@@ -251,7 +251,7 @@ class _Task:
         return {name: getattr(self.subject, name) for name in ("split", "tracer", "scanner")}
 
     def _key(self, inputs: Sequence[Input]) -> str:
-        """SHA-256 over everything that the volumes depend on."""
+        """Return the SHA-256 over everything that the volumes depend on."""
         content: dict[str, Any] = {
             **versions(),
             "inputs": [(i.what, i.sha256) for i in inputs],
@@ -312,7 +312,7 @@ class _Task:
             yield "organs", _write("organs", read_labels_on(self.root / subject.organs.path, full.grid), folder)
 
     def _attenuation(self, full: PETSeries) -> NDArray[np.float32] | None:
-        """Attenuation [1/mm] on the grid of the full dose, from a map or else from the CT."""
+        """Return the attenuation [1/mm] on the grid of the full dose, from a map or else from the CT."""
         if self.subject.attenuation is not None:
             return read_on(self.root / self.subject.attenuation.path, full.grid)
         if self.subject.ct is not None:

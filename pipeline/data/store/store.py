@@ -144,11 +144,11 @@ class Store:
         return {**self.__dict__, "_open": OrderedDict(), "_checked": {}}
 
     def of_split(self, split: Split) -> tuple[StoredSubject, ...]:
-        """Subjects of one split."""
+        """Return the subjects of one split."""
         return tuple(subject for subject in self.subjects.values() if subject.split == split)
 
     def subject(self, subject_id: str) -> StoredSubject:
-        """One subject.
+        """Return one subject.
 
         Raises
         ------
@@ -161,7 +161,7 @@ class Store:
             raise PETError(f"{self.path}: has no subject {subject_id}, expected one of {len(self.subjects)}") from None
 
     def volume(self, subject_id: str, name: str) -> VolumeFile:
-        """A volume of a subject, of which slices read what they ask for, and ``[...]`` everything.
+        """Return a volume of a subject: slices of it read what they ask for, and ``[...]`` everything.
 
         Do not keep it: the store closes the files that were not asked for lately.
 
@@ -187,7 +187,7 @@ class Store:
         return file
 
     def series(self, subject_id: str, name: str = "full") -> PETSeries:
-        """A whole image with its geometry and header.
+        """Return a whole image with its geometry and header.
 
         Raises
         ------
@@ -205,14 +205,14 @@ class Store:
 
 
 def subject_folders(store: Path) -> Iterator[Path]:
-    """Folders of the subjects of a store, by name; those still being written have hidden names."""
+    """Yield the folders of the subjects of a store, by name; those still being written have hidden names."""
     subjects = store / "subjects"
     if subjects.is_dir():
         yield from sorted(f for f in subjects.iterdir() if f.is_dir() and not f.name.startswith("."))
 
 
 def volume_path(store: Path, subject_id: str, name: str) -> Path:
-    """File of a volume."""
+    """Return the file of a volume."""
     return store / "subjects" / subject_id / f"{name}.vol"
 
 
