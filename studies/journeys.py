@@ -81,7 +81,7 @@ def training_journey(store: Path) -> list[str]:
     from pipeline.training import DenoisingTrainer, ResumableLoader, ScanStatisticsd, measure_statistics
     from pipeline.transforms import RandInsertLesiond, ScaleSUVd
 
-    opened = Store.open(store)
+    opened = Store(store)
     network, critic = UniPET(channels=8, style="statistics"), PatchCritic(widths=[8, 8])
     with tempfile.TemporaryDirectory() as folder:
         statistics = measure_statistics(opened, network, cache=Path(folder, "statistics.pt"))
