@@ -275,7 +275,7 @@ def test_termination_leaves_nothing_behind(noisy, tmp_path):
         (["simulate", "{out}/s", "--tracer", "water"], 1, "unipet: tracer 'water' is not known"),
         (["prepare", "{out}/none.yaml", "{out}/store"], 1, "none.yaml: "),
         (["insert-noise", "{out}/none", "{out}/low"], 1, "unipet: {out}/none: "),
-        (["evaluate", "--tuning", "{cohort}"], 1, "unipet: no cohort was given"),
+        (["evaluate", "--tuning", "{cohort}"], 1, "unipet: nothing to measure on was given"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
