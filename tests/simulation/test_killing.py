@@ -64,7 +64,7 @@ def test_a_run_killed_while_it_writes_goes_on(script, uninterrupted, tmp_path, j
     # What it was writing is there, and no subject that is not complete.
     assert list(tmp_path.glob(".writing-*"))
     assert set(content(tmp_path)) != set(uninterrupted)
-    assert start(script, tmp_path, jobs=jobs).wait() == 0
+    simulate_cohort(tmp_path, **OPTIONS)
     assert content(tmp_path) == uninterrupted
 
 
@@ -85,5 +85,5 @@ def test_twenty_kills_at_random_moments(script, uninterrupted, tmp_path):
         finished = {name: data for name, data in content(cohorts[-1]).items() if not name.startswith(".")}
         assert finished == {name: files[name] for name in finished}
     for folder in cohorts:
-        assert start(script, folder, jobs=1).wait() == 0
+        simulate_cohort(folder, **OPTIONS)
         assert content(folder) == files
