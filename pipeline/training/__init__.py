@@ -12,7 +12,7 @@ from pipeline.training.distributed import (
 )
 from pipeline.training.progress import EpochLog
 from pipeline.training.progress_figure import ProgressFigure, ValidationPicture
-from pipeline.training.resumable_loader import ResumableLoader, SeededDataset
+from pipeline.training.resumable_loader import ResumableLoader
 from pipeline.training.run import TrainingResult, run_stages, train_bundle
 from pipeline.training.scan_statistics import ScanStatisticsd, StatisticsByDose, measure_statistics
 from pipeline.training.stage import Stage, WarmupCosine, start_from
@@ -28,7 +28,6 @@ __all__ = [
     "ProgressFigure",
     "ResumableLoader",
     "ScanStatisticsd",
-    "SeededDataset",
     "Stage",
     "StatisticsByDose",
     "TimeLimit",

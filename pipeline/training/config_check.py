@@ -23,7 +23,9 @@ _RUN = ("initialize", "training", "finalize")
 # Read by MONAI itself, or by inference in a method's file.
 _READ_ELSEWHERE = {"imports", "initialize", "run", "finalize", "_meta_", "based_on", "weights", "voxel_size"}
 _REFERENCE = re.compile(r"@(\w+(?:(?:#|::)\w+)*)")
+_MISSING = object()
 _KINDS = {
+    type(None): "null",
     bool: "true or false",
     int: "a whole number",
     float: "a number",
@@ -82,7 +84,7 @@ def checked_config(
     for where in dict.fromkeys(where for where, _, _ in overrides):
         _refuse_twice(where, ["#".join(_split(key)) for source, key, _ in overrides if source == where])
     new = [(where, _split(key)) for where, key, value in overrides if _merge(merged, where, key, value)]
-    needed = needed_keys(merged, f"{', '.join(map(str, [base, *overlays]))}")
+    needed = needed_keys(merged, ", ".join(map(str, [base, *overlays])))
     for where, parts in new:
         if not _is_read(merged, parts):
             raise PETError(_unknown(merged, where, parts))
@@ -103,9 +105,9 @@ def needed_keys(config: Mapping[str, Any], where: str) -> set[str]:
     seen = set(to_visit)
     while to_visit:
         name = to_visit.pop()
-        if not _exists(config, name.split("#")):
-            raise PETError(f"{where}: refers to @{name}, which does not exist{_suggestion(config, name)}")
-        found = set(_references(_at(config, name.split("#")))) - seen
+        if (value := _at(config, name.split("#"))) is _MISSING:
+            raise PETError(f"{where}: refers to @{name}, which does not exist{_suggestion(config, name.split('#'))}")
+        found = _references(value) - seen
         seen |= found
         to_visit += sorted(found)
     return seen
@@ -131,10 +133,8 @@ def _refuse_twice(where: str, names: list[str]) -> None:
 def _merge(config: dict[str, Any], where: str, key: str, value: Any) -> bool:
     """Put a value in place; return whether its key is new."""
     *path, last = parts = _split(key)
-    if not _exists(config, path):
-        raise PETError(_unknown(config, where, parts))
     parent, name = _at(config, path), "#".join(parts)
-    if not _exists(config, parts):
+    if _at(config, parts) is _MISSING:
         if not isinstance(parent, dict):
             raise PETError(_unknown(config, where, parts))
         parent[last] = value
@@ -198,10 +198,7 @@ def _is_read(config: dict[str, Any], parts: list[str]) -> bool:
     parameters = _parameters(_at(config, parts[:-1]))
     if parameters is not None:
         return parts[-1] in parameters or parts[-1] in {"_requires_", "_disabled_", "_desc_", "_mode_"}
-    return _is_referred_to(set(_references(config)), parts)
-
-
-def _is_referred_to(references: set[str], parts: list[str]) -> bool:
+    references = _references(config)
     name, around = "#".join(parts), {"#".join(parts[:n]) for n in range(1, len(parts) + 1)}
     return bool(around & references) or any(reference.startswith(f"{name}#") for reference in references)
 
@@ -209,7 +206,7 @@ def _is_referred_to(references: set[str], parts: list[str]) -> bool:
 def _refuse_idle(config: dict[str, Any], where: str, parts: list[str], needed: set[str]) -> None:
     """Refuse a setting of a stage that this training does not have."""
     stage = parts[0]
-    if len(parts) > 1 and f"{stage}#stage" not in needed and _exists(config, [stage, "stage"]):
+    if len(parts) > 1 and f"{stage}#stage" not in needed and _at(config, [stage, "stage"]) is not _MISSING:
         stages = sorted(key.partition("#")[0] for key in needed if key.endswith("#stage"))
         name = "#".join(parts)
         raise PETError(
@@ -217,23 +214,20 @@ def _refuse_idle(config: dict[str, Any], where: str, parts: list[str], needed: s
         )
 
 
-def _unknown(config: dict[str, Any], where: str, parts: list[str]) -> str:
-    name = "#".join(parts)
-    return f"{where}: unknown key {name}{_suggestion(config, name)}"
+def _unknown(config: Mapping[str, Any], where: str, parts: list[str]) -> str:
+    return f"{where}: unknown key {'#'.join(parts)}{_suggestion(config, parts)}"
 
 
-def _suggestion(config: Mapping[str, Any], name: str) -> str:
-    known = [key for key in _names(config) if key != name]
-    *path, last = name.split("#")
-    # The slip is in the last part, or a key was named without its section, or it is anywhere.
-    beside = [key for key in known if key.rpartition("#")[0] == "#".join(path)]
-    parent = _at(config, path) if _exists(config, path) else None
-    beside += ["#".join([*path, argument]) for argument in _parameters(parent) or ()]
-    ends = {key.rpartition("#")[2]: key for key in reversed(known)}
-    for choices in ({key.rpartition("#")[2]: key for key in beside}, ends, {key: key for key in known}):
-        wanted = name if choices is not ends and "#" in next(iter(choices), "") else last
-        if found := difflib.get_close_matches(wanted, choices, n=1):
-            return f", did you mean {choices[found[0]]}?"
+def _suggestion(config: Mapping[str, Any], parts: list[str]) -> str:
+    """Return what was meant: a key beside, an argument of the component, or a key without its section."""
+    *path, last = parts
+    known = [name for name, _ in _walk(config) if name != "#".join(parts)]
+    beside = [name for name in known if name.split("#")[:-1] == path]
+    beside += ["#".join([*path, argument]) for argument in _parameters(_at(config, path)) or ()]
+    for choices in (beside, known):
+        ends = {name.rpartition("#")[2]: name for name in reversed(choices)}
+        if found := difflib.get_close_matches(last, ends, n=1):
+            return f", did you mean {ends[found[0]]}?"
     return ""
 
 
@@ -244,7 +238,7 @@ def _parameters(component: Any) -> Mapping[str, inspect.Parameter] | None:
         return None
     try:
         parameters = inspect.signature(cast(Any, locate(target))).parameters
-    except Exception:  # noqa: BLE001 - what cannot be located or inspected has no known arguments
+    except Exception:  # noqa: BLE001 - an import of somebody else's module may raise anything; MONAI will say what
         return None
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     return None if takes_any else parameters
@@ -268,7 +262,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _kind(value: Any) -> str:
-    return "null" if value is None else _KINDS.get(type(value), type(value).__name__)
+    return _KINDS.get(type(value), type(value).__name__)
 
 
 def _shown(value: Any) -> str:
@@ -276,38 +270,26 @@ def _shown(value: Any) -> str:
     return f"{text if len(text) <= 40 else text[:37] + '...'} ({_kind(value)})"
 
 
-def _names(config: Any, prefix: str = "") -> Iterator[str]:
-    for key, value in _items(config):
+def _walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every key, nested by ``#``, and its value."""
+    for key, value in config.items() if isinstance(config, dict) else enumerate(config):
         name = f"{prefix}#{key}" if prefix else str(key)
-        yield name
-        yield from _names(value, name)
+        yield name, value
+        if isinstance(value, dict | list):
+            yield from _walk(value, name)
 
 
-def _references(config: Any) -> Iterator[str]:
-    if isinstance(config, str) and config[:1] in ("@", "$"):
-        for reference in _REFERENCE.findall(config):
-            yield reference.replace("::", "#")
-    for _, value in _items(config):
-        yield from _references(value)
-
-
-def _items(config: Any) -> Iterator[tuple[Any, Any]]:
-    if isinstance(config, dict):
-        yield from config.items()
-    elif isinstance(config, list):
-        yield from enumerate(config)
-
-
-def _exists(config: Any, parts: Sequence[str]) -> bool:
-    try:
-        _at(config, parts)
-    except (KeyError, IndexError, ValueError, TypeError):
-        return False
-    return True
+def _references(value: Any) -> set[str]:
+    texts = [v for _, v in _walk(value)] if isinstance(value, dict | list) else [value]
+    found = [_REFERENCE.findall(text) for text in texts if isinstance(text, str) and text[:1] in ("@", "$")]
+    return {reference.replace("::", "#") for references in found for reference in references}
 
 
 def _at(config: Any, parts: Sequence[str]) -> Any:
-    """Return what lies under a key; of a list, its parts are positions."""
-    for part in parts:
-        config = config[int(part)] if isinstance(config, list) else config[part]
+    """Return what lies under a key, or _MISSING; of a list, its parts are positions."""
+    try:
+        for part in parts:
+            config = config[int(part)] if isinstance(config, list) else config[part]
+    except (KeyError, IndexError, ValueError, TypeError):
+        return _MISSING
     return config

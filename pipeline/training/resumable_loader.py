@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data.utils import list_data_collate
-from monai.transforms import Randomizable
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pipeline.errors import PETError
 from pipeline.training.distributed import process_rank, world_size
 
-__all__ = ["BatchOrder", "ResumableLoader", "SeededDataset"]
+__all__ = ["BatchOrder", "ResumableLoader"]
 
 
 class BatchOrder(Sampler[list[int]]):
@@ -58,38 +57,6 @@ class BatchOrder(Sampler[list[int]]):
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n_items).tolist()
         for i in range(self.first_batch, len(self)):
             yield order[i * self.batch_size : (i + 1) * self.batch_size][self.share]
-
-
-class SeededDataset(Dataset):
-    """A MONAI dataset whose random transforms draw from seed, epoch and index, whoever reads the item and when.
-
-    Parameters
-    ----------
-    dataset
-        Dataset with a random ``transform``.
-    seed
-        Not negative.
-    """
-
-    def __init__(self, dataset: Any, seed: int = 0) -> None:
-        if not isinstance(dataset.transform, Randomizable):
-            raise TypeError(f"transform is a {type(dataset.transform).__name__}, expected a random one")
-        self.dataset = dataset
-        self.seed = seed
-        # In shared memory, so that workers that outlive an epoch see the next one begin.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch: its items are others than those of any other epoch."""
-        self._epoch.fill_(epoch)
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Any:
-        state = np.random.SeedSequence((self.seed, int(self._epoch), index)).generate_state(1)
-        self.dataset.transform.set_random_state(seed=int(state[0]))
-        return self.dataset[index]
 
 
 class ResumableLoader(DataLoader):

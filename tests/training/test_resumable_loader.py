@@ -4,9 +4,10 @@ import pytest
 import torch
 from monai.data import CacheDataset, Dataset
 from monai.transforms import Compose, RandFlipd, RandGaussianNoised
+from tiny_training import SeededDataset
 
 from pipeline.pet import PETError
-from pipeline.training import ResumableLoader, SeededDataset
+from pipeline.training import ResumableLoader
 from pipeline.training.resumable_loader import BatchOrder
 
 

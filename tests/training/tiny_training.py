@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data import Dataset
-from monai.transforms import Compose, RandFlipd
+from monai.transforms import Compose, RandFlipd, Randomizable
+from torch.utils.data import Dataset as TorchDataset
 
 from pipeline.losses import ReconstructionLoss
 from pipeline.networks import PatchCritic, UniPET
@@ -14,10 +16,41 @@ from pipeline.training import (
     DenoisingTrainer,
     EpochLog,
     ResumableLoader,
-    SeededDataset,
     WarmupCosine,
     WeightAverage,
 )
+
+
+class SeededDataset(TorchDataset):
+    """A MONAI dataset whose random transforms draw from seed, epoch and index, whoever reads the item and when.
+
+    Parameters
+    ----------
+    dataset
+        Dataset with a random ``transform``.
+    seed
+        Not negative.
+    """
+
+    def __init__(self, dataset: Any, seed: int = 0) -> None:
+        if not isinstance(dataset.transform, Randomizable):
+            raise TypeError(f"transform is a {type(dataset.transform).__name__}, expected a random one")
+        self.dataset = dataset
+        self.seed = seed
+        # In shared memory, so that workers that outlive an epoch see the next one begin.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch: its items are others than those of any other epoch."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        state = np.random.SeedSequence((self.seed, int(self._epoch), index)).generate_state(1)
+        self.dataset.transform.set_random_state(seed=int(state[0]))
+        return self.dataset[index]
 
 
 def tiny_network() -> UniPET:
