@@ -1,4 +1,7 @@
-"""One training in several processes: who this process is, and its device."""
+"""One training in several processes: who this process is, its device, and the store that all share.
+
+Rank and number come from torch itself: ignite.distributed remembers a process group, and fails once it was left.
+"""
 
 import os
 from pathlib import Path
@@ -22,22 +25,22 @@ __all__ = [
 
 
 def process_rank() -> int:
-    """Number of this process, 0 where there is only one."""
+    """Return the number of this process, 0 where there is only one."""
     return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
 
 
 def world_size() -> int:
-    """Number of processes that train together."""
+    """Return the number of processes that train together."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that writes files and logs."""
+    """Return whether this is the process that writes files and logs."""
     return process_rank() == 0
 
 
 def process_slice(items: list) -> list:
-    """Every n-th item, beginning at this process's own number: its part of what n processes share.
+    """Return every n-th item, beginning at this process's own number: its part of what n processes share.
 
     Raises
     ------
@@ -50,7 +53,7 @@ def process_slice(items: list) -> list:
 
 
 def process_device() -> torch.device:
-    """Device of this process as ``torchrun`` assigned it; joins the process group on the first call.
+    """Return the device of this process as ``torchrun`` assigned it; joins the process group on the first call.
 
     LOCAL_RANK, the number of the process on its own machine, decides the GPU, so any number of nodes will do.
     Without ``torchrun`` it is the first GPU, or the CPU where there is none.
