@@ -36,7 +36,7 @@ test-lowest:
 	echo 'click==8.2.1' >> $(LOWEST)/lowest.txt
 	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c $(LOWEST)/lowest.txt -e '.[test]'
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" \
-		--ignore tests/training --ignore tests/test_cli_train.py --ignore tests/test_make_gpu.py
+		--ignore tests/training --ignore tests/test_cli_train.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -50,11 +50,12 @@ weights: $(VENV)/.installed
 
 # The same on a GPU, data included, in pieces of less than nine minutes: call it until it says that it has finished.
 # Nothing is downloaded or installed: it runs in this folder's environment, or that of PYTHON where there is none.
-# OUT=folder says where everything goes; GPU_OPTIONS are those of `unipet train`.
+# OUT=folder says where everything goes, GPU_DATA=folder where data of your own lie, LIMIT=seconds how long a piece is, and
+# GPU_OPTIONS are those of `unipet train`.
 GPU := $(abspath $(or $(OUT),gpu))
 gpu:
 	PYTHONPATH=. $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -c 'from pipeline.cli import main; main()' train \
-		--config bundles/unipet_3d/configs/gpu.yaml --set dataset_dir=$(GPU)/data --output $(GPU)/runs \
+		--config bundles/unipet_3d/configs/gpu.yaml --set dataset_dir=$(or $(GPU_DATA),$(GPU)/data) --output $(GPU)/runs \
 		--set jobs=$(or $(JOBS),8) --time-limit $(or $(LIMIT),450) $(GPU_OPTIONS)
 
 # The tables of the model card, on subjects that neither training nor tuning saw, and the release gate: exit code 1 if a
