@@ -55,12 +55,14 @@ class Deadline:
     def check(self, doing: str, done: int, total: int) -> None:
         """End the program between two steps of what comes before the training, if there is more to do.
 
+        Of several processes none ends here, since the others would wait for it.
+
         Raises
         ------
         TimeIsOver
             If the time is over.
         """
-        if done < total and self.is_over():
+        if done < total and world_size() == 1 and self.is_over():
             reason = f"{doing}, {done} of {total} scans or subjects are done"
             logger.info("time limit of %s: %s; run again to go on", duration(cast(float, self.seconds)), reason)
             raise TimeIsOver(reason)
