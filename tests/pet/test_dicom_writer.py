@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from pydicom.uid import ExplicitVRLittleEndian
 
 from pipeline.pet import DicomOptions, PETError, PETSeries, read_dicom_series, write_dicom_series
-from pipeline.pet.dicom.writing.reference import state_reference
+from pipeline.pet.dicom.writing.derived import state_reference
 from pipeline.pet.dicom.writing.writer import quantise
 from pipeline.pet.grid import to_native
 

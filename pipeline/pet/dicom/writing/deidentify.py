@@ -83,30 +83,18 @@ DerivationDescription DerivationCodeSequence SourceImageSequence ReferencedSOPCl
 PurposeOfReferenceCodeSequence
 """
 
-_EMPTY = "PatientBirthDate StudyID AccessionNumber ReferringPhysicianName"
-
-_SUBJECT = "PatientName PatientID"
-
-_NEW_UID = """
-SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID ReferencedSOPInstanceUID
-"""
-
-_SHIFT = """
+_KEYWORDS = {
+    Action.KEEP: _KEEP,
+    Action.EMPTY: "PatientBirthDate StudyID AccessionNumber ReferringPhysicianName",
+    Action.SUBJECT: "PatientName PatientID",
+    Action.NEW_UID: "SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID ReferencedSOPInstanceUID",
+    Action.SHIFT: """
 StudyDate SeriesDate AcquisitionDate ContentDate AcquisitionDateTime DecayCorrectionDateTime
 RadiopharmaceuticalStartDateTime RadiopharmaceuticalStopDateTime
-"""
-
-ACTIONS: dict[str, Action] = {
-    keyword: action
-    for action, keywords in (
-        (Action.KEEP, _KEEP),
-        (Action.EMPTY, _EMPTY),
-        (Action.SUBJECT, _SUBJECT),
-        (Action.NEW_UID, _NEW_UID),
-        (Action.SHIFT, _SHIFT),
-    )
-    for keyword in keywords.split()
+""",
 }
+
+ACTIONS = {keyword: action for action, keywords in _KEYWORDS.items() for keyword in keywords.split()}
 """For each attribute that may stay: keyword -> what de-identification does to it."""
 
 NEW_TEXTS = {"SeriesDescription", "DerivationDescription"}
@@ -130,12 +118,13 @@ class _Mapping:
 
     def date(self, text: str, keyword: str) -> str:
         """Shift the date that a DA or DT value begins with; the time of day and the zone stay."""
-        digits = text.replace(".", "")[:8] if text[4:5] == "." else text[:8]
-        rest = text[10:] if text[4:5] == "." else text[8:]
-        if not re.fullmatch(r"[\d.+-]*", rest):
-            raise PETError(f"{keyword} is not a complete date, cannot be de-identified")
+        # Before DICOM 3.0 a date had points.
+        length = 10 if text[4:5] == "." else 8
+        day, rest = text[:length].replace(".", ""), text[length:]
         try:
-            return (datetime.strptime(digits, "%Y%m%d") + self.shift).strftime("%Y%m%d") + rest
+            if not re.fullmatch(r"[\d.+-]*", rest):
+                raise ValueError(rest)
+            return (datetime.strptime(day, "%Y%m%d") + self.shift).strftime("%Y%m%d") + rest
         except (ValueError, OverflowError) as error:
             raise PETError(f"{keyword} is not a complete date, cannot be de-identified") from error
 
@@ -143,12 +132,7 @@ class _Mapping:
 def keep_listed(dataset: Dataset, *, is_item: bool = False) -> None:
     """Remove every attribute that `ACTIONS` does not list, private ones too, at every level.
 
-    Parameters
-    ----------
-    dataset
-        Header of a slice, or an item of a sequence in one.
-    is_item
-        Whether it is an item: its texts are the source's.
+    Texts in the items of sequences go, too: they are the source's.
 
     Raises
     ------
@@ -189,14 +173,8 @@ def _treat(element: DataElement, mapping: _Mapping) -> None:
 def deidentify(headers: Sequence[Dataset], *, subject_id: str, key: str) -> None:
     """De-identify the headers of one series, in place.
 
-    Parameters
-    ----------
-    headers
-        Headers of the slices, each a data set of its own.
-    subject_id
-        PatientID and PatientName of the result.
-    key
-        Secret that maps UIDs and dates; the same key maps all series of a patient alike.
+    `subject_id` becomes PatientID and PatientName. UIDs and dates follow from `key`, a secret: the same key maps all
+    series of a patient alike.
 
     Raises
     ------

@@ -5,8 +5,6 @@ as a simulated scan, becomes a complete series of its own.
 """
 
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,13 +17,11 @@ from pydicom.valuerep import format_number_as_ds
 from pipeline.errors import PETError, naming
 from pipeline.files import new_folder
 from pipeline.pet.dicom.reading.reader import read_dicom_series
-from pipeline.pet.dicom.values import remove_all_private
+from pipeline.pet.dicom.values import text_of, value_of
 from pipeline.pet.dicom.writing.deidentify import deidentify
 from pipeline.pet.dicom.writing.derived import derived_headers
 from pipeline.pet.dicom.writing.original import original_headers
-from pipeline.pet.dicom.writing.reference import state_quantities, state_reference, state_units
 from pipeline.pet.grid import to_native
-from pipeline.pet.header import PETHeader
 from pipeline.pet.series import PETSeries
 from pipeline.pet.suv.factor import stored_header, suvbw_factor_of
 from pipeline.pet.volumes import is_volume_name
@@ -38,14 +34,24 @@ UNITS = ("BQML", "GML")
 LARGEST = 32767
 """Largest stored value; signed, so that negative values of a denoised image survive."""
 
-MAX_DESCRIPTION = 64
-"""Characters of a DICOM long string (LO), PS3.5 6.2."""
-
-MAX_DERIVATION = 1024
-"""Characters of a DICOM short text (ST), PS3.5 6.2."""
+MAX_LO, MAX_ST = 64, 1024
+"""Characters of a DICOM long string, and of a short text, PS3.5 6.2."""
 
 PADDING = -32768
 """PixelPaddingValue (0028,0120): the one value of 16 bits that no measured voxel is stored as."""
+
+_TYPE_2 = (
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "StudyID",
+    "PatientBirthDate",
+    "PatientSex",
+    "CollimatorType",
+    "PositionReferenceIndicator",
+)
+"""Attributes that a PET image must have, be they empty (PS3.3 A.21)."""
+
+_UNPAIRED = {"WHOLEBODY", "HEAD", "SKULL", "BRAIN", "NECK", "CHEST", "ABDOMEN", "PELVIS", "HEART", "LIVER"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,20 +96,8 @@ class DicomOutputError(PETError):
 def quantise(values: NDArray[np.float64]) -> tuple[NDArray[np.int16], str]:
     """Return 16-bit integers and the slope that turns them back into values.
 
-    The slope is rounded to the characters that DICOM has for it before it is used, so that the error of every
-    voxel is at most half a slope.
-
-    Parameters
-    ----------
-    values
-        One slice. Shape (rows, columns).
-
-    Returns
-    -------
-    stored
-        Same shape.
-    slope
-        Decimal string of at most 16 characters; ``"1.0"`` for a slice of zeros.
+    The slope, ``"1.0"`` for a slice of zeros, is rounded to the 16 characters that DICOM has for it before it is
+    used, so that the error of every voxel is at most half a slope.
 
     Raises
     ------
@@ -156,37 +150,65 @@ def _check_text(name: str, text: str, longest: int) -> None:
         raise PETError(f"{name} {text!r} must be 1 to {longest} printable ASCII characters without backslash")
 
 
-def _is_from_dicom(series: PETSeries) -> bool:
-    return bool(series.source_files) and not is_volume_name(series.source_files[0])
+def _complete(dataset: Dataset) -> None:
+    """Add what a PET image must have, and mend what scanners write against the standard."""
+    for keyword in _TYPE_2:
+        if keyword not in dataset:
+            setattr(dataset, keyword, "")
+    # PatientPosition is the other way to say how the patient lies.
+    if "PatientPosition" not in dataset:
+        for keyword in ("PatientOrientationCodeSequence", "PatientGantryRelationshipCodeSequence"):
+            if keyword not in dataset:
+                setattr(dataset, keyword, [])
+    # Laterality is type 2C for a paired body part: unknown is written as empty.
+    may_be_paired = text_of(dataset, "BodyPartExamined").upper() not in _UNPAIRED
+    if may_be_paired and "Laterality" not in dataset and "ImageLaterality" not in dataset:
+        dataset.Laterality = ""
+    # General Series: PatientPosition shall not be present beside the coded orientation.
+    if value_of(dataset, "PatientOrientationCodeSequence"):
+        dataset.pop("PatientPosition", None)
+    # NumberOfTimeSlices is of dynamic series only; GE writes the number of beds.
+    if "DYNAMIC" not in (value_of(dataset, "SeriesType") or ()):
+        dataset.pop("NumberOfTimeSlices", None)
 
 
-def _derived(
-    series: PETSeries, meaning: PETHeader, *, description: str, derivation: str, options: DicomOptions
+def _headers(
+    series: PETSeries, *, description: str, derivation: str | None, subject_id: str, options: DicomOptions
 ) -> tuple[list[Dataset], NDArray[np.float64]]:
-    """Return the headers of a series derived from DICOM that say what its stored values mean."""
-    headers, affine = derived_headers(series, description=description, derivation=derivation)
-    state_quantities(headers, series.header)
-    is_converted = series.header.units != "BQML" or series.header.decay_correction not in {"START", "ADMIN"}
-    is_multi_frame = headers[0].SourceImageSequence[0].get("ReferencedFrameNumber") is not None
-    drops_private = options.deidentify or not options.keep_private
-    if is_converted or is_multi_frame or drops_private:
-        state_reference(headers, meaning)
-    state_units(headers, options.units)
-    if drops_private:
-        for header in headers:
-            remove_all_private(header)
-    return headers, affine
+    """Return the headers of the slices without pixels, and the affine of their stack.
 
-
-@contextmanager
-def _expressing() -> Iterator[None]:
-    """Say of what goes wrong with headers alone that DICOM cannot express the series."""
+    Raises
+    ------
+    DicomOutputError
+        If DICOM cannot express them.
+    """
+    meaning = stored_header(series.header, units=options.units)
     try:
-        yield
+        if series.source_files and not is_volume_name(series.source_files[0]):
+            headers, affine = derived_headers(
+                series,
+                meaning,
+                description=description,
+                derivation=derivation or description,
+                keep_private=options.keep_private and not options.deidentify,
+            )
+        else:
+            headers, affine = original_headers(
+                replace(series, header=meaning),
+                description=description,
+                derivation=derivation,
+                subject_id=subject_id,
+                uid_key=options.uid_key,
+            )
+        for header in headers:
+            _complete(header)
+        if options.deidentify:
+            deidentify(headers, subject_id=subject_id, key=options.deidentification_key)
     except PETError as error:
         raise DicomOutputError(str(error)) from error
     except (OverflowError, ZeroDivisionError) as error:
         raise DicomOutputError("times of the series lie too far from its acquisition for DICOM") from error
+    return headers, affine
 
 
 def _write_slices(
@@ -251,11 +273,6 @@ def write_dicom_series(
     options
         Units, private attributes and de-identification; by default Bq/mL, kept, and none.
 
-    Returns
-    -------
-    folder
-        The folder written.
-
     Raises
     ------
     DicomOutputError
@@ -265,30 +282,17 @@ def write_dicom_series(
         or what was written reads back differently. Nothing is left behind.
     """
     folder = Path(folder)
+    options = options or DicomOptions()
     with naming(folder):
-        _check_text("description", description, MAX_DESCRIPTION)
-        _check_text("subject_id", subject_id, MAX_DESCRIPTION)
+        _check_text("description", description, MAX_LO)
+        _check_text("subject_id", subject_id, MAX_LO)
         if derivation is not None:
-            _check_text("derivation", derivation, MAX_DERIVATION)
-        options = options or DicomOptions()
-        meaning = stored_header(series.header, units=options.units)
-        factor = suvbw_factor_of(meaning)
+            _check_text("derivation", derivation, MAX_ST)
+        factor = suvbw_factor_of(stored_header(series.header, units=options.units))
         with new_folder(folder) as temporary:
-            with _expressing():
-                if _is_from_dicom(series):
-                    headers, affine = _derived(
-                        series, meaning, description=description, derivation=derivation or description, options=options
-                    )
-                else:
-                    headers, affine = original_headers(
-                        replace(series, header=meaning),
-                        description=description,
-                        derivation=derivation,
-                        subject_id=subject_id,
-                        uid_key=options.uid_key,
-                    )
-                if options.deidentify:
-                    deidentify(headers, subject_id=subject_id, key=options.deidentification_key)
+            headers, affine = _headers(
+                series, description=description, derivation=derivation, subject_id=subject_id, options=options
+            )
             half_steps = _write_slices(series, headers, affine, factor=factor, folder=temporary)
             _verify(temporary, series, half_steps=half_steps, affine=affine)
     return folder
