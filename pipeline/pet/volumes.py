@@ -4,11 +4,10 @@ import gzip
 import math
 import re
 import zlib
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import IOBase
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -68,17 +67,19 @@ def sidecar_path_of(path: Path) -> Path:
     return path.with_name(f"{path.name[: -len(suffix)]}.json")
 
 
-def _open(path: Path) -> IOBase:
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rb")
-    return path.open("rb")
-
-
 @contextmanager
-def _decoding() -> Iterator[None]:
-    """Turn whatever a damaged file makes the libraries raise into one sentence."""
+def _opened(path: Path) -> Iterator[tuple[Grid, Callable[[], NDArray[np.float32]]]]:
+    """Yield the grid of a volume as it is stored, its header checked, and a function that reads its voxels.
+
+    Whatever a damaged file makes the libraries raise becomes one sentence.
+    """
     try:
-        yield
+        if not path.name.lower().endswith(NIFTI):
+            yield _foreign_reader(path)
+            return
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
+            image = _checked_image(path, stream)
+            yield _grid_of(image), lambda: _voxels_of(image, stream)
     except (PETError, FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except _DAMAGE as error:
@@ -118,8 +119,16 @@ def _grid_of(image: nib.Nifti1Image) -> Grid:
     return Grid(image.shape[:3], np.asarray(image.affine, dtype=np.float64))
 
 
-def _foreign_reader(path: Path) -> tuple[Any, Grid]:
-    """Return SimpleITK's reader of a file, its header checked and no voxel read yet, and the grid as it is stored."""
+def _voxels_of(image: nib.Nifti1Image, stream: IOBase) -> NDArray[np.float32]:
+    voxels = image.get_fdata(dtype=np.float32, caching="unchanged").reshape(image.shape[:3])
+    # Only at the end of the stream does gzip compare its checksum.
+    while stream.read(1 << 20):
+        pass
+    return voxels
+
+
+def _foreign_reader(path: Path) -> tuple[Grid, Callable[[], NDArray[np.float32]]]:
+    """Return the grid of a file that SimpleITK reads, its header checked, and a function that reads its voxels."""
     # Imported here, since most scans need none of its 264 MB.
     import SimpleITK
 
@@ -142,16 +151,13 @@ def _foreign_reader(path: Path) -> tuple[Any, Grid]:
     affine[:3, 3] = reader.GetOrigin()
     grid = Grid(shape, LPS_TO_RAS @ affine)
     check_geometry(grid)
-    return reader, grid
 
+    def voxels() -> NDArray[np.float32]:
+        # Without this name the memory that the view shows would be given back.
+        image = reader.Execute()
+        return SimpleITK.GetArrayViewFromImage(image).T.astype(np.float32)
 
-def _read_foreign(path: Path) -> tuple[NDArray[np.float32], Grid]:
-    import SimpleITK
-
-    reader, grid = _foreign_reader(path)
-    # Without this name the memory that the view shows would be given back.
-    image = reader.Execute()
-    return SimpleITK.GetArrayViewFromImage(image).T.astype(np.float32), grid
+    return grid, voxels
 
 
 def read_grid(path: Path) -> Grid:
@@ -162,11 +168,8 @@ def read_grid(path: Path) -> Grid:
     PETError
         If the file is not one static volume in mm at a stated place.
     """
-    if not path.name.lower().endswith(NIFTI):
-        with _decoding():
-            return canonical_grid(_foreign_reader(path)[1])
-    with _decoding(), closing(_open(path)) as stream:
-        return canonical_grid(_grid_of(_checked_image(path, stream)))
+    with _opened(path) as (grid, _):
+        return canonical_grid(grid)
 
 
 def read_voxels(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -177,17 +180,8 @@ def read_voxels(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     PETError
         If the file is damaged or cut short, is not one static volume in mm, or holds what is not finite.
     """
-    with _decoding():
-        if path.name.lower().endswith(NIFTI):
-            with closing(_open(path)) as stream:
-                image = _checked_image(path, stream)
-                voxels = image.get_fdata(dtype=np.float32, caching="unchanged").reshape(image.shape[:3])
-                # Only at the end of the stream does gzip compare its checksum.
-                while stream.read(1 << 20):
-                    pass
-            grid = _grid_of(image)
-        else:
-            voxels, grid = _read_foreign(path)
+    with _opened(path) as (grid, read):
+        voxels = read()
     n_bad = voxels.size - int(np.isfinite(voxels).sum())
     if n_bad:
         raise PETError(f"{n_bad} voxels are not finite, expected numbers")
