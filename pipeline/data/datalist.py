@@ -71,7 +71,7 @@ def _suv_factor(image: Image, root: Path) -> float:
     path = root / image.path
     with naming(path):
         if is_volume_name(path):
-            factor = survey_nifti(path, sidecar=image.sidecar).factor
+            factor = survey_nifti(path, sidecar=image.sidecar)[0].factor
             return 1.0 if factor is None else factor
         common = survey_series(path, with_pixels=False).factor
         if common is None:

@@ -12,7 +12,7 @@ from pydicom.errors import InvalidDicomError
 from pipeline.errors import PETError, one_line
 from pipeline.files import UNFINISHED
 from pipeline.pet.dicom.reading.files import walk_folders
-from pipeline.pet.sidecar_files import sidecar_files
+from pipeline.pet.nifti import sidecar_files
 from pipeline.pet.volumes import is_volume_name
 
 __all__ = ["find_scans"]

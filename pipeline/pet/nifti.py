@@ -1,8 +1,13 @@
-"""NIfTI volumes with a PET-BIDS style JSON sidecar: read to, and written from, SUVbw."""
+"""NIfTI volumes with a PET-BIDS style JSON sidecar: read to, and written from, SUVbw.
 
+A volume is described by the JSON file beside it, those that BIDS lets it inherit, and the participants' table.
+"""
+
+import csv
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +17,20 @@ import numpy as np
 from pipeline.errors import PETError, naming
 from pipeline.files import image_stream, replaced_file
 from pipeline.pet.grid import Grid, same_grid, to_canonical
-from pipeline.pet.header import PETHeader
 from pipeline.pet.series import PETSeries
-from pipeline.pet.sidecar import header_from_sidecar, number_in, sidecar_of
-from pipeline.pet.sidecar_files import read_sidecar
-from pipeline.pet.suv.factor import suvbw_factor_of
+from pipeline.pet.sidecar import DICOM_NAMES, SidecarHeader, header_from_sidecar, sidecar_of
 from pipeline.pet.volumes import NIFTI, read_grid, read_voxels, sidecar_path_of
 
-__all__ = ["NiftiSurvey", "read_nifti", "survey_nifti", "write_nifti"]
+__all__ = ["files_of_sidecar", "read_nifti", "read_sidecar", "sidecar_files", "survey_nifti", "write_nifti"]
 
 FORMATS = {".mha": "MetaImage", ".nrrd": "NRRD"}
 """What provenance calls a file that is not NIfTI."""
 
-FACTOR_AGREEMENT = 1e-4
-"""Relative difference allowed between SUVbwFactor and the factor from dose, weight and times."""
+_COLUMNS = {
+    "weight": ("BodyWeight", {"kg", "kilogram", "kilograms"}),
+    "height": ("BodyHeight", {"m", "metre", "meter"}),
+}
+"""For each column of participants.tsv: the key that it stands for, and what its unit may be called."""
 
 
 def read_nifti(path: str | Path, *, sidecar: Mapping[str, Any] | None = None) -> PETSeries:
@@ -49,7 +54,7 @@ def read_nifti(path: str | Path, *, sidecar: Mapping[str, Any] | None = None) ->
     """
     path = Path(path)
     with naming(path):
-        stated = survey_nifti(path, sidecar=sidecar)
+        stated, _ = survey_nifti(path, sidecar=sidecar)
         voxels, affine = read_voxels(path)
         if stated.factor is not None:
             voxels *= np.float32(stated.factor)
@@ -65,31 +70,10 @@ def read_nifti(path: str | Path, *, sidecar: Mapping[str, Any] | None = None) ->
         )
 
 
-@dataclass(frozen=True)
-class NiftiSurvey:
-    """What the header and the sidecar of a NIfTI volume say, before any voxel is read."""
+def survey_nifti(path: Path, *, sidecar: Mapping[str, Any] | None = None) -> tuple[SidecarHeader, Grid]:
+    """Return what the sidecar of a NIfTI volume says, or the one given, and the grid with its axes in RAS+ order.
 
-    header: PETHeader
-    """What SUV depends on."""
-
-    factor: float | None
-    """SUVbw per stored unit, None if the volume is SUVbw already."""
-
-    unit: float
-    """How many Bq/mL, or g/mL, one stored unit is."""
-
-    provenance: tuple[str, ...]
-    """How the factor came about, after the history in the sidecar, one sentence each."""
-
-    warnings: tuple[str, ...]
-    """Those sentences that a person should see at once, because SUV may be wrong."""
-
-    grid: Grid
-    """Number and place of the voxels, axes in RAS+ order."""
-
-
-def survey_nifti(path: Path, *, sidecar: Mapping[str, Any] | None = None) -> NiftiSurvey:
-    """Read the header of a NIfTI volume and its sidecar, or take the one given, and work out the factor.
+    No voxel is read. The provenance begins with the history in the sidecar.
 
     Raises
     ------
@@ -103,24 +87,14 @@ def survey_nifti(path: Path, *, sidecar: Mapping[str, Any] | None = None) -> Nif
     sidecar = read_sidecar(path) if sidecar is None else sidecar
     with naming(source):
         found = header_from_sidecar(sidecar)
-        header = found.header
-        stated = number_in(sidecar, "SUVbwFactor", positive=True)
-        factor, origin = None, "SUVbw"
-        if header.units != "GML":
-            if stated is not None and header.injected_dose is None and header.attenuation_corrected:
-                factor = stated * found.unit
-            else:
-                found.check_complete()
-                timed = header if found.average_time is None else replace(header, reference_time=found.average_time)
-                factor = suvbw_factor_of(timed) * found.unit
-            origin = f"{sidecar['Units']}, SUVbw factor {factor:.6e} g/mL per {sidecar['Units']}"
-            if stated is not None and abs(factor / (stated * found.unit) - 1) > FACTOR_AGREEMENT:
-                computed = factor / found.unit
-                raise PETError(f"SUVbwFactor is {stated:.6e} per Bq/mL, dose and weight give {computed:.6e}")
     history = sidecar.get("Provenance")
     earlier = [str(sentence) for sentence in history] if isinstance(history, list) else []
-    provenance = (*earlier, f"Read from {FORMATS.get(path.suffix.lower(), 'NIfTI')} in {origin}.", *found.notes)
-    return NiftiSurvey(header, factor, found.unit, provenance, found.warnings, grid)
+    origin = f"Read from {FORMATS.get(path.suffix.lower(), 'NIfTI')} in "
+    if found.factor is None:
+        origin += "SUVbw."
+    else:
+        origin += f"{sidecar['Units']}, SUVbw factor {found.factor:.6e} g/mL per {sidecar['Units']}."
+    return replace(found, provenance=(*earlier, origin, *found.provenance)), grid
 
 
 def _image_of(series: PETSeries) -> nib.Nifti1Image:
@@ -148,11 +122,6 @@ def write_nifti(series: PETSeries, path: str | Path, *, extra: Mapping[str, Any]
         File ending in .nii or .nii.gz, in an existing folder; existing files are replaced.
     extra
         Further entries of the sidecar; they may not replace its own.
-
-    Returns
-    -------
-    path
-        The file written.
 
     Raises
     ------
@@ -183,3 +152,115 @@ def write_nifti(series: PETSeries, path: str | Path, *, extra: Mapping[str, Any]
             if not (np.array_equal(voxels, series.suv) and same_grid(Grid(voxels.shape, affine), series.grid)):
                 raise PETError("file reads back differently from what was written")
     return path
+
+
+# --------------------------------------------------------------------- files of the sidecar
+
+
+def _json_object(file: Path) -> dict[str, Any]:
+    """Return the keys of a JSON file that are not null."""
+
+    def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise PETError(f"{next(name for name in names if names.count(name) > 1)} stands twice, expected it once")
+        return content
+
+    with naming(f"sidecar {file.name}"):
+        try:
+            # Given bytes, json finds the encoding itself, with or without a byte order mark.
+            content = json.loads(file.read_bytes(), object_pairs_hook=without_doubles)
+            json.dumps(content, ensure_ascii=False).encode()
+        except PETError:
+            raise
+        except UnicodeEncodeError as error:
+            raise PETError("holds half a surrogate pair, which is no text of Unicode") from error
+        except (ValueError, RecursionError) as error:
+            raise PETError(f"is not JSON ({error})") from error
+        if not isinstance(content, dict):
+            raise PETError(f"holds a {type(content).__name__}, expected an object")
+    return {key: value for key, value in content.items() if value is not None}
+
+
+def _entities(stem: str) -> set[str]:
+    return set(stem.split("_")) - {"", "pet"}
+
+
+def sidecar_files(path: Path) -> list[Path]:
+    """Return the JSON files that apply to a NIfTI volume, the nearest last; none if there is none.
+
+    Beside the file of the same stem these are, for a BIDS name, those that the inheritance principle names: files
+    ``*pet.json`` between the folder of the image and that which holds the ``sub-`` folder, whose entities the image
+    has, too.
+    """
+    beside = sidecar_path_of(path)
+    stem = beside.stem
+    files = []
+    if stem.startswith("sub-") and stem.endswith("_pet"):
+        for folder in reversed(_folders_of_subject(path, stem)):
+            applying = [file for file in folder.glob("*pet.json") if _entities(file.stem) <= _entities(stem)]
+            files += sorted(applying, key=lambda file: (len(_entities(file.stem)), file.name))
+    return [file for file in files if file != beside] + ([beside] if beside.is_file() else [])
+
+
+def _folders_of_subject(path: Path, stem: str) -> list[Path]:
+    """Return the folders from that of an image to the root of its data set, or its own alone outside of BIDS."""
+    folders = [path.parent, *path.parent.parents]
+    named = [k for k, folder in enumerate(folders) if folder.name == stem.partition("_")[0]]
+    return folders[: named[0] + 2] if named else folders[:1]
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """Return what is known of a NIfTI volume: its JSON files merged, and what ``participants.tsv`` adds.
+
+    Of each key the nearest file wins; the participant's weight, height and sex are taken where no file states them.
+
+    Raises
+    ------
+    PETError
+        If there is no JSON file, or one of them cannot be read.
+    """
+    files = sidecar_files(path)
+    if not files:
+        raise PETError(f"sidecar {sidecar_path_of(path).name} is missing, SUV cannot be computed")
+    merged: dict[str, Any] = {}
+    for file in files:
+        merged |= _json_object(file)
+    stated = {key for key, other in DICOM_NAMES.items() if {key, other} & set(merged)}
+    return {**{key: value for key, value in _participant(path).items() if key not in stated}, **merged}
+
+
+def _participants_of(path: Path) -> tuple[Path, Path]:
+    folder = _folders_of_subject(path, path.name)[-1]
+    return folder / "participants.tsv", folder / "participants.json"
+
+
+def files_of_sidecar(path: Path) -> list[Path]:
+    """Return every file that `read_sidecar` may read for a NIfTI volume, so that a change of one is noticed."""
+    return [file for file in _participants_of(path) if file.is_file()] + sidecar_files(path)
+
+
+def _participant(path: Path) -> dict[str, Any]:
+    """Return weight [kg] and height [m], where ``participants.json`` states the unit, and sex of an image's subject."""
+    subject = path.name.partition("_")[0]
+    table, described = _participants_of(path)
+    if not subject.startswith("sub-") or not table.is_file():
+        return {}
+    units = _json_object(described) if described.is_file() else {}
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except (ValueError, csv.Error) as error:
+        raise PETError(f"{table}: cannot be read ({error})") from error
+    row = next((row for row in rows if (row.get("participant_id") or "").strip() == subject), {})
+    known: dict[str, Any] = {}
+    for column, (key, names) in _COLUMNS.items():
+        unit = units[column].get("Units", "") if isinstance(units.get(column), dict) else ""
+        # A weight of unknown unit is left out, never guessed.
+        value = (row.get(column) or "").strip()
+        if str(unit).lower() in names and re.fullmatch(r"\d+(\.\d*)?", value):
+            known[key] = float(value)
+    if sex := (row.get("sex") or "").strip():
+        known["Sex"] = sex
+    return known

@@ -134,7 +134,7 @@ def explain_suv(path: str | Path, *, series: str | int | None = None) -> SUVExpl
             raise PETError("no such file or folder")
         if not path.is_dir() and is_volume_name(path):
             _refuse_series(series)
-            found = survey_nifti(path)
+            found, _ = survey_nifti(path)
             factor = 1.0 if found.factor is None else found.factor
             return SUVExplanation(
                 header=found.header, factors=(factor, factor), warnings=found.warnings, provenance=found.provenance

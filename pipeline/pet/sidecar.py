@@ -10,13 +10,20 @@ two of them give the time from the administration to the scan.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import time
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.errors import PETError
 from pipeline.pet.header import PETHeader
-from pipeline.pet.suv.factor import average_activity_time, dose_in_bq, height_in_m, stored_header, weight_in_kg
+from pipeline.pet.suv.factor import (
+    average_activity_time,
+    dose_in_bq,
+    height_in_m,
+    stored_header,
+    suvbw_factor_of,
+    weight_in_kg,
+)
 from pipeline.pet.suv.nuclides import ANY_HALF_LIFE, POSITRON_WARNINGS, nuclide_from_name
 
 __all__ = ["DICOM_NAMES", "SidecarHeader", "header_from_sidecar", "number_in", "sidecar_of"]
@@ -34,6 +41,11 @@ SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "o": "O", "other": "O"}
 
 DICOM_NAMES = {"BodyWeight": "PatientWeight", "BodyHeight": "PatientSize", "Sex": "PatientSex"}
 """For each key: the name under which dcm2niix writes the same quantity."""
+
+FACTOR_AGREEMENT = 1e-4
+"""Relative difference allowed between SUVbwFactor and the factor from dose, weight and times."""
+
+T = TypeVar("T")
 
 _UNKNOWN = {"", "n/a", "na", "unknown", "not applicable", "[]"}
 _UNCORRECTED = re.compile(
@@ -78,16 +90,21 @@ def _quantity(sidecar: Mapping[str, Any], key: str) -> tuple[float | None, str]:
     return (named, other) if stated is None else (stated, key)
 
 
+def _unit(sidecar: Mapping[str, Any], key: str, known: Mapping[str, T]) -> T:
+    """Return the meaning of a unit, in whatever case it is written."""
+    unit = sidecar.get(key)
+    for name, meaning in known.items():
+        if isinstance(unit, str) and unit.lower() == name.lower():
+            return meaning
+    raise PETError(f"{key} is {unit!r}, expected one of {', '.join(known)}")
+
+
 def _injected_dose(sidecar: Mapping[str, Any], notes: list[str]) -> float | None:
     dose = number_in(sidecar, "InjectedRadioactivity", positive=True)
     if dose is None:
         name = "RadionuclideTotalDose"
         return dose_in_bq(number_in(sidecar, name, positive=True), name, notes)
-    unit = sidecar.get("InjectedRadioactivityUnits")
-    known = {name.lower(): value for name, value in ACTIVITY_UNITS.items()}
-    if not isinstance(unit, str) or unit.lower() not in known:
-        raise PETError(f"InjectedRadioactivityUnits is {unit!r}, expected one of {', '.join(ACTIVITY_UNITS)}")
-    return dose * known[unit.lower()]
+    return dose * _unit(sidecar, "InjectedRadioactivityUnits", ACTIVITY_UNITS)
 
 
 def _decay_correction(sidecar: Mapping[str, Any]) -> str:
@@ -124,48 +141,51 @@ class SidecarHeader:
     unit: float
     """How many Bq/mL, or g/mL, one unit of the voxels is."""
 
-    average_time: float | None
-    """Without decay correction: when the activity was that of its average [s], on the clock of `header`."""
+    factor: float | None
+    """SUVbw per unit of the voxels, None if they are SUVbw already."""
 
-    notes: tuple[str, ...]
-    """A sentence for each value that was completed or repaired."""
+    provenance: tuple[str, ...]
+    """How the factor came about, one sentence each."""
 
-    warnings: tuple[str, ...] = ()
-    """Those of them that a person should see at once, because SUV may be wrong."""
-
-    def check_complete(self) -> None:
-        """Refuse an activity concentration of which no SUV can be computed.
-
-        Raises
-        ------
-        PETError
-            With the keys of the sidecar that are missing.
-        """
-        header = self.header
-        needed: dict[str, object] = {
-            "BodyWeight": header.patient_weight,
-            "InjectedRadioactivity": header.injected_dose,
-            "ImageDecayCorrected": header.decay_correction or None,
-        }
-        if header.decay_correction in {"START", "NONE"}:
-            needed["RadionuclideHalfLife or TracerRadionuclide"] = header.radionuclide_half_life
-            needed["InjectionStart"] = header.administration_time
-        if header.decay_correction == "START":
-            needed["ImageDecayCorrectionTime"] = header.reference_time
-        if header.decay_correction == "NONE":
-            needed["FrameDuration"] = header.frame_duration
-        missing = [key for key, value in needed.items() if value is None]
-        if missing:
-            verb = "is" if len(missing) == 1 else "are"
-            raise PETError(f"{' and '.join(missing)} {verb} missing, SUV cannot be computed")
+    warnings: tuple[str, ...]
+    """Those sentences that a person should see at once, because SUV may be wrong."""
 
 
-def _units(sidecar: Mapping[str, Any]) -> tuple[str, float]:
-    units = sidecar.get("Units")
-    known = {name.lower(): meaning for name, meaning in UNITS.items()}
-    if not isinstance(units, str) or units.lower() not in known:
-        raise PETError(f"Units is {units!r}, expected one of {', '.join(UNITS)}")
-    return known[units.lower()]
+def _check_complete(header: PETHeader) -> None:
+    """Refuse an activity concentration of which no SUV can be computed, with the keys that are missing."""
+    needed: dict[str, object] = {
+        "BodyWeight": header.patient_weight,
+        "InjectedRadioactivity": header.injected_dose,
+        "ImageDecayCorrected": header.decay_correction or None,
+    }
+    if header.decay_correction in {"START", "NONE"}:
+        needed["RadionuclideHalfLife or TracerRadionuclide"] = header.radionuclide_half_life
+        needed["InjectionStart"] = header.administration_time
+    if header.decay_correction == "START":
+        needed["ImageDecayCorrectionTime"] = header.reference_time
+    if header.decay_correction == "NONE":
+        needed["FrameDuration"] = header.frame_duration
+    missing = [key for key, value in needed.items() if value is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise PETError(f"{' and '.join(missing)} {verb} missing, SUV cannot be computed")
+
+
+def _factor(sidecar: Mapping[str, Any], header: PETHeader, average_time: float | None) -> float | None:
+    """Return SUVbw per Bq/mL from dose, weight and times, or the stated one where there is no dose.
+
+    Without decay correction, the activity was that of its average at `average_time` [s], on the clock of the header.
+    """
+    stated = number_in(sidecar, "SUVbwFactor", positive=True)
+    if header.units == "GML":
+        return None
+    if stated is not None and header.injected_dose is None and header.attenuation_corrected:
+        return stated
+    _check_complete(header)
+    computed = suvbw_factor_of(header if average_time is None else replace(header, reference_time=average_time))
+    if stated is not None and abs(computed / stated - 1) > FACTOR_AGREEMENT:
+        raise PETError(f"SUVbwFactor is {stated:.6e} per Bq/mL, dose and weight give {computed:.6e}")
+    return computed
 
 
 def _first_number(sidecar: Mapping[str, Any], key: str, *, positive: bool = False) -> float | None:
@@ -206,14 +226,15 @@ def _times(sidecar: Mapping[str, Any], decay_correction: str, notes: list[str]) 
 
 
 def header_from_sidecar(sidecar: Mapping[str, Any]) -> SidecarHeader:
-    """Return what SUV depends on.
+    """Return what SUV depends on, and the factor.
 
     Raises
     ------
     PETError
-        If the units are neither activity concentration nor g/mL, or a value has the wrong type or sign.
+        If the units are neither activity concentration nor g/mL, a value has the wrong type or sign, or SUV cannot be
+        computed.
     """
-    units, unit = _units(sidecar)
+    units, unit = _unit(sidecar, "Units", UNITS)
     suv_type = _text(sidecar, "SUVType").upper()
     if suv_type not in {"", "BW"}:
         raise PETError(f"SUVType is {suv_type}, expected BW")
@@ -254,20 +275,20 @@ def header_from_sidecar(sidecar: Mapping[str, Any]) -> SidecarHeader:
         model_name=_text(sidecar, "ManufacturersModelName"),
         reconstruction_method=_text(sidecar, "ReconMethodName"),
     )
-    return SidecarHeader(header, unit, average_time, (*notes, *warnings), tuple(warnings))
+    factor = _factor(sidecar, header, average_time)
+    return SidecarHeader(
+        header=header,
+        unit=unit,
+        factor=None if factor is None else factor * unit,
+        provenance=(*notes, *warnings),
+        warnings=tuple(warnings),
+    )
 
 
 def sidecar_of(header: PETHeader, *, suvbw_factor: float | None, provenance: tuple[str, ...]) -> dict[str, Any]:
     """Return the sidecar of a volume in SUVbw; what is not known is left out.
 
-    Parameters
-    ----------
-    header
-        What SUV depends on.
-    suvbw_factor
-        SUVbw per stored unit of the source, [g/mL] per [Bq/mL], if the source was not SUVbw.
-    provenance
-        How the volume came about.
+    `suvbw_factor` is SUVbw per stored unit of the source, [g/mL] per [Bq/mL], if the source was not SUVbw.
     """
     if header.decay_correction == "NONE":
         # SUV is corrected for decay, whatever its source was.

@@ -78,8 +78,8 @@ def read_image_header(path: Path, *, sidecar: Mapping[str, Any] | None = None) -
     """
     with naming(path):
         if is_volume_name(path):
-            found = survey_nifti(path, sidecar=sidecar)
-            return ImageHeader(found.grid, found.header)
+            found, grid = survey_nifti(path, sidecar=sidecar)
+            return ImageHeader(grid, found.header)
         if not path.exists():
             raise PETError("no such file or folder")
         survey = survey_series(path, with_pixels=False)

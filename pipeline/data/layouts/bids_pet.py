@@ -11,8 +11,8 @@ from typing import Any
 from pipeline.data.layouts.found_session import FoundSession, file_at, files_below, identifier, relative
 from pipeline.data.manifest import Exclusion, File, Image
 from pipeline.errors import PETError
+from pipeline.pet.nifti import read_sidecar
 from pipeline.pet.sidecar import number_in
-from pipeline.pet.sidecar_files import read_sidecar
 
 __all__ = ["find_bids_pet"]
 

@@ -11,7 +11,7 @@ from pipeline.data.store.store import Input
 from pipeline.errors import PETError, naming
 from pipeline.files import sha256_of
 from pipeline.pet.dicom.reading.files import walk_folders
-from pipeline.pet.sidecar_files import files_of_sidecar
+from pipeline.pet.nifti import files_of_sidecar
 from pipeline.pet.volumes import is_volume_name, sidecar_path_of
 from pipeline.simulation.low_dose import dose_entity
 

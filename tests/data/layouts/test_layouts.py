@@ -10,7 +10,7 @@ from pipeline.data.building.build import build_manifest
 from pipeline.data.layouts import LAYOUTS, dose_reduction_factor_in
 from pipeline.data.manifest import Exclusion, read_image
 from pipeline.pet import PETError
-from pipeline.pet.sidecar_files import read_sidecar, sidecar_files
+from pipeline.pet.nifti import read_sidecar, sidecar_files
 
 
 @pytest.mark.parametrize(
