@@ -14,7 +14,7 @@ from pipeline.pet.nifti import write_nifti
 from pipeline.pet.series import PETSeries
 from pipeline.pet.suv.factor import stored_header, suvbw_factor_of
 
-__all__ = ["denoised_name", "denoising_fields", "describe_dataset", "scan_name", "write_denoised", "write_derived"]
+__all__ = ["describe_dataset", "scan_name", "write_denoised", "write_derived"]
 
 _BIDS_NAME = re.compile(r"(sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9]+)*)_pet\.nii(?:\.gz)?$")
 
@@ -29,31 +29,11 @@ def scan_name(series: PETSeries) -> str:
     return "pet-" + hashlib.sha256(series.suv.tobytes()).hexdigest()[:8]
 
 
-def denoised_name(name: str) -> str:
-    """Return the file name of the denoised volume of a scan, see `scan_name`."""
-    return f"{name}_desc-denoised_pet.nii.gz"
-
-
-def denoising_fields(method: str, weights_sha256: str | None, source_sha256: str | None = None) -> dict[str, str]:
-    """Return what the sidecar of a denoised volume says of how it was made."""
-    weights = {} if weights_sha256 is None else {"DenoisingWeightsSHA256": weights_sha256}
-    source = {} if source_sha256 is None else {"DenoisingSourceSHA256": source_sha256}
-    return {"DenoisingMethod": method, **weights, **source}
-
-
 def describe_dataset(folder: Path, *, name: str, kind: Literal["raw", "derivative"], ignored: Sequence[str]) -> None:
     """Make a folder a data set of BIDS 1.10, unless it holds ``dataset_description.json`` already.
 
-    Parameters
-    ----------
-    folder
-        Root of the data set.
-    name
-        Its name.
-    kind
-        Whether it was acquired, or simulated as if it were, or made from another data set.
-    ignored
-        Patterns of the files that BIDS has no place for, for ``.bidsignore``.
+    It is ``"raw"`` if it was acquired, or simulated as if it were. `ignored` are patterns of the files that BIDS has
+    no place for.
     """
     description = folder / "dataset_description.json"
     if description.exists():
@@ -75,14 +55,10 @@ def write_derived(
 ) -> str | None:
     """Write a derived series as NIfTI with sidecar, and as a DICOM series where that can be trusted.
 
-    DICOM in Bq/mL needs dose, weight, half-life, times and corrections, so that every viewer computes the same SUV
-    from it; a series of SUVbw without them is written as NIfTI alone, unless ``options`` ask for SUVbw in DICOM. So
-    is one that DICOM cannot express, such as a sheared one, or one from a big endian source.
-
-    Returns
-    -------
-    why_not
-        Why no DICOM was written; None if it was.
+    Return why no DICOM was written, None if it was. DICOM in Bq/mL needs dose, weight, half-life, times and
+    corrections, so that every viewer computes the same SUV from it; a series of SUVbw without them is written as NIfTI
+    alone, unless ``options`` ask for SUVbw in DICOM. So is one that DICOM cannot express, such as a sheared one, or one
+    from a big endian source.
 
     Raises
     ------
@@ -123,12 +99,13 @@ def write_denoised(
     options: DicomOptions | None = None,
 ) -> str | None:
     """Write a denoised series as ``NAME_desc-denoised_pet.nii.gz`` and DICOM into a folder; see `write_derived`."""
+    hashes = {"DenoisingWeightsSHA256": weights_sha256, "DenoisingSourceSHA256": source_sha256}
     return write_derived(
         series,
-        Path(folder) / denoised_name(name),
+        Path(folder) / f"{name}_desc-denoised_pet.nii.gz",
         Path(folder) / dicom_folder,
         description=f"Denoised PET ({method})",
         derivation=f"Denoised by unipet_3d {__version__}, method {method}",
-        extra=denoising_fields(method, weights_sha256, source_sha256),
+        extra={"DenoisingMethod": method, **{key: value for key, value in hashes.items() if value is not None}},
         options=options,
     )

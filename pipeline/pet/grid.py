@@ -92,12 +92,7 @@ def grid_difference(found: Grid, expected: Grid) -> str | None:
 
 
 def check_same_grid(grids: Mapping[str, Grid]) -> None:
-    """Refuse grids that are not the one of the first.
-
-    Parameters
-    ----------
-    grids
-        For each name, such as that of a file, its grid.
+    """Refuse grids, each under a name such as that of its file, that are not the one of the first.
 
     Raises
     ------
@@ -144,13 +139,7 @@ def canonical_grid(grid: Grid) -> Grid:
 
 
 def to_canonical(volume: NDArray[Scalar], affine: NDArray[np.float64]) -> tuple[NDArray[Scalar], NDArray[np.float64]]:
-    """Flip and permute the axes of a volume so that they come closest to RAS+; nothing is resampled.
-
-    Returns
-    -------
-    volume, affine
-        A view of the volume, and its affine.
-    """
+    """Return a view of a volume with axes flipped and permuted to come closest to RAS+, and its affine."""
     return apply_orientation(volume, io_orientation(affine)), canonical_grid(Grid(volume.shape, affine)).affine
 
 

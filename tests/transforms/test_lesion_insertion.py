@@ -7,8 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from pipeline.transforms import RandInsertLesiond
-from pipeline.transforms.insert_lesion import insert_lesion, lesion_profile
+from pipeline.transforms import RandInsertLesiond, insert_lesion, lesion_profile
 
 
 @pytest.mark.parametrize("radius", [1.0, 2.0, 3.0])
