@@ -38,7 +38,7 @@ def ball_around(center, shape, side=SIDE, diameter=LIVER_SPHERE_DIAMETER):
     return sum(((g - c) * side) ** 2 for g, c in zip(grid, center, strict=True)) <= (diameter / 2) ** 2
 
 
-N_PATIENTS = 7
+N_PATIENTS = 6
 
 
 @pytest.fixture(scope="module")
