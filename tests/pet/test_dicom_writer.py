@@ -238,6 +238,16 @@ def test_slices_that_were_not_acquired_together_have_no_decay_factor(series, day
         state_reference(slices, series.header)
 
 
+@pytest.mark.parametrize("manufacturer", ["", "SIEMENS", "GE MEDICAL SYSTEMS"])
+def test_decay_factor_of_a_series_of_its_own_is_that_of_average_activity(series, tmp_path, manufacturer):
+    header = replace(series.header, manufacturer=manufacturer, frame_duration=600.0, reference_time=-300.0)
+    folder = write_dicom_series(replace(series, header=header), tmp_path / "dicom", description="Simulated")
+    # DICOM PS3.3 C.8.9.4.1.9, whatever moment the vendor's FrameReferenceTime counts to.
+    decay = np.log(2) / header.radionuclide_half_life
+    expected = np.exp(decay * 300) * decay * 600 / -np.expm1(-decay * 600)
+    assert [float(h.DecayFactor) for h in headers_of(folder)] == pytest.approx([expected] * series.suv.shape[2])
+
+
 @pytest.mark.parametrize("seconds", [1e9, 1e15, -1e9])
 def test_times_far_from_the_scan_are_refused_in_a_series_of_its_own(series, tmp_path, seconds):
     header = replace(series.header, reference_time=seconds, administration_time=seconds - 3600)
