@@ -17,7 +17,7 @@ from pipeline.pet.dicom.values import code_item
 from pipeline.pet.grid import LPS_TO_RAS
 from pipeline.pet.header import PETHeader
 from pipeline.pet.series import PETSeries
-from pipeline.pet.suv.factor import decay_factor
+from pipeline.pet.suv.factor import average_activity_time, decay_factor
 from pipeline.pet.suv.nuclides import NUCLIDE_OF_CODE
 
 __all__ = ["original_headers"]
@@ -152,6 +152,7 @@ def _state_times(common: Dataset, header: PETHeader) -> None:
     within = 0.0
     if half_life is not None:
         within = moment_of_reference(header.manufacturer, frame_duration=duration, half_life=half_life)
-        # What the decay correction multiplied the activity in the middle of the frame by, C.8.9.4.1.9.
-        common.DecayFactor = _ds(1.0 / decay_factor(within - (header.reference_time or 0.0), half_life))
+        # What the decay correction multiplied the average activity of the frame by, C.8.9.4.1.9.
+        elapsed = average_activity_time(duration, half_life) - (header.reference_time or 0.0)
+        common.DecayFactor = _ds(1.0 / decay_factor(elapsed, half_life))
     common.FrameReferenceTime = _ds(1000 * ((ACQUISITION - reference).total_seconds() + within))
