@@ -105,14 +105,8 @@ def best_gaussian_fwhm(
     Give it other subjects than those it is then compared on: chosen on the test image itself the baseline knows the
     answer.
 
-    Parameters
-    ----------
-    pairs
-        (noisy SUV, reference SUV, voxel size [mm]) of each subject; read once, so a generator will do.
-    data_range
-        Peak of the PSNR [g/mL].
-    candidates
-        Widths to try [mm].
+    `pairs` holds (noisy SUV, reference SUV, voxel size [mm]) of each subject and is read once, so a generator will do.
+    `data_range` is the peak of the PSNR [g/mL], `candidates` are the widths to try [mm].
 
     Raises
     ------
@@ -145,14 +139,8 @@ def nonlocal_means_filter(suv: ArrayLike, *, strength: float, voxel_size: Sequen
     and 3.2 dB less, and the liver 1, 5 and 23 % too low; on SUV itself about 1, 0.8 and 0.4 dB less; patches of 3 or
     7 voxels and a search of 9 x 9 x 9 voxels no better anywhere.
 
-    Parameters
-    ----------
-    suv
-        SUV image, shape (X, Y, Z) [g/mL]. Negative values count as 0.
-    strength
-        h relative to the noise; 0 returns a copy.
-    voxel_size
-        Spacing along X, Y, Z [mm].
+    `suv` has shape (X, Y, Z) [g/mL]; negative values count as 0. `strength` is h relative to the noise; 0 returns a
+    copy. `voxel_size` is in mm.
 
     Raises
     ------
@@ -191,12 +179,7 @@ def best_nonlocal_means_strength(
     noise is up to 8 % less, and the strength that was best there cost 0.5 dB on the whole scan at a hundredth of the
     dose. The search climbs from the middle of the candidates: the curve has one peak, and a scan takes seconds.
 
-    Parameters
-    ----------
-    pairs, data_range
-        As for `best_gaussian_fwhm`.
-    candidates
-        Strengths to try.
+    `candidates` are the strengths to try; the other arguments are those of `best_gaussian_fwhm`.
 
     Raises
     ------

@@ -51,15 +51,8 @@ def cases_of(
 ) -> list[Case]:
     """Return the subjects of manifests and of folders of simulated subjects, less what the manifests exclude.
 
-    Parameters
-    ----------
-    sources
-        YAML manifests and recipes, of which the subjects of a split are taken; folders of simulated subjects, of which
-        all are taken.
-    split
-        Of the manifests and recipes.
-    root, jobs, progress
-        As in `pipeline.data.described_data`.
+    `sources` are YAML manifests and recipes, of which the subjects of `split` are taken, and folders of simulated
+    subjects, of which all are taken. The other arguments are those of `pipeline.data.described_data`.
 
     Raises
     ------

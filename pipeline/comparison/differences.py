@@ -123,14 +123,9 @@ def paired_bootstrap(
     patient are not independent: give the patients as `groups` and whole patients are drawn, with all their lesions.
     With few of them the interval is too narrow: of six, a fair nine tenths of 95 % intervals hold the truth.
 
-    Parameters
-    ----------
-    first, second
-        One measure of two methods, shape (n,), in the same order. Pairs with a value that is not finite are left out.
-    groups
-        What is drawn: the subject of each value; each value for itself if absent.
-    level, n_resamples, seed
-        Coverage (above 0 and below 1), number of draws, and what decides them.
+    `first` and `second` are one measure of two methods, shape (n,), in the same order; pairs with a value that is not
+    finite are left out. `groups` is the subject of each value; if absent, each value is drawn for itself. `level`,
+    above 0 and below 1, is the coverage; `seed` decides the `n_resamples` draws.
 
     Raises
     ------

@@ -81,16 +81,10 @@ def evaluate_methods(
 ) -> Measurements:
     """Measure the input, the tuned filters and every method on every subject and low dose.
 
-    Parameters
-    ----------
-    cases
-        Subjects that no method was trained or tuned on, from :func:`~pipeline.comparison.cases_of`.
-    methods
-        Name -> method, such as a :class:`pipeline.inference.Denoiser`.
-    competitors
-        From :func:`~pipeline.comparison.tune_competitors` on other subjects; None measures the methods alone.
-    on_scan
-        Is told the name of each scan when it is done.
+    `cases` are subjects that no method was trained or tuned on, from :func:`~pipeline.comparison.cases_of`; `methods`
+    maps names to methods, such as a :class:`pipeline.inference.Denoiser`. `competitors` are from
+    :func:`~pipeline.comparison.tune_competitors` on other subjects; None measures the methods alone. `on_scan` is told
+    the name of each scan when it is done.
 
     Raises
     ------

@@ -206,12 +206,8 @@ class VolumeDataset(Dataset):
     Items have the keys ``image`` and ``label``, float32 tensors (1, X, Y, Z), SUVbw [g/mL]; ``dose_reduction_factor``,
     a float32 tensor (), and ``subject``, its id.
 
-    Parameters
-    ----------
-    store, split, target, transform
-        As in `PatchDataset`.
-    dose_reduction_factors
-        Which doses, of those that a subject has; None takes them all.
+    `dose_reduction_factors` selects among the doses that a subject has; None takes them all. The other arguments are
+    those of `PatchDataset`.
 
     Raises
     ------

@@ -48,23 +48,11 @@ def simulated_manifest(
 ) -> Manifest:
     """Simulate what is missing of a recipe's cohorts, and describe all of them.
 
-    Parameters
-    ----------
-    recipe
-        Manifest with a recipe, such as ``data_manifests/simulated_v1.yaml``.
-    folder
-        Where the cohorts go, each into a folder of its own; subjects that are there are kept.
-    jobs, device
-        Subjects simulated at once, and torch's name of what projects them, such as ``cuda``; None is numpy on the CPU.
-    checksums
-        Whether to record the SHA-256 of every file.
-    progress
-        Called with the number of finished subjects and of all, also for those that are there already.
-
-    Returns
-    -------
-    Manifest
-        The recipe with its subjects and its own splits. Other subjects in the folder are left out.
+    `recipe` is a manifest with a recipe, such as ``data_manifests/simulated_v1.yaml``. Each cohort goes into a folder
+    of its own below `folder`; subjects that are there are kept, and other subjects are left out of the result, which
+    has the recipe's own splits. `jobs` is the number of subjects simulated at once, and `device` torch's name of what
+    projects them, such as ``cuda``; None is numpy on the CPU. `checksums` records the SHA-256 of every file. `progress`
+    is called with the number of finished subjects and of all, also for those that are there already.
 
     Raises
     ------
@@ -120,16 +108,9 @@ def described_data(
 ) -> tuple[Manifest, Path]:
     """Return the manifest of a data set with its subjects, and the folder that its paths are relative to.
 
-    Parameters
-    ----------
-    source
-        YAML manifest; a recipe, whose subjects are simulated where they are missing; or a folder of simulated subjects.
-    root
-        Folder of the data; by default that of the manifest. A recipe needs it.
-    split
-        Simulate the cohorts of this split only; None simulates all.
-    jobs, device, progress
-        As in `simulated_manifest`.
+    `source` is a YAML manifest; a recipe, whose subjects are simulated where they are missing; or a folder of simulated
+    subjects. `root` is the folder of the data, by default that of the manifest; a recipe needs it, and only the cohorts
+    of `split` are simulated, or all if it is None. The other arguments are those of `simulated_manifest`.
 
     Raises
     ------

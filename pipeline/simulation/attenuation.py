@@ -34,17 +34,8 @@ def attenuation_from_ct(hu: np.ndarray, *, tube_voltage: int = 120) -> np.ndarra
     Below the break mu = 9.6e-6 (HU + 1000) / mm, above it mu = a (HU + 1000) + b with a and b of the tube voltage
     (Carney 2006, Med Phys 33:976, doi 10.1118/1.2174132). The lines meet between 30 and 52 HU.
 
-    Parameters
-    ----------
-    hu
-        CT numbers [HU], any shape. Less than air, as outside the field of view, is air.
-    tube_voltage
-        Of the CT [kV].
-
-    Returns
-    -------
-    numpy.ndarray
-        [1/mm], float32, of the shape of `hu`.
+    `hu` has any shape; less than air, as outside the field of view, is air. `tube_voltage` is that of the CT [kV]. The
+    result is float32 [1/mm], of the shape of `hu`.
 
     Raises
     ------
@@ -65,17 +56,8 @@ def attenuation_from_body(suv: np.ndarray, *, voxel_size: Sequence[float]) -> np
 
     Lungs are taken for water, too: the image cannot tell them from fat.
 
-    Parameters
-    ----------
-    suv
-        SUV image, shape (X, Y, Z), Z along the patient [g/mL].
-    voxel_size
-        Spacing along X, Y, Z [mm].
-
-    Returns
-    -------
-    numpy.ndarray
-        [1/mm], float32, shape (X, Y, Z).
+    `suv` is SUVbw [g/mL], shape (X, Y, Z) with Z along the patient; `voxel_size` is in mm. The result is float32
+    [1/mm], of that shape.
 
     Raises
     ------
@@ -93,23 +75,8 @@ def resampled(
 ) -> np.ndarray:
     """Resample a volume to another grid: average over the larger of the two voxels, interpolate linearly.
 
-    Parameters
-    ----------
-    volume
-        Shape (X, Y, Z).
-    affine
-        Its voxel to RAS+ mm, shape (4, 4).
-    onto_shape
-        Shape of the other grid.
-    onto_affine
-        Voxel to RAS+ mm of the other grid.
-    outside
-        Value where the volume does not reach.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, shape `onto_shape`.
+    Affines, shape (4, 4), map voxels to RAS+ mm; `outside` is the value where the volume does not reach. The result is
+    float32, of shape `onto_shape`.
     """
     mapping = np.linalg.solve(affine, onto_affine)
     # How many of the volume's voxels one voxel of the other grid spans along each of the volume's axes.

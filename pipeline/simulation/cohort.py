@@ -78,27 +78,10 @@ def simulate_cohort(
     An interrupted or killed cohort goes on where it stopped: a subject's folder gets its name once it is complete,
     and the next run removes what is not.
 
-    Parameters
-    ----------
-    folder
-        Where the subjects go; made if need be.
-    n_subjects
-        How many.
-    seed
-        Same seed, same cohort; a longer cohort begins with the shorter one.
-    scanner, tracer, dose_reduction_factors, dose_mode, n_lesions, device
-        Of every subject, see `simulate_subject`.
-    dicom
-        Whether each image is also written as a DICOM series.
-    jobs
-        Processes.
-    progress
-        Called with the number of finished subjects and of all subjects after each, also for those kept.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The subjects' folders.
+    The folder is made if need be. A longer cohort of the same seed begins with the shorter one. With `dicom` each image
+    is also written as a DICOM series. `jobs` is the number of processes. `progress` is called with the number of
+    finished subjects and of all, after each and for those kept. The other arguments are those of `simulate_subject`.
+    The result is the subjects' folders.
 
     Raises
     ------

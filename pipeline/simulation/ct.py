@@ -26,17 +26,8 @@ def attenuation_of_series(path: str | Path, series: PETSeries) -> np.ndarray:
 
     Where the CT does not reach there is air. The two must share the patient's coordinates, as on a PET/CT.
 
-    Parameters
-    ----------
-    path
-        Folder of one DICOM CT series, or a NIfTI volume in HU (taken as of 120 kV).
-    series
-        The PET.
-
-    Returns
-    -------
-    numpy.ndarray
-        [1/mm], float32, shape (X, Y, Z) of the series.
+    `path` is a folder of one DICOM CT series, or a NIfTI volume in HU (taken as of 120 kV). The result is float32
+    [1/mm], of the series' shape (X, Y, Z).
 
     Raises
     ------

@@ -83,19 +83,8 @@ def thin(counts: np.ndarray, fraction: float | np.ndarray, rng: np.random.Genera
     If counts ~ Poisson(m), then the result ~ Poisson(fraction * m), and it is a part of the very same
     counts: cov(low, full) = var(low). Thinning 4-fold and then 2.5-fold is thinning 10-fold.
 
-    Parameters
-    ----------
-    counts
-        Non-negative integers, any shape.
-    fraction
-        Fraction to keep, above 0 and up to 1; one number, or one for each element.
-    rng
-        Source of randomness.
-
-    Returns
-    -------
-    numpy.ndarray
-        Integers of the shape and type of `counts`, nowhere larger.
+    `counts` are non-negative integers of any shape. `fraction`, above 0 and up to 1, is one number or one for each
+    element. The result has the shape and type of `counts`, and is nowhere larger.
 
     Raises
     ------
@@ -141,23 +130,8 @@ def thin_to_dose(
     Each element keeps the ratio of what is expected of it at the two doses. With less activity that is
     (trues + scatter + randoms / d) / d over the same with the previous d: elements of many randoms lose most.
 
-    Parameters
-    ----------
-    counts
-        Integers at `previous`, one array per subset.
-    acquisition
-        Expectation at full dose.
-    previous, factor
-        Dose reduction factors, 1 for the full dose; `factor` is not the smaller one.
-    mode
-        How the dose is reduced.
-    rng
-        Source of randomness.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        Integers, nowhere larger.
+    `counts` has one array per subset; `acquisition` is the expectation at full dose, whose factor is 1. `factor` is not
+    smaller than `previous`.
     """
     if mode == "shorter_scan":
         return [thin(c, previous / factor, rng) for c in counts]

@@ -40,14 +40,8 @@ def scanner_of(attenuation: np.ndarray, *, voxel_size: Sequence[float], preset: 
     the body's circle and 40 mm of air, at most as wide as the image or the body's circle. With fewer angles than
     the matrix has columns there are streaks, so a fine matrix is given more than the preset has.
 
-    Parameters
-    ----------
-    attenuation
-        Attenuation map on the image's grid [1/mm], shape (X, Y, Z).
-    voxel_size
-        Spacing along X, Y, Z [mm]; X and Y equal.
-    preset
-        What the image was scanned with, or what is nearest.
+    `attenuation` is on the image's grid [1/mm], shape (X, Y, Z); `voxel_size` is in mm, X and Y equal. The preset is
+    what the image was scanned with, or what is nearest.
 
     Raises
     ------
@@ -235,21 +229,8 @@ def insert_noise(
     not negative. In simulated patients this concerns .2 % of the body's voxels at a factor of 10 and 5 % at 100,
     and raises the body's mean by .3 % there; that of air rises more.
 
-    Parameters
-    ----------
-    full
-        SUVbw [g/mL], shape (X, Y, Z).
-    factors
-        Different dose reduction factors above 1 and up to 200, one each for a scan so many times shorter.
-    settings
-        Scanner, attenuation and noise of the full dose.
-    rng
-        Source of randomness.
-
-    Returns
-    -------
-    dict
-        Image by factor, float32, shape (X, Y, Z).
+    `full` is SUVbw [g/mL], shape (X, Y, Z). The factors are different, above 1 and up to 200, each for a scan so many
+    times shorter. The result maps them to images, float32, of that shape.
 
     Raises
     ------
@@ -276,30 +257,11 @@ def low_dose_of(
 
     Frame duration is divided by the factor; the provenance says what was done, with all parameters.
 
-    Parameters
-    ----------
-    series
-        Full dose.
-    factors
-        Different dose reduction factors above 1 and up to 200.
-    liver, liver_cov
-        Region of the liver, shape (X, Y, Z), and the coefficient of variation of the noise in it.
-    seed
-        The same seed and input give the same images.
-    preset
-        What it was scanned with, or what is nearest; see `scanner_of`.
-    attenuation
-        At 511 keV on the series' grid [1/mm]; None takes the body for water, which makes the noise in the lungs
-        about 30 % too strong.
-    attenuation_source
-        What `attenuation` was made from, for the provenance.
-    device
-        Where OSEM runs, see `system_model`.
-
-    Returns
-    -------
-    dict
-        Series by factor.
+    The factors are different, above 1 and up to 200. `liver` is a region of the liver, shape (X, Y, Z), and `liver_cov`
+    the coefficient of variation of the noise in it. The same seed and input give the same images. The preset is what
+    the series was scanned with, or what is nearest, see `scanner_of`. `attenuation` is at 511 keV on the series' grid
+    [1/mm], made from `attenuation_source`; None takes the body for water, which makes the noise in the lungs about 30 %
+    too strong. OSEM runs on `device`, see `system_model`.
 
     Raises
     ------

@@ -51,14 +51,8 @@ def noise_correlation(
 ) -> tuple[float, float, float]:
     """Return the correlation of neighbouring voxels along X, Y and Z in a region, without what varies slowly.
 
-    Parameters
-    ----------
-    image
-        Shape (X, Y, Z), any unit.
-    region
-        One organ, shape (X, Y, Z), bool; at least two voxels wide along each axis.
-    voxel_size
-        Spacing along X, Y, Z [mm].
+    The image has any unit and shape (X, Y, Z). The region, bool of that shape, is one organ, at least two voxels wide
+    along each axis; `voxel_size` is in mm.
     """
     box = ndimage.find_objects(region.astype(np.uint8))[0]
     inside, part = region[box].astype(np.float64), image[box].astype(np.float64)
@@ -77,14 +71,7 @@ def noise_correlation(
 def noise_match(full: PETSeries, low: PETSeries, *, region: np.ndarray, scanner: Scanner) -> NoiseMatch:
     """Compare the noise of a full-dose scan with what was inserted into it.
 
-    Parameters
-    ----------
-    full, low
-        The scan, and one that noise was inserted into, on the same grid.
-    region
-        Voxels of the liver, shape (X, Y, Z).
-    scanner
-        What the noise was inserted by.
+    Both are on one grid; `region` are voxels of the liver, shape (X, Y, Z).
     """
     sides = full.voxel_size
     scan = noise_correlation(full.suv, region, voxel_size=sides)

@@ -112,11 +112,6 @@ def simulate_subject(
         calibrated by numpy, so a seed means the same patient and the same counts everywhere; images on torch
         equal numpy's to rounding, not bytes.
 
-    Returns
-    -------
-    SimulatedSubject
-        Truth, reconstructions and labels.
-
     Raises
     ------
     PETError

@@ -140,20 +140,9 @@ def write_subject(subject: SimulatedSubject, folder: str | Path, *, dicom: bool 
     ``desc-organs_dseg``; the attenuation map [1/mm] as ``desc-attenuation_map``; the lesions' true values as
     ``lesions.tsv``; every parameter as ``simulation.json``.
 
-    Parameters
-    ----------
-    subject
-        What to write.
-    folder
-        New or empty folder, such as ``sub-0001``, in an existing folder.
-    dicom
-        Whether each PET image is also written as a DICOM series in Bq/mL, to ``dicom/rec-full/`` and so on. All
-        series of a subject share a study; their UIDs follow from what was simulated.
-
-    Returns
-    -------
-    pathlib.Path
-        The folder.
+    `folder` is new or empty, such as ``sub-0001``, in an existing folder; it is returned. With `dicom` each PET image
+    is also written as a DICOM series in Bq/mL, to ``dicom/rec-full/`` and so on. All series of a subject share a study;
+    their UIDs follow from what was simulated.
 
     Raises
     ------

@@ -33,12 +33,7 @@ def check_images(
 ) -> tuple[list[Problem], set[str]]:
     """Check the headers of a subject's images, and perhaps their voxels, except for paths that are known to be missing.
 
-    Returns
-    -------
-    problems : list of Problem
-        What was found.
-    identities : set of str
-        Digests of the patient's identifiers in DICOM.
+    The result is the problems, and digests of the patient's identifiers in DICOM.
     """
     problems: list[Problem] = []
     headers: dict[str, ImageHeader] = {}

@@ -18,10 +18,7 @@ __all__ = ["exclusion_table", "noise_table", "problem_table", "summary_table"]
 def summary_table(manifest: Manifest) -> pd.DataFrame:
     """Return one row per split and one for all, with the numbers of subjects, patients and images of each dose.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``subjects``, ``patients``, ``tracers``, ``scanners`` and one per dose reduction factor.
+    Columns are ``subjects``, ``patients``, ``tracers``, ``scanners`` and one per dose reduction factor.
     """
     groups: dict[str, tuple[Subject, ...]] = {split: manifest.of_split(split) for split in get_args(Split)}
     groups["all"] = manifest.subjects

@@ -106,14 +106,7 @@ class Store:
     Reading needs memory for the indices of the files that are open, of which there are at most `max_open`, however
     many volumes there are. A store can be pickled; the copy opens files of its own.
 
-    Parameters
-    ----------
-    path
-        The store's folder.
-    max_open
-        Files kept open in a process.
-    subjects
-        Ids of those to open; None opens all.
+    `subjects` are the ids of those to open; None opens all.
 
     Raises
     ------

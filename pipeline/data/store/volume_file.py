@@ -54,10 +54,7 @@ def write_volume(values: ArrayLike, path: str | Path) -> int:
 
     A caller that may be killed writes into a folder that gets its name last.
 
-    Returns
-    -------
-    int
-        CRC-32 of the index, which tells this volume from any other.
+    The result is the CRC-32 of the index, which tells this volume from any other.
 
     Raises
     ------
@@ -97,14 +94,8 @@ class VolumeFile:
     A chunk's checksum is compared when it is first touched. A file keeps its index in memory (16 bytes per chunk) and
     one file descriptor, which processes may share.
 
-    Parameters
-    ----------
-    path
-        What `write_volume` wrote.
-    index_crc32
-        CRC-32 of the index, if it is known: then another volume of the same name is refused, too.
-    checked
-        Which chunks were compared already, shape (n_chunks,), updated in place; by default none.
+    `index_crc32` is the CRC-32 of the index, if it is known: then another volume of the same name is refused, too.
+    `checked` says which chunks were compared already, shape (n_chunks,), and is updated in place; by default none.
 
     Raises
     ------

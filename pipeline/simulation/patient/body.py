@@ -144,18 +144,8 @@ def _paint_arms(canvas: Canvas, suv: dict[str, float], arms: list[tuple[np.ndarr
 def paint_body(canvas: Canvas, suv: dict[str, float]) -> tuple[np.ndarray, str]:
     """Paint skin, fat, muscle, arms, legs and breasts.
 
-    Parameters
-    ----------
-    canvas
-        Empty canvas.
-    suv
-        Uptake by organ [g/mL].
-
-    Returns
-    -------
-    tuple
-        Fraction of each voxel that lies inside the muscle wall, float32 of shape (X, Y, Z), and the
-        position of the arms, "up" or "down".
+    `suv` is the uptake by organ [g/mL]. The result is the fraction of each voxel that lies inside the muscle wall,
+    float32 of shape (X, Y, Z), and the position of the arms, "up" or "down".
     """
     female = canvas.physique.sex == "F"
     fat = canvas.physique.fat_thickness

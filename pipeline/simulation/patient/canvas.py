@@ -40,21 +40,7 @@ def smooth_field(
 
     Sparse products only: the result does not depend on the number of BLAS threads.
 
-    Parameters
-    ----------
-    rng
-        Source of randomness.
-    shape
-        (X, Y, Z).
-    correlation
-        Correlation length [mm].
-    voxel_size
-        [mm] along X, Y, Z.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, shape (X, Y, Z).
+    `correlation` is the correlation length [mm], like the voxels. The result is float32, of `shape` (X, Y, Z).
     """
     spacing = [max(correlation / 1.6 / v, 1.0) for v in voxel_size]
     bx, by, bz = (_bspline_matrix(n, s) for n, s in zip(shape, spacing, strict=True))
@@ -171,22 +157,10 @@ class Canvas:
     ) -> None:
         """Paint a solid over what is there, weighted by how much of each voxel it covers.
 
-        Parameters
-        ----------
-        shape
-            The solid, in reference coordinates.
-        suv
-            Uptake [g/mL]; None leaves the activity alone.
-        tissue
-            Key of `ATTENUATION`; None leaves the attenuation alone.
-        label
-            Organ label; 0 leaves the labels alone.
-        texture
-            Standard deviation of the uptake relative to its mean.
-        texture_length
-            Correlation length of the texture [mm].
-        inside
-            Fraction 0 to 1 to multiply the coverage with (for instance: inside the muscle wall). Shape (X, Y, Z).
+        `shape` is in reference coordinates, `suv` in g/mL. `tissue` is a key of `ATTENUATION` (None leaves the
+        attenuation alone), `label` an organ's label (0 leaves the labels alone). `texture` is the standard deviation of
+        the uptake relative to its mean, `texture_length` its correlation length [mm]. `inside` is a fraction, 0 to 1,
+        that the coverage is multiplied with (for instance: inside the muscle wall), shape (X, Y, Z).
         """
         box = self.box(shape.lower, shape.upper)
         extent = tuple(s.stop - s.start for s in box)

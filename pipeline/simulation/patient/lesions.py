@@ -156,22 +156,10 @@ def paint_lesions(
     Diameters are log-uniform from 4 to 60 mm, whatever the site: each lesion goes to one of the sites that
     are large enough for it. The largest is placed first, for it is the one to find no place later.
 
-    Parameters
-    ----------
-    canvas
-        Canvas with every organ painted.
-    n_lesions
-        How many to place; fewer when no free place is found for one.
-    tracer
-        Share and uptake of each site.
-    inside
-        Fraction of each voxel inside the muscle wall. Shape (X, Y, Z).
-
-    Returns
-    -------
-    tuple
-        Lesion labels, uint16 of shape (X, Y, Z), 0 outside and k in the k-th lesion; and the table with
-        the columns of `LESION_COLUMNS`. Centres are in mm from the centre of the voxel (0, 0, 0).
+    The canvas has every organ painted; `inside` is the fraction of each voxel inside the muscle wall, shape (X, Y, Z).
+    Fewer than `n_lesions` are placed when no free place is found for one. The result is the lesion labels, uint16 of
+    shape (X, Y, Z), 0 outside and k in the k-th lesion, and the table with the columns of `LESION_COLUMNS`. Centres are
+    in mm from the centre of the voxel (0, 0, 0).
     """
     rng = canvas.rng
     lesion_labels = np.zeros(canvas.shape, dtype=np.uint16)

@@ -80,12 +80,7 @@ def _sphere_plane(scanner: Scanner) -> float:
 def nema_phantom(scanner: Scanner, *, ratio: float = 4.0) -> NEMAPhantom:
     """Make the image quality phantom for a scanner's field of view, to be given to `SystemModel.acquire`.
 
-    Parameters
-    ----------
-    scanner
-        Whose matrix, voxel size and supersampling count.
-    ratio
-        Activity concentration of the spheres over that of the background, above 1.
+    `ratio` is the activity concentration of the spheres over that of the background, above 1.
 
     Raises
     ------
@@ -157,14 +152,7 @@ def _region_means(image: np.ndarray, centres: np.ndarray, *, diameter: float, z:
 def nema_quality(image: np.ndarray, scanner: Scanner, *, ratio: float) -> NEMAQuality:
     """Measure a reconstruction of a `nema_phantom` as NEMA NU 2-2018 does.
 
-    Parameters
-    ----------
-    image
-        Shape (X, Y, Z), any unit.
-    scanner
-        What it was scanned with.
-    ratio
-        True activity ratio of spheres and background.
+    The image has any unit and shape (X, Y, Z); `ratio` is the true activity ratio of spheres and background.
 
     Raises
     ------

@@ -108,16 +108,8 @@ def _paint_cortex(canvas: Canvas, brain: Shape, grey_matter: float) -> None:
 def paint_chest(canvas: Canvas, suv: dict[str, float], *, shift: float, inside: np.ndarray) -> None:
     """Paint lungs, airways, great vessels and heart.
 
-    Parameters
-    ----------
-    canvas
-        Canvas with the body painted.
-    suv
-        Uptake by organ [g/mL].
-    shift
-        How far the diaphragm stands lower than usual [mm].
-    inside
-        Fraction of each voxel inside the muscle wall. Shape (X, Y, Z).
+    The canvas has the body painted. `suv` is the uptake by organ [g/mL], `shift` how far the diaphragm stands lower
+    than usual [mm], `inside` the fraction of each voxel inside the muscle wall, shape (X, Y, Z).
     """
     rng = canvas.rng
     blood, pool = suv["blood"], ORGAN_LABELS["blood_pool"]
@@ -236,12 +228,8 @@ def paint_abdomen(
 ) -> None:
     """Paint liver, gallbladder, spleen, stomach, pancreas, adrenals, kidneys and bowel.
 
-    Parameters
-    ----------
-    canvas, suv, shift, inside
-        See `paint_chest`.
-    bowel_variation
-        Standard deviation of the logarithm of the uptake along the bowel.
+    `bowel_variation` is the standard deviation of the logarithm of the uptake along the bowel; for the others see
+    `paint_chest`.
     """
     stomach = ellipsoid((-62, 38, 590 + shift), canvas.natural((62, 38, 590), (38, 38, 52)))
     canvas.paint(stomach, 0.25 * suv["stomach"], label=ORGAN_LABELS["stomach"], inside=inside)

@@ -80,18 +80,8 @@ def make_phantom(
     The vertex lies just below the upper end of the field of view; what does not fit below is cut off.
     About 6 s for 192 x 192 x 384 voxels.
 
-    Parameters
-    ----------
-    rng
-        Source of randomness: the same state gives the same patient.
-    shape
-        Voxels along X, Y, Z.
-    voxel_size
-        [mm].
-    n_lesions
-        How many lesions to place, None to draw the number. 30 makes a lesion-rich patient for training.
-    tracer
-        What the patient is given.
+    The same state of `rng` gives the same patient. `voxel_size` is in mm. `n_lesions` is how many lesions to place,
+    None to draw the number; 30 makes a lesion-rich patient for training.
 
     Raises
     ------

@@ -76,15 +76,7 @@ class Physique:
 
 
 def draw_physique(rng: np.random.Generator, *, sexes: Sequence[str] = ("F", "M")) -> Physique:
-    """Draw a patient: body mass index from 17.5 kg/m2, brain 1.1 to 1.6 L, liver 1.1 to 2.1 L.
-
-    Parameters
-    ----------
-    rng
-        Source of randomness.
-    sexes
-        To draw from.
-    """
+    """Draw a patient: body mass index from 17.5 kg/m2, brain 1.1 to 1.6 L, liver 1.1 to 2.1 L."""
     sex = str(rng.choice(list(sexes)))
     female = sex == "F"
     height = float(np.clip(rng.normal(1.63 if female else 1.76, 0.065), 1.45, 1.98))
@@ -111,19 +103,8 @@ def body_mass(attenuation: np.ndarray, voxel_size: tuple[float, float, float], *
     Attenuation at 511 keV is nearly proportional to mass density; what lies below the field of view is
     added from the usual masses of body segments.
 
-    Parameters
-    ----------
-    attenuation
-        [1/mm], shape (X, Y, Z), Z to superior.
-    voxel_size
-        [mm].
-    height
-        Standing height [m].
-
-    Returns
-    -------
-    float
-        Body mass [kg].
+    `attenuation` is in 1/mm, shape (X, Y, Z) with Z to superior; `voxel_size` is in mm, `height` in m, the result in
+    kg.
     """
     litres = float(attenuation.sum(dtype=np.float64)) / WATER * float(np.prod(voxel_size)) * 1e-6
     level = (attenuation.shape[2] * voxel_size[2] - TOP_MARGIN) / (1e3 * height)

@@ -64,16 +64,8 @@ def ellipsoid(center: ArrayLike, half_axes: ArrayLike, *, exponent: float = 2.0)
 def oriented(shape: Shape, center: ArrayLike, axes: np.ndarray, *, reach: float) -> Shape:
     """Place a shape, defined around the origin, at `center` with its own axes.
 
-    Parameters
-    ----------
-    shape
-        Solid around the origin.
-    center
-        Where its origin goes [mm].
-    axes
-        Rows are the directions of the shape's own x, y, z. Shape (3, 3), orthonormal.
-    reach
-        Radius of a sphere about the centre that encloses the solid [mm].
+    The rows of `axes` are the directions of the shape's own x, y, z, orthonormal, shape (3, 3). `reach` is the radius
+    of a sphere about `center` that encloses the solid; both are in mm.
     """
     c = np.asarray(center, dtype=np.float32)
     r = np.asarray(axes, dtype=np.float32)

@@ -79,12 +79,7 @@ def _pelvis(canvas: Canvas, marrow: float) -> None:
 def paint_skeleton(canvas: Canvas, suv: dict[str, float]) -> None:
     """Paint spine, ribs, sternum, shoulder girdle and pelvis.
 
-    Parameters
-    ----------
-    canvas
-        Canvas with the body's outline.
-    suv
-        Uptake by organ [g/mL].
+    The canvas has the body's outline; `suv` is the uptake by organ [g/mL].
     """
     marrow = suv["marrow"]
     _spine(canvas, suv)

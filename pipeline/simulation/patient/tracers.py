@@ -284,10 +284,7 @@ TRACERS = (FDG, PSMA_11, DOTATATE, FAPI)
 def tracer_named(name: str) -> Tracer:
     """Return the tracer of a name or an alias, such as ``"FDG"``, ``"PSMA"`` or ``"68Ga-DOTATATE"``.
 
-    Parameters
-    ----------
-    name
-        Case, spaces and punctuation do not matter.
+    Case, spaces and punctuation do not matter.
 
     Raises
     ------

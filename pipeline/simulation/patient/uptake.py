@@ -92,19 +92,6 @@ class Tracer:
 
 
 def draw_uptake(rng: np.random.Generator, organs: Mapping[str, OrganUptake]) -> dict[str, float]:
-    """Draw one patient's organ means, see `OrganUptake.at`.
-
-    Parameters
-    ----------
-    rng
-        Source of randomness.
-    organs
-        Population values, by organ.
-
-    Returns
-    -------
-    dict
-        SUVbw [g/mL] by organ.
-    """
+    """Draw one patient's organ means, SUVbw [g/mL], see `OrganUptake.at`."""
     deviation = {organ: float(rng.standard_normal()) for organ in organs}
     return {organ: uptake.at(deviation[uptake.follows or organ]) for organ, uptake in organs.items()}

@@ -72,17 +72,7 @@ class Acquisition:
 def expected_scatter(trues: list[np.ndarray], scanner: Scanner) -> list[np.ndarray]:
     """Return scatter as a wide blur of the trues, as strong as the scanner's scatter fraction S / (S + T).
 
-    Parameters
-    ----------
-    trues
-        One array per subset, see `Acquisition`; any unit.
-    scanner
-        Its matrix, voxel size and scatter fraction.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        Of the same shapes, float32.
+    `trues` has one array per subset, see `Acquisition`, in any unit. The result is float32, of the same shapes.
     """
     n, _, nz = scanner.matrix
     dx, _, dz = scanner.voxel_size
@@ -102,19 +92,8 @@ def expected_scatter(trues: list[np.ndarray], scanner: Scanner) -> list[np.ndarr
 def expected_randoms(trues: list[np.ndarray], scanner: Scanner, profile: np.ndarray) -> np.ndarray:
     """Return randoms as strong as the scanner's fraction R / (R + S + T), flat over a slice, along Z as `profile`.
 
-    Parameters
-    ----------
-    trues
-        One array per subset, see `Acquisition`; any unit.
-    scanner
-        Its scatter and randoms fractions.
-    profile
-        Relative sensitivity and time of each slice, mean 1, shape (Z,).
-
-    Returns
-    -------
-    numpy.ndarray
-        Randoms per element, shape (Z,), float32, in the unit of the trues.
+    `profile` is the relative sensitivity and time of each slice, mean 1, shape (Z,). The result is that of one element
+    of each slice, shape (Z,), float32, in the unit of the trues.
     """
     total = sum(float(t.sum(dtype=np.float64)) for t in trues) / (1 - scanner.scatter_fraction)
     n_elements = sum(t.size for t in trues)

@@ -41,20 +41,9 @@ def calibrated_scale(
     A few slices through the liver are reconstructed from independent trial draws; the coefficient of variation
     goes with one over the square root of the counts.
 
-    Parameters
-    ----------
-    model
-        Scanner and reconstruction.
-    acquisition
-        The patient.
-    liver
-        Voxels to measure the noise in, shape (X, Y, Z).
-    liver_cov
-        Standard deviation of the noise over mean, at full dose.
-    rng
-        Source of randomness of the trials.
-    n_draws
-        Trial draws; every pair of them is compared. More of them make the estimate more precise.
+    `liver` are the voxels to measure the noise in, shape (X, Y, Z); `liver_cov` is the standard deviation of the noise
+    over the mean, at full dose. Every pair of the `n_draws` trial draws is compared: more of them make the estimate
+    more precise.
     """
     nz = liver.shape[2]
     center = round(float(np.average(np.arange(nz), weights=liver.sum(axis=(0, 1)))))

@@ -53,30 +53,10 @@ def strip_matrix(
     The weight is the mean over the bin of the line integral through the pixel, that is the exact area of
     overlap of the pixel and the strip over the width of the strip [mm]. The adjoint is the transpose.
 
-    Parameters
-    ----------
-    n_pixels
-        Pixels along X and along Y; only those in the inscribed circle are seen.
-    pixel_size
-        [mm].
-    angles
-        Projection angles [rad]. Shape (n_angles,).
-    n_bins
-        Radial bins.
-    bin_size
-        Their width [mm].
-    tof_fwhm
-        Time-of-flight resolution [mm], None without.
-    tof_bin_size
-        Width of a time-of-flight bin [mm].
-    n_tof_bins
-        Number of time-of-flight bins, 1 without.
-
-    Returns
-    -------
-    scipy.sparse.csr_array
-        float32 [mm], shape (n_angles * n_bins * n_tof_bins, n_pixels^2); rows in the order angle, radial
-        bin, time-of-flight bin, columns in the order X, Y.
+    There are `n_pixels` pixels along X and along Y; only those in the inscribed circle are seen. Sizes, of pixels and
+    of radial and time-of-flight bins, are in mm, `angles` in rad, shape (n_angles,). `tof_fwhm` is the time-of-flight
+    resolution [mm], None without. The result is float32 [mm], shape (n_angles * n_bins * n_tof_bins, n_pixels^2); rows
+    in the order angle, radial bin, time-of-flight bin, columns in the order X, Y.
     """
     centers = (np.arange(n_pixels) - (n_pixels - 1) / 2) * pixel_size
     grid_x, grid_y = np.meshgrid(centers, centers, indexing="ij")

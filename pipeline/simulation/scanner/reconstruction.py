@@ -78,22 +78,10 @@ class SystemModel:
         No step of trues, scatter and randoms depends on the number of threads: the counts drawn from them are
         reproducible.
 
-        Parameters
-        ----------
-        activity
-            SUVbw [g/mL], shape (X * f, Y * f, Z * f).
-        attenuation
-            At 511 keV [1/mm], same shape.
-        supersampling
-            f, how many times finer than the image the object is; by default the scanner's. 1 is for an image on
-            the scanner's own grid.
-        blurred
-            Whether the scanner's resolution blurs the activity; False for an image that has been through it.
-
-        Returns
-        -------
-        Acquisition
-            Expected trues, scatter, randoms and factors.
+        `activity` is SUVbw [g/mL] and `attenuation` at 511 keV [1/mm], both of shape (X * f, Y * f, Z * f). f, the
+        supersampling, says how many times finer than the image the object is; by default it is the scanner's, and 1 is
+        for an image on the scanner's own grid. The scanner's resolution blurs the activity, unless `blurred` is False,
+        for an image that has been through it.
 
         Raises
         ------
@@ -138,19 +126,9 @@ class SystemModel:
     def osem(self, data: list[np.ndarray], acquisition: Acquisition, *, scale: float) -> np.ndarray:
         """Reconstruct by ordinary-Poisson OSEM, PSF in image space (Hudson and Larkin 1994; Shepp and Vardi 1982).
 
-        Parameters
-        ----------
-        data
-            Counts, one array per subset.
-        acquisition
-            Factors and background of the patient, for the same slices.
-        scale
-            Counts per unit of the acquisition [1 / (SUV mm)]; divides the data, so that the image is in SUV.
-
-        Returns
-        -------
-        numpy.ndarray
-            SUVbw [g/mL], float32, shape (X, Y, Z), without the post-filter.
+        `data` are the counts, one array per subset; `acquisition` has factors and background of the patient for the
+        same slices. `scale` is the counts per unit of the acquisition [1 / (SUV mm)]; it divides the data, so that the
+        image is in SUVbw [g/mL]. The result is float32, shape (X, Y, Z), without the post-filter.
         """
         device = self.backend
         nz = data[0].shape[1]
@@ -199,12 +177,7 @@ def _subset_order(n_subsets: int) -> list[int]:
 def system_model(scanner: Scanner, device: str | None = None) -> SystemModel:
     """Return the matrices of a scanner, computed once and kept for the subjects that follow.
 
-    Parameters
-    ----------
-    scanner
-        What to model.
-    device
-        Where OSEM runs: None is numpy, else a device of torch (``"cpu"``, ``"cuda"``). Both give the same images
-        to rounding (tested: 1e-5 of the maximum); bytes are promised for numpy only.
+    OSEM runs on `device`: None is numpy, else a device of torch (``"cpu"``, ``"cuda"``). Both give the same images to
+    rounding (tested: 1e-5 of the maximum); bytes are promised for numpy only.
     """
     return SystemModel(scanner, backend=backend_on(device))

@@ -128,21 +128,9 @@ def point_sensitivity(
     and z + R tan t, so t is limited by the nearer end. Of isotropic directions, sin t_max lie below it. For a
     short scanner this is the usual triangle along z, for a long one a plateau with steep ends.
 
-    Parameters
-    ----------
-    z
-        Distance from the middle of the scanner [mm], any shape.
-    length
-        Axial field of view [mm].
-    ring_diameter
-        2 R [mm].
-    largest_ring_difference
-        2 R tan t at most [mm]; None for no limit.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of the shape of `z`, 0 outside the scanner.
+    `z` is the distance from the middle of the scanner [mm], any shape; `length` is the axial field of view [mm],
+    `ring_diameter` 2 R [mm], and `largest_ring_difference` 2 R tan t at most [mm], None for no limit. The result has
+    the shape of `z`, 0 outside the scanner.
     """
     reach = np.clip(length / 2 - np.abs(z), 0, None)
     if largest_ring_difference is not None:
@@ -156,10 +144,7 @@ def axial_sensitivity(scanner: Scanner) -> np.ndarray:
     Noise therefore rises towards both ends of the scan and, a little, between beds. The bed positions are
     centred on the image; a scanner with one position sees the image from there.
 
-    Returns
-    -------
-    numpy.ndarray
-        float32, shape (Z,).
+    The result is float32, shape (Z,).
     """
     n, dz = scanner.matrix[2], scanner.voxel_size[2]
     if scanner.bed_length is None:
