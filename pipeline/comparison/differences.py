@@ -30,9 +30,7 @@ class Interval:
     mean: float
     """Mean of the differences, in their unit."""
     low: float
-    """Lower end."""
     high: float
-    """Upper end."""
 
     @property
     def excludes_zero(self) -> bool:
@@ -47,9 +45,7 @@ class Difference:
     measure: str
     """A key of COMPARED."""
     dose_reduction_factor: float
-    """The dose."""
     method: str
-    """The method."""
     other: str
     """The method that is subtracted."""
     interval: Interval

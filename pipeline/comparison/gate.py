@@ -49,7 +49,6 @@ class LesionBias(_Strict):
     diameter_below_mm: float | None = None
     """Diameter that is too large already [mm]; None is without end."""
     quantities: tuple[Literal["suv_max", "suv_peak", "suv_mean"], ...] = Field(min_length=1)
-    """What is measured."""
     bias_percent: dict[Factor, Percent]
     """Dose reduction factor -> largest bias in either direction [%]."""
 
@@ -64,11 +63,9 @@ class ReleaseGate(_Strict):
     """Demands on weights; what is left out is not demanded."""
 
     psnr_gain: PSNRGain | None = None
-    """Demands on PSNR."""
     liver_bias_percent: Percent | None = None
     """Largest bias of the liver's SUVmean in either direction, mean over subjects, at every dose measured [%]."""
     lesions: tuple[LesionBias, ...] = ()
-    """Demands on lesions."""
     false_hot_spots: dict[Factor, Annotated[float, Field(ge=0)]] = {}
     """Dose reduction factor -> largest mean number per scan."""
     style_swap_db: float | None = Field(default=None, gt=0)
@@ -88,7 +85,6 @@ class GateLine:
     met: bool
     """A demand on something that was not measured is missed."""
     demand: str
-    """What is demanded."""
     found: str
     """The figure."""
 

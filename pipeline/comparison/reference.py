@@ -34,7 +34,6 @@ class Reference:
     """Images and regions of one subject that its denoised scans are measured against."""
 
     subject: str
-    """Name of the subject."""
     images: Mapping[str, PETSeries]
     """``full``, and of a simulated subject ``repeat``, an independent full-dose scan, and ``noise_free``."""
     truth: str

@@ -27,6 +27,7 @@ __all__ = [
     "SplitRule",
     "Subject",
     "first_mistake",
+    "other_files",
     "read_image",
     "validated",
 ]
@@ -132,7 +133,12 @@ class Subject(_Record):
     def files(self) -> Iterator[File]:
         """Yield every file of the subject."""
         yield from self.images
-        yield from (file for name in OTHER_FILES if (file := getattr(self, name)) is not None)
+        yield from other_files(self).values()
+
+
+def other_files(subject: object) -> dict[str, File]:
+    """Return those files of a subject, or of a session that was found, that are no PET images, by field."""
+    return {name: file for name in OTHER_FILES if (file := getattr(subject, name)) is not None}
 
 
 class Licence(_Record):

@@ -38,13 +38,7 @@ _ENTITY = re.compile(r"drf(\d{3,})(?:p(\d+))?")
 
 
 def check_dose_mode(mode: str) -> None:
-    """Refuse what is no `DoseMode`.
-
-    Raises
-    ------
-    PETError
-        If it is none.
-    """
+    """Raise a PETError for what is no `DoseMode`."""
     if mode not in DOSE_MODES:
         raise PETError(f"dose mode is {mode!r}, expected one of {', '.join(DOSE_MODES)}")
 

@@ -80,7 +80,6 @@ def noise_match(full: PETSeries, low: PETSeries, *, region: np.ndarray, scanner:
     # the squares of successive widths add up.
     own, other = (-np.square(sides) / (4 * np.log(np.clip(correlation, *_RANGE))) for correlation in (scan, inserted))
     missing = (own - other) * FWHM_PER_SIGMA**2
-    axial = scanner.post_filter if scanner.post_filter_axial is None else scanner.post_filter_axial
-    squares = scanner.post_filter**2 + missing[:2].mean(), axial**2 + missing[2]
+    squares = scanner.post_filter**2 + missing[:2].mean(), scanner.axial_post_filter**2 + missing[2]
     in_plane, along_z = (round(float(np.sqrt(max(square, 0.0))), 1) for square in squares)
     return NoiseMatch(scan, inserted, (in_plane, along_z))

@@ -22,7 +22,6 @@ from pipeline.data.building.tracer_names import tracer_in
 from pipeline.data.layouts import LAYOUTS
 from pipeline.data.layouts.found_session import FoundSession, identifier
 from pipeline.data.manifest import (
-    OTHER_FILES,
     Exclusion,
     File,
     Image,
@@ -31,6 +30,7 @@ from pipeline.data.manifest import (
     Manifest,
     SplitRule,
     Subject,
+    other_files,
 )
 from pipeline.data.store.fingerprints import content_sha256, files_of
 from pipeline.errors import PETError
@@ -62,26 +62,12 @@ def build_manifest(
     A subject that cannot be used never stops the others; it becomes an exclusion with the reason. Scans that share a
     patient or study identifier in DICOM count as one patient, and go to one split.
 
-    Parameters
-    ----------
-    layout
-        How the files lie, see `pipeline.data.layouts.LAYOUTS`.
-    root
-        Folder of the data; paths in the manifest are relative to it.
-    recipe
-        Manifest without subjects, whose description and known exclusions are taken over.
-    fractions, seed
-        Of train, validation and test among the patients without a published split, and what decides who is where.
-    exclusions
-        Of the user, added to those of the recipe.
-    units
-        Of the voxels, where a layout does not publish them.
-    checksums
-        Whether to record the SHA-256 of every file or folder, which reads every byte once.
-    jobs
-        Processes that read headers.
-    progress
-        Called with what is done and all there is: sessions, or bytes once checksums are taken.
+    `layout` says how the files lie, see `pipeline.data.layouts.LAYOUTS`; paths in the manifest are relative to `root`.
+    `recipe` is a manifest without subjects, whose description and known exclusions are taken over; `exclusions` of the
+    user are added. `fractions` are those of train, validation and test among the patients without a published split,
+    and `seed` decides who is where. `units` are those of the voxels, where a layout does not publish them. `checksums`
+    records the SHA-256 of every file or folder, which reads every byte once. `jobs` is the number of processes that
+    read headers. `progress` is called with what is done and all there is: sessions, or bytes once checksums are taken.
 
     Raises
     ------
@@ -94,16 +80,8 @@ def build_manifest(
     if seed < 0:
         raise PETError(f"seed is {seed}, expected 0 or more")
     rule = SplitRule(seed=seed, fractions=check_fractions(fractions))
-    if layout not in LAYOUTS:
-        raise PETError(f"layout is {layout!r}, expected one of {', '.join(LAYOUTS)}")
-    if recipe is not None and recipe.layout != layout:
-        raise PETError(f"recipe {recipe.name} is of layout {recipe.layout}, expected {layout}")
-    if units is not None and layout != "enhance_pet":
-        raise PETError(f"units {units} were stated, but layout {layout} says itself what its units are")
+    found = _found_sessions(layout, root, recipe, units)
     stated = (*(recipe.exclusions if recipe else ()), *exclusions)
-    found = sorted(LAYOUTS[layout](root, units), key=lambda session: session.id)
-    if not found:
-        raise PETError(f"{root}: no session of layout {layout} found")
     _warn_of_unused(stated, found)
     tasks = [partial(read_session, session, root, stated) for session in _with_distinct_ids(found)]
     read: dict[int, FoundSession] = {}
@@ -124,6 +102,20 @@ def build_manifest(
         subjects=tuple(subjects),
         exclusions=tuple(dict.fromkeys((*stated, *left_out, *unusable))),
     )
+
+
+def _found_sessions(layout: LayoutName, root: Path, recipe: Manifest | None, units: str | None) -> list[FoundSession]:
+    """Return the sessions of a layout by id; refuse a recipe or units that do not go with it, and no session at all."""
+    if layout not in LAYOUTS:
+        raise PETError(f"layout is {layout!r}, expected one of {', '.join(LAYOUTS)}")
+    if recipe is not None and recipe.layout != layout:
+        raise PETError(f"recipe {recipe.name} is of layout {recipe.layout}, expected {layout}")
+    if units is not None and layout != "enhance_pet":
+        raise PETError(f"units {units} were stated, but layout {layout} says itself what its units are")
+    found = sorted(LAYOUTS[layout](root, units), key=lambda session: session.id)
+    if not found:
+        raise PETError(f"{root}: no session of layout {layout} found")
+    return found
 
 
 def _description(recipe: Manifest | None, root: Path, layout: LayoutName) -> dict[str, Any]:
@@ -192,7 +184,7 @@ def _subjects(sessions: Sequence[FoundSession], rule: SplitRule, root: Path) -> 
                     shape=header.shape,
                     voxel_size=header.voxel_size,
                     images=tuple(sorted(session.images, key=_order_of_images)),
-                    **{name: getattr(session, name) for name in OTHER_FILES},
+                    **other_files(session),
                 )
             )
         except ValidationError as error:
@@ -236,8 +228,7 @@ def _with_checksums(
     complete, unreadable = [], []
     for subject in subjects:
         try:
-            files = {name: getattr(subject, name) for name in OTHER_FILES}
-            update: dict[str, Any] = {name: hashed(file) for name, file in files.items() if file is not None}
+            update: dict[str, Any] = {name: hashed(file) for name, file in other_files(subject).items()}
             update["images"] = tuple(hashed(image) for image in subject.images)
             complete.append(subject.model_copy(update=update))
         except PETError as error:

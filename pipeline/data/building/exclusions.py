@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
 from pipeline.data.layouts.found_session import FoundSession
-from pipeline.data.manifest import OTHER_FILES, Exclusion, File, Image, Manifest, Subject, validated
+from pipeline.data.manifest import Exclusion, File, Image, Manifest, Subject, other_files, validated
 from pipeline.files import read_yaml
 
 __all__ = ["excluded_of", "names_of", "read_exclusions", "without_excluded"]
@@ -60,6 +60,6 @@ def without_excluded(manifest: Manifest) -> tuple[Subject, ...]:
         if any(exclusion.is_whole for exclusion in stated) or subject.full_dose.path in gone:
             continue
         images = tuple(image for image in subject.images if image.path not in gone)
-        without = {name: None for name in OTHER_FILES if (file := getattr(subject, name)) and file.path in gone}
+        without = {name: None for name, file in other_files(subject).items() if file.path in gone}
         kept.append(subject.model_copy(update={"images": images, **without}))
     return tuple(kept)

@@ -27,7 +27,7 @@ def check_manifest(
     checksums: bool | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[Problem]:
-    """Find what is wrong with a data set; one bad subject never stops the others.
+    """Return what is wrong with a data set, an empty list if nothing is; one bad subject never stops the others.
 
     Parameters
     ----------
@@ -44,11 +44,6 @@ def check_manifest(
         Whether to compare the recorded SHA-256 of every file, which reads every byte; None does so at ``"voxels"``.
     progress
         Called with the number of subjects done and of all after each.
-
-    Returns
-    -------
-    list of Problem
-        Empty where nothing is wrong.
 
     Raises
     ------

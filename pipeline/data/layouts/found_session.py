@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.data.manifest import OTHER_FILES, Exclusion, File, Image, Split
+from pipeline.data.manifest import Exclusion, File, Image, Split, other_files
 from pipeline.pet.dicom.reading.files import walk_folders
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ class FoundSession:
     patient: str
     """Name that all sessions of the patient share."""
     images: tuple[Image, ...] = ()
-    """PET images."""
     split: Split | None = None
     """Where the data set publishes one."""
     tracer: str = ""
@@ -57,11 +56,11 @@ class FoundSession:
     def files(self) -> Iterator[File]:
         """Every file of the session."""
         yield from self.images
-        yield from (file for name in OTHER_FILES if (file := getattr(self, name)) is not None)
+        yield from other_files(self).values()
 
     def without(self, paths: Collection[str]) -> FoundSession:
         """Return the session without some of its files."""
-        gone: dict[str, Any] = {n: None for n in OTHER_FILES if (f := getattr(self, n)) and f.path in paths}
+        gone: dict[str, Any] = {name: None for name, file in other_files(self).items() if file.path in paths}
         return replace(self, images=tuple(image for image in self.images if image.path not in paths), **gone)
 
     def leaving_out(self, *exclusions: Exclusion) -> FoundSession:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from pipeline.data.manifest import OTHER_FILES, Image, Subject
+from pipeline.data.manifest import Image, Subject, other_files
 from pipeline.data.store.store import Input
 from pipeline.errors import PETError, naming
 from pipeline.files import sha256_of
@@ -86,10 +86,8 @@ def _sources(subject: Subject, root: Path) -> Iterator[tuple[str, Path, str | No
             for stated in files_of_sidecar(path):
                 is_beside = stated == sidecar_path_of(path)
                 yield f"sidecar of {name}" if is_beside else f"{stated.name} of {name}", stated, None
-    for name in OTHER_FILES:
-        file = getattr(subject, name)
-        if file is not None:
-            yield name, root / file.path, file.sha256
+    for name, file in other_files(subject).items():
+        yield name, root / file.path, file.sha256
 
 
 def _fingerprint(path: Path, root: Path) -> str:

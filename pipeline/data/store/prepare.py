@@ -61,7 +61,6 @@ class Outcome:
     """What became of a subject."""
 
     subject: str
-    """Its id."""
     status: Status
     """Left as it was, made for the first time, made anew because of other inputs or settings, made anew because of
     damage, or not made."""
@@ -74,7 +73,6 @@ class Preparation:
     """What a run did."""
 
     store: Path
-    """Folder of the store."""
     outcomes: tuple[Outcome, ...]
     """One per subject, in the order of the manifest."""
     excluded: tuple[str, ...] = ()
@@ -118,22 +116,11 @@ def prepare_store(
     What is kept is verified: every chunk is compared with its checksum, which reads the store at the disk's speed. A
     subject that cannot be made never stops the others; what the store had of it before stays.
 
-    Parameters
-    ----------
-    manifest
-        Data set, with subjects. What it excludes is left out.
-    store, root
-        Folder of the store, made if need be, and folder that the manifest's paths are relative to.
-    jobs
-        Processes. Each holds one image, and its subject's full dose.
-    insertion
-        Doses to make by noise insertion for subjects of which only the full dose exists; None makes none.
-    rehash
-        Whether to read every input again. Otherwise one of the same path, size and time of modification is trusted.
-    prune
-        Whether to remove subjects that the manifest no longer has.
-    progress
-        Called with the number of finished subjects and of all subjects after each.
+    The subjects, less what the manifest excludes, have paths relative to `root`; the folder of the store is made if
+    need be. Each of the `jobs` processes holds one image, and its subject's full dose. `insertion` says which doses to
+    make by noise insertion for subjects of which only the full dose exists; None makes none. `rehash` reads every input
+    again; otherwise one of the same path, size and time of modification is trusted. `prune` removes subjects that the
+    manifest no longer has. `progress` is called with the number of finished subjects and of all after each.
 
     Raises
     ------

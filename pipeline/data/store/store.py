@@ -116,9 +116,7 @@ class Store:
 
     def __init__(self, path: str | Path, *, max_open: int = 64, subjects: Iterable[str] | None = None) -> None:
         self.path = Path(path)
-        """The store's folder."""
         self.max_open = max_open
-        """Files kept open in a process."""
         check_marker(self.path)
         names = None if subjects is None else set(subjects)
         folders = [folder for folder in subject_folders(self.path) if names is None or folder.name in names]
@@ -210,13 +208,7 @@ def volume_path(store: Path, subject_id: str, name: str) -> Path:
 
 
 def check_marker(store: Path) -> None:
-    """Refuse a folder that is no store of this format.
-
-    Raises
-    ------
-    PETError
-        If it is not.
-    """
+    """Raise a PETError for a folder that is no store of this format."""
     if not store.is_dir():
         raise PETError(f"{store}: no such folder, expected a store made by `unipet prepare`")
     try:

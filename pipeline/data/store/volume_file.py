@@ -107,7 +107,6 @@ class VolumeFile:
         self, path: str | Path, *, index_crc32: int | None = None, checked: NDArray[np.bool_] | None = None
     ) -> None:
         self.path = Path(path)
-        """The file."""
         with naming(self.path):
             try:
                 self._descriptor = os.open(self.path, os.O_RDONLY)

@@ -69,7 +69,6 @@ class Canvas:
     voxel_size: tuple[float, float, float]
     """[mm]."""
     rng: np.random.Generator
-    """Source of randomness."""
     physique: Physique
     """Stretches the reference body to the patient."""
 
@@ -147,7 +146,7 @@ class Canvas:
     def paint(
         self,
         shape: Shape,
-        suv: float | None,
+        suv: float,
         *,
         tissue: str | None = "soft",
         label: int = 0,
@@ -166,21 +165,18 @@ class Canvas:
         extent = tuple(s.stop - s.start for s in box)
         if min(extent) < 1:
             return
-        modulation = None
-        if texture and suv is not None:
-            modulation = self.field(extent, correlation=texture_length)
+        modulation = self.field(extent, correlation=texture_length) if texture else None
         step = max(1, _SLAB_VOXELS // (extent[0] * extent[1]))
         for first in range(box[2].start, box[2].stop, step):
             slab = (box[0], box[1], slice(first, min(first + step, box[2].stop)))
             alpha = self.coverage(shape, slab)
             if inside is not None:
                 alpha *= inside[slab]
-            if suv is not None:
-                value: np.ndarray | np.float32 = np.float32(suv)
-                if modulation is not None:
-                    part = modulation[:, :, slab[2].start - box[2].start : slab[2].stop - box[2].start]
-                    value = value * np.clip(1 + np.float32(texture) * part, 0.2, 3)
-                self.activity[slab] += alpha * (value - self.activity[slab])
+            value: np.ndarray | np.float32 = np.float32(suv)
+            if modulation is not None:
+                part = modulation[:, :, slab[2].start - box[2].start : slab[2].stop - box[2].start]
+                value = value * np.clip(1 + np.float32(texture) * part, 0.2, 3)
+            self.activity[slab] += alpha * (value - self.activity[slab])
             if tissue is not None:
                 self.attenuation[slab] += alpha * (np.float32(ATTENUATION[tissue]) - self.attenuation[slab])
             if label:

@@ -43,8 +43,8 @@ class SystemModel:
         centers = np.arange(n) - (n - 1) / 2
         circle = centers[:, None] ** 2 + centers**2 <= (n / 2 - 1) ** 2
         self._field = backend.array(circle.reshape(-1, 1))
-        axial = scanner.post_filter if scanner.post_filter_axial is None else scanner.post_filter_axial
-        self._filter = SeparableBlur(n, nz, in_plane=scanner.post_filter / dx, axial=axial / dz, normalise=True)
+        in_plane, axial = scanner.post_filter / dx, scanner.axial_post_filter / dz
+        self._filter = SeparableBlur(n, nz, in_plane=in_plane, axial=axial, normalise=True)
 
     def _resolution(self, nz: int, backend: Backend) -> SeparableBlur:
         """Blur that the reconstruction knows of; none if it does not model the PSF."""

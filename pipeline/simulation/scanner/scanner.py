@@ -88,6 +88,11 @@ class Scanner:
             )
 
     @property
+    def axial_post_filter(self) -> float:
+        """Full width at half maximum of the filter along Z [mm]."""
+        return self.post_filter if self.post_filter_axial is None else self.post_filter_axial
+
+    @property
     def n_tof_bins(self) -> int:
         """Number of time-of-flight bins; 1 without."""
         if self.tof_fwhm is None:
