@@ -130,7 +130,7 @@ def test_documented_path_of_the_bundle_is_run_by_monai(run, site, scan, tmp_path
         shutil.copy(path, tmp_path / "in")
     arguments = ("--dataset_dir", tmp_path / "in", "--output_dir", tmp_path / "out")
     run("-m", "monai.bundle", "run", "--config_file", config, *arguments)
-    assert list((tmp_path / "out").glob("*denoised*.nii.gz"))
+    assert list((tmp_path / "out").rglob("*denoised*.nii.gz"))
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ class TorchBackend:
 
     def matrix(self, values: sparse.csr_array) -> torch.Tensor:
         """Put a sparse matrix on the device."""
+        values.sort_indices()  # as torch demands, and older scipy leaves undone
         rows, columns, entries = (torch.from_numpy(part) for part in (values.indptr, values.indices, values.data))
         with warnings.catch_warnings():
             # torch calls its sparse CSR a beta each time that one is made.
