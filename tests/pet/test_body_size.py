@@ -8,16 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.pet import PETError, PETHeader, suv_by_body_size
-from pipeline.pet.suv.body_size import (
-    BODY_SIZES,
-    body_size,
-    body_surface_area,
-    ideal_body_weight,
-    lean_body_mass_james128,
-    lean_body_mass_janmahasatian,
-    lean_body_mass_morgan,
-    suvbw_per_suv,
-)
+from pipeline.pet.suv.body_size import BODY_SIZES, body_size, suvbw_per_suv
 
 
 # 80 kg at 2 m: (W/H)^2 = 0.16; 100 kg at 1.75 m: 0.326531. The package oro.pet prints 67.52, 61.92, 68.204, 58.673.
@@ -26,25 +17,25 @@ from pipeline.pet.suv.body_size import (
     [(80, 2.0, "M", 67.52), (80, 2.0, "F", 61.92), (100, 1.75, "M", 68.20408), (100, 1.75, "F", 58.67347)],
 )
 def test_james(weight, height, sex, expected):
-    assert lean_body_mass_james128(weight, height, sex=sex) == pytest.approx(expected, abs=1e-5)
+    assert body_size("LBMJAMES128", weight=weight, height=height, sex=sex) == pytest.approx(expected, abs=1e-5)
 
 
 def test_morgan_differs_for_men_alone():
-    assert lean_body_mass_morgan(80, 2.0, sex="M") == pytest.approx(88 - 120 * 0.16)
-    assert lean_body_mass_morgan(80, 2.0, sex="F") == lean_body_mass_james128(80, 2.0, sex="F")
+    assert body_size("LBM", weight=80, height=2.0, sex="M") == pytest.approx(88 - 120 * 0.16)
+    assert body_size("LBM", weight=80, height=2.0, sex="F") == body_size("LBMJAMES128", weight=80, height=2.0, sex="F")
 
 
 def test_janmahasatian():
     # BMI 25 at 81 kg and 1.8 m: 750870 / 12080 and 750870 / 14880.
-    assert lean_body_mass_janmahasatian(81, 1.8, sex="M") == pytest.approx(62.15811, abs=1e-5)
-    assert lean_body_mass_janmahasatian(81, 1.8, sex="F") == pytest.approx(50.46169, abs=1e-5)
+    assert body_size("LBMJANMA", weight=81, height=1.8, sex="M") == pytest.approx(62.15811, abs=1e-5)
+    assert body_size("LBMJANMA", weight=81, height=1.8, sex="F") == pytest.approx(50.46169, abs=1e-5)
 
 
 def test_surface_and_ideal_weight():
     # Du Bois' tables give 1.85 m2 for 70 kg and 175 cm.
-    assert body_surface_area(70, 1.75) == pytest.approx(1.84814, abs=1e-5)
-    assert ideal_body_weight(1.75, sex="M") == pytest.approx(72.38)
-    assert ideal_body_weight(1.75, sex="F") == pytest.approx(66.43)
+    assert body_size("BSA", weight=70, height=1.75, sex="M") / 10 == pytest.approx(1.84814, abs=1e-5)
+    assert body_size("IBW", weight=70, height=1.75, sex="M") == pytest.approx(72.38)
+    assert body_size("IBW", weight=70, height=1.75, sex="F") == pytest.approx(66.43)
 
 
 @pytest.mark.parametrize("suv_type", sorted(BODY_SIZES))
@@ -58,7 +49,7 @@ def test_suv_of_every_type():
     found = {suv_type: body_size(suv_type, weight=80.0, height=2.0, sex="M") for suv_type in BODY_SIZES}
     # Janmahasatian for BMI 20: 741600 / 11000; SUVbsa is [g/mL] x [cm2] / [g].
     expected = {"BW": 80.0, "LBMJAMES128": 67.52, "LBM": 68.8, "LBMJANMA": 67.41818, "IBW": 48 + 1.06 * 48}
-    expected["BSA"] = body_surface_area(80, 2.0) * 1e4 / 1e3
+    expected["BSA"] = 0.007184 * 80**0.425 * 200**0.725 * 1e4 / 1e3
     assert found == pytest.approx(expected, rel=1e-6)
 
 

@@ -13,8 +13,8 @@ from pydicom.sr.codedict import codes
 from pipeline.pet import PETError, decay_factor, suvbw_factor, suvbw_factor_of
 from pipeline.pet.suv.factor import average_activity_time, decay_constant
 from pipeline.pet.suv.nuclides import (
+    ANY_HALF_LIFE,
     HALF_LIFE,
-    HALF_LIFE_WITHOUT_POSITRONS,
     NUCLIDE_OF_CODE,
     is_positron_emitter,
     nuclide_from_name,
@@ -94,15 +94,15 @@ def test_what_suv_needs_must_be_there(header, change, message):
 
 def test_codes_are_those_of_dicom():
     # pydicom carries CID 18 and 4020 and the map from SNOMED CT to the retired SNOMED RT.
-    groups = {codes.CID4020: HALF_LIFE, codes.CID18: HALF_LIFE_WITHOUT_POSITRONS}
-    for group, half_lives_of_group in groups.items():
+    groups = {codes.CID4020: HALF_LIFE, codes.CID18: set(ANY_HALF_LIFE) - set(HALF_LIFE)}
+    for group, nuclides in groups.items():
         by_nuclide = {nuclide_from_name(name.removeprefix("_")): getattr(group, name) for name in group.dir()}
-        for nuclide in half_lives_of_group:
+        for nuclide in nuclides:
             code = by_nuclide[nuclide]
             assert NUCLIDE_OF_CODE["SCT", code.value] == nuclide
             assert NUCLIDE_OF_CODE["99SDM", mapping["SCT"][code.value]] == nuclide
             assert nuclide_from_name(code.meaning) == nuclide
-    assert set(NUCLIDE_OF_CODE.values()) == {*HALF_LIFE, *HALF_LIFE_WITHOUT_POSITRONS}
+    assert set(NUCLIDE_OF_CODE.values()) == set(ANY_HALF_LIFE)
 
 
 def test_which_nuclides_emit_positrons():

@@ -26,6 +26,7 @@ __all__ = [
     "check_agreement",
     "code_item",
     "number_of",
+    "plain_text",
     "private_number",
     "private_value",
     "remove_all_private",
@@ -46,13 +47,7 @@ def _tag(keyword: str) -> BaseTag:
 
 
 def value_of(dataset: Dataset, keyword: str) -> Any:
-    """Return the value of an attribute, or None if it is absent or empty.
-
-    Raises
-    ------
-    PETError
-        If its bytes are not a value of its kind.
-    """
+    """Return the value of an attribute, or None if it is absent or empty; bytes that do not decode are a `PETError`."""
     try:
         element = dataset.get(_tag(keyword))
         value = None if element is None else element.value
@@ -68,10 +63,7 @@ def value_of(dataset: Dataset, keyword: str) -> Any:
 def number_of(dataset: Dataset, keyword: str) -> float | None:
     """Return the value of an attribute that holds one number, or None if it is absent or empty.
 
-    Raises
-    ------
-    PETError
-        If the value is not one finite number.
+    What is not one finite number is a `PETError`.
     """
     value = value_of(dataset, keyword)
     if value is None:
@@ -88,11 +80,8 @@ def number_of(dataset: Dataset, keyword: str) -> float | None:
 def text_of(dataset: Dataset, keyword: str) -> str:
     """Return the value of an attribute as a text, ``""`` if it is absent or empty.
 
-    Raises
-    ------
-    PETError
-        If it is no text, as when a damaged length makes an element swallow the ones after it. Those may name the
-        patient, so that no message may show them.
+    What is no text is a `PETError`, as when a damaged length makes an element swallow the ones after it. Those may name
+    the patient, so that no message may show them.
     """
     value = value_of(dataset, keyword)
     if isinstance(value, Items):
@@ -104,15 +93,17 @@ def text_of(dataset: Dataset, keyword: str) -> str:
     return text
 
 
+def plain_text(value: object) -> str:
+    """Return a value as a text without padding, whether pydicom decoded it or kept its bytes; ``""`` if it is empty."""
+    text = value.decode("ascii", errors="replace") if isinstance(value, bytes) else str(value or "")
+    return text.strip("\0 \t\r\n")
+
+
 def stored_value(dataset: Dataset, tag: BaseTag) -> Any:
     """Return what an element holds as pydicom keeps it, which is bytes until somebody has asked for the value.
 
-    Decoding takes most of the time of reading a header. Two slices whose bytes are equal have equal values.
-
-    Raises
-    ------
-    PETError
-        If the element cannot be read.
+    Decoding takes most of the time of reading a header. Two slices whose bytes are equal have equal values. An element
+    that cannot be read is a `PETError`.
     """
     try:
         element = dataset.get_item(tag)
@@ -153,14 +144,16 @@ class PrivateAttribute:
         return self.group, 0x1000 + self.element
 
 
-GE_REFERENCE_TIME = PrivateAttribute("GE private (0009,100d)", 0x0009, 0x0D, "GEMS_PETD_01", "GE")
-SIEMENS_REFERENCE_TIME = PrivateAttribute("Siemens private (0071,1022)", 0x0071, 0x22, "SIEMENS MED PT", "SIEMENS")
-REFERENCE_TIMES = (SIEMENS_REFERENCE_TIME, GE_REFERENCE_TIME)
+REFERENCE_TIMES = (
+    PrivateAttribute("Siemens private (0071,1022)", 0x0071, 0x22, "SIEMENS MED PT", "SIEMENS"),
+    PrivateAttribute("GE private (0009,100d)", 0x0009, 0x0D, "GEMS_PETD_01", "GE"),
+)
 """Moments of decay correction, in the order in which they are believed."""
 
-PHILIPS_SUV_FACTOR = PrivateAttribute(SUV_PER_COUNT, 0x7053, 0x00, "Philips PET Private Group", "PHILIPS")
-PHILIPS_ACTIVITY_FACTOR = PrivateAttribute(ACTIVITY_PER_COUNT, 0x7053, 0x09, "Philips PET Private Group", "PHILIPS")
-SCALE_FACTORS = (PHILIPS_SUV_FACTOR, PHILIPS_ACTIVITY_FACTOR)
+SCALE_FACTORS = (
+    PrivateAttribute(SUV_PER_COUNT, 0x7053, 0x00, "Philips PET Private Group", "PHILIPS"),
+    PrivateAttribute(ACTIVITY_PER_COUNT, 0x7053, 0x09, "Philips PET Private Group", "PHILIPS"),
+)
 """SUVbw [g/mL], and activity concentration [Bq/mL], per count."""
 
 
@@ -168,12 +161,7 @@ def private_value(dataset: Dataset, attribute: PrivateAttribute) -> object | Non
     """Return the value of a vendor's private element, also where the private creator was lost.
 
     De-identification may drop the element that names the creator: then block 10 of that vendor's own series is
-    read, unless somebody else has reserved it.
-
-    Raises
-    ------
-    PETError
-        If its bytes are not a value of its kind.
+    read, unless somebody else has reserved it. Bytes that do not decode are a `PETError`.
     """
     is_vendors = attribute.vendor in text_of(dataset, "Manufacturer").upper().split()
     try:
@@ -201,13 +189,7 @@ def remove_private(dataset: Dataset, attribute: PrivateAttribute) -> None:
 
 
 def remove_all_private(dataset: Dataset) -> None:
-    """Remove every private element, in the items of sequences, too.
-
-    Raises
-    ------
-    PETError
-        If the bytes of an attribute cannot be decoded.
-    """
+    """Remove every private element, in the items of sequences, too; bytes that do not decode are a `PETError`."""
     try:
         dataset.remove_private_tags()
     except MemoryError:
@@ -219,18 +201,13 @@ def remove_all_private(dataset: Dataset) -> None:
 def private_number(dataset: Dataset, attribute: PrivateAttribute) -> float | None:
     """Return a vendor's private number, or None where it is absent, empty or 0, which means not used.
 
-    Raises
-    ------
-    PETError
-        If it is not a positive number.
+    What is not a positive number is a `PETError`.
     """
-    value = private_value(dataset, attribute)
-    if isinstance(value, bytes):
-        value = value.decode("ascii", errors="replace").strip(" \0")
-    if value is None or value == "":
+    text = plain_text(private_value(dataset, attribute))
+    if not text:
         return None
     try:
-        number = float(str(value))
+        number = float(text)
     except ValueError as error:
         raise PETError(f"{attribute.name} is not a number") from error
     if not math.isfinite(number) or number < 0:
@@ -287,17 +264,16 @@ _READERS: dict[str, Callable[[Dataset, str], object]] = {
 }
 """How attributes are read that can be written in several ways; those of Radio... stand in the item of a sequence."""
 
-_ITEMS = "RadiopharmaceuticalInformationSequence"
-
 
 def _uniform(keyword: str) -> _Uniform:
     read, may_show = _READERS.get(keyword, text_of), keyword in _SHOWN or _READERS.get(keyword) is _number
     if not keyword.startswith("Radio"):
         return _Uniform(keyword, lambda dataset: read(dataset, keyword), (Tag(keyword),), may_show)
+    sequence = "RadiopharmaceuticalInformationSequence"
     return _Uniform(
         keyword,
-        lambda dataset: [read(item, keyword) for item in value_of(dataset, _ITEMS) or []],
-        (Tag(_ITEMS),),
+        lambda dataset: [read(item, keyword) for item in value_of(dataset, sequence) or []],
+        (Tag(sequence),),
         may_show,
     )
 
@@ -323,17 +299,8 @@ _UNIFORM = (
 def check_agreement(slices: Sequence[Dataset], names: Sequence[str]) -> None:
     """Check that slices agree in everything that one series has one value of, in whatever characters it is written.
 
-    Parameters
-    ----------
-    slices
-        Headers of the slices.
-    names
-        Their file names, for error messages.
-
-    Raises
-    ------
-    PETError
-        Naming the first slice that differs, and in what.
+    `slices` are the headers, and `names` their file names. The `PETError` names the first slice that differs, and in
+    what.
     """
     for attribute in _UNIFORM:
         if attribute.has_equal_bytes(slices):

@@ -7,6 +7,7 @@ Med 17 (1916); Sugawara et al., Radiology 213 (1999) for the ideal body weight; 
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +16,7 @@ from pipeline.errors import PETError
 from pipeline.pet.header import PETHeader
 from pipeline.pet.series import PETSeries
 
-__all__ = [
-    "BODY_SIZES",
-    "body_size",
-    "body_surface_area",
-    "ideal_body_weight",
-    "lean_body_mass_james128",
-    "lean_body_mass_janmahasatian",
-    "lean_body_mass_morgan",
-    "suv_by_body_size",
-    "suvbw_per_suv",
-]
+__all__ = ["BODY_SIZES", "body_size", "suv_by_body_size", "suvbw_per_suv"]
 
 HEIGHTS = (0.3, 2.6)
 """Body heights [m] outside of this range are taken for an error."""
@@ -35,80 +26,35 @@ def _by_sex(sex: str, *, male: float, female: float) -> float:
     return {"M": male, "F": female}.get(sex.strip().upper(), (male + female) / 2)
 
 
-def _james(weight: float, height: float, sex: str, *, male_factor: float) -> float:
+def _lean_mass_by_james(weight: float, height: float, sex: str, *, male_factor: float) -> float:
     leanness = (weight / (100.0 * height)) ** 2
     return _by_sex(sex, male=1.10 * weight - male_factor * leanness, female=1.07 * weight - 148.0 * leanness)
 
 
-def lean_body_mass_james128(weight: float, height: float, *, sex: str) -> float:
-    """Return the lean body mass by James [kg]: M 1.10 W - 128 (W/H)^2, F 1.07 W - 148 (W/H)^2, H in cm.
-
-    Parameters
-    ----------
-    weight
-        Body weight W [kg].
-    height
-        Body height [m].
-    sex
-        ``"M"``, ``"F"``, or anything else for the mean of both.
-    """
-    return _james(weight, height, sex, male_factor=128.0)
-
-
-def lean_body_mass_morgan(weight: float, height: float, *, sex: str) -> float:
-    """Return the lean body mass by James as Morgan printed it [kg]: 120 instead of 128 for men.
-
-    DICOM calls it SUVType LBM, without a variant (PS3.16, code 126402). Parameters are those of
-    `lean_body_mass_james128`.
-    """
-    return _james(weight, height, sex, male_factor=120.0)
-
-
-def lean_body_mass_janmahasatian(weight: float, height: float, *, sex: str) -> float:
-    """Return the lean body mass by Janmahasatian [kg]: M 9270 W/(6680 + 216 BMI), F 9270 W/(8780 + 244 BMI).
-
-    Parameters are those of `lean_body_mass_james128`.
-    """
+def _lean_mass_by_janmahasatian(weight: float, height: float, sex: str) -> float:
     index = weight / height**2
     male, female = (9270.0 * weight / (fixed + rise * index) for fixed, rise in ((6680.0, 216.0), (8780.0, 244.0)))
     return _by_sex(sex, male=male, female=female)
 
 
-def body_surface_area(weight: float, height: float) -> float:
-    """Return the body surface area by Du Bois [m^2], 0.007184 W^0.425 H^0.725, W [kg], H in cm.
-
-    Parameters
-    ----------
-    weight
-        Body weight [kg].
-    height
-        Body height [m].
-    """
-    return 0.007184 * weight**0.425 * (100.0 * height) ** 0.725
-
-
-def ideal_body_weight(height: float, *, sex: str) -> float:
-    """Return the ideal body weight [kg]: M 48.0 + 1.06 (H - 152), F 45.5 + 0.91 (H - 152), H in cm.
-
-    Parameters
-    ----------
-    height
-        Body height [m].
-    sex
-        ``"M"``, ``"F"``, or anything else for the mean of both.
-    """
+def _ideal_weight(weight: float, height: float, sex: str) -> float:
     above = 100.0 * height - 152.0
     return _by_sex(sex, male=48.0 + 1.06 * above, female=45.5 + 0.91 * above)
 
 
+def _surface(weight: float, height: float, sex: str) -> float:
+    """Return the body surface area by Du Bois [10^3 cm^2]; the product of the powers alone is in m^2."""
+    return 10.0 * (0.007184 * weight**0.425 * (100.0 * height) ** 0.725)
+
+
 BODY_SIZES: dict[str, Callable[[float, float, str], float]] = {
     "BW": lambda weight, height, sex: weight,
-    "LBM": lambda weight, height, sex: lean_body_mass_morgan(weight, height, sex=sex),
-    "LBMJAMES128": lambda weight, height, sex: lean_body_mass_james128(weight, height, sex=sex),
-    "LBMJANMA": lambda weight, height, sex: lean_body_mass_janmahasatian(weight, height, sex=sex),
-    "IBW": lambda weight, height, sex: ideal_body_weight(height, sex=sex),
-    # 1 m^2 is 10^4 cm^2, 1 kg is 10^3 g: SUVbsa in cm^2/mL is SUVbw x 10 m^2 / kg.
-    "BSA": lambda weight, height, sex: 10.0 * body_surface_area(weight, height),
+    # DICOM's LBM is James's formula as Morgan printed it, with 120 instead of 128 for men (PS3.16, code 126402).
+    "LBM": partial(_lean_mass_by_james, male_factor=120.0),
+    "LBMJAMES128": partial(_lean_mass_by_james, male_factor=128.0),
+    "LBMJANMA": _lean_mass_by_janmahasatian,
+    "IBW": _ideal_weight,
+    "BSA": _surface,
 }
 """For each SUVType of DICOM (0054,1006): weight [kg], height [m], sex -> what takes the place of the weight [kg],
 for BSA [10^3 cm^2], so that SUVbsa comes out in cm^2/mL."""
@@ -117,16 +63,8 @@ for BSA [10^3 cm^2], so that SUVbsa comes out in cm^2/mL."""
 def body_size(suv_type: str, *, weight: float | None, height: float | None, sex: str) -> float:
     """Return what takes the place of the weight in an SUV of another type [kg], for BSA [10^3 cm^2].
 
-    Parameters
-    ----------
-    suv_type
-        A key of `BODY_SIZES`.
-    weight
-        Body weight [kg].
-    height
-        Body height [m].
-    sex
-        ``"M"``, ``"F"``, or anything else for the mean of both.
+    `suv_type` is a key of `BODY_SIZES`, `weight` is in kg, `height` in m, and `sex` is ``"M"``, ``"F"``, or anything
+    else for the mean of both.
 
     Raises
     ------
@@ -162,7 +100,7 @@ def suvbw_per_suv(header: PETHeader, suv_type: str) -> float:
 
 
 def suv_by_body_size(series: PETSeries, suv_type: str) -> NDArray[np.float32]:
-    """Return the volume of a series in SUV of another type.
+    """Return the volume of a series in SUV of another type. Shape (X, Y, Z).
 
     Parameters
     ----------
@@ -171,11 +109,6 @@ def suv_by_body_size(series: PETSeries, suv_type: str) -> NDArray[np.float32]:
     suv_type
         DICOM's SUVType: ``"LBM"`` (James, Morgan's 120), ``"LBMJAMES128"``, ``"LBMJANMA"``, ``"IBW"`` [g/mL],
         or ``"BSA"`` [cm^2/mL].
-
-    Returns
-    -------
-    suv
-        Shape (X, Y, Z).
 
     Raises
     ------

@@ -4,7 +4,6 @@ Sources: QIBA vendor-neutral SUV pseudo-code (2012); DICOM PS3.3 C.8.9.1.
 """
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -24,7 +23,6 @@ __all__ = [
     "explained_factor",
     "height_in_m",
     "is_plausible_uptake",
-    "says_corrected",
     "stored_header",
     "suvbw_factor",
     "suvbw_factor_of",
@@ -36,7 +34,6 @@ LATEST_UPTAKE_HALF_LIVES = 10.0
 
 EARLIEST_UPTAKE = -3600.0
 """A shorter uptake [s] is taken for an error: a dynamic scan may start before the administration."""
-
 
 DOSE_IN_MBQ_BELOW = 1e5
 """A dose below this is not in Bq but in MBq; no patient is given so little."""
@@ -55,12 +52,7 @@ def weight_in_kg(weight: float | None, name: str, notes: list[str]) -> float | N
     """Return a body weight [kg] that may be stated in g; None and 0 are returned as they are.
 
     As in the other functions here, `name` is what the source calls the quantity, and `notes` gets a sentence if the
-    unit was another than the usual one.
-
-    Raises
-    ------
-    PETError
-        If it is negative, or too large for g.
+    unit was another than the usual one. A weight that is negative or too large for g is a `PETError`.
     """
     if not weight:
         return weight
@@ -87,10 +79,7 @@ def height_in_m(height: float | None, name: str, notes: list[str]) -> float | No
 def dose_in_bq(dose: float | None, name: str, notes: list[str]) -> float | None:
     """Return an injected activity [Bq] that may be stated in MBq; None and 0 are returned as they are.
 
-    Raises
-    ------
-    PETError
-        If it is too small for MBq.
+    A dose that is too small for MBq is a `PETError`.
     """
     if not dose:
         return dose
@@ -103,42 +92,24 @@ def dose_in_bq(dose: float | None, name: str, notes: list[str]) -> float | None:
 
 
 def decay_constant(half_life: float) -> float:
-    """Return lambda = ln 2 / T_half [1/s] for a half-life [s].
-
-    Raises
-    ------
-    PETError
-        If the half-life is not a positive number.
-    """
+    """Return lambda = ln 2 / T_half [1/s] for a half-life [s]; one that is not positive is a `PETError`."""
     if not (math.isfinite(half_life) and half_life > 0):
         raise PETError(f"half-life is {half_life} s, expected a positive number")
     return math.log(2.0) / half_life
 
 
 def decay_factor(elapsed: float, half_life: float) -> float:
-    """Return the fraction of the activity that is left, 2^(-elapsed / T_half).
+    """Return the fraction of the activity that is left after a time [s], 2^(-elapsed / T_half), with T_half in s.
 
-    Parameters
-    ----------
-    elapsed
-        Time [s]; negative times give factors above 1.
-    half_life
-        Half-life [s].
+    Negative times give factors above 1.
     """
     return math.exp(-decay_constant(half_life) * elapsed)
 
 
 def average_activity_time(frame_duration: float, half_life: float) -> float:
-    """Return when, within a frame, the activity equals its average over the frame [s].
+    """Return when, within a frame of duration T [s], the activity equals its average over the frame [s].
 
-    T_ave = ln(lambda T / (1 - exp(-lambda T))) / lambda (QIBA pseudo-code, 2012).
-
-    Parameters
-    ----------
-    frame_duration
-        T, duration of the frame [s].
-    half_life
-        Half-life [s].
+    T_ave = ln(lambda T / (1 - exp(-lambda T))) / lambda (QIBA pseudo-code, 2012), with the half-life in s.
     """
     decay = decay_constant(half_life)
     exponent = decay * frame_duration
@@ -196,23 +167,9 @@ def _remaining_at_reference(header: PETHeader) -> float:
     return decay_factor(uptake, half_life)
 
 
-def _remaining_at_administration(header: PETHeader) -> float:
-    return 1.0
-
-
-DECAY_CORRECTIONS: dict[str, Callable[[PETHeader], float]] = {
-    "START": _remaining_at_reference,
-    # Without correction, the reference time is the moment of average activity of each slice's own frame.
-    "NONE": _remaining_at_reference,
-    "ADMIN": _remaining_at_administration,
-}
-"""For each DecayCorrection: header -> fraction of the dose left at the time the voxels are corrected to."""
-
-
 def _factor_from_activity(header: PETHeader) -> float:
-    if header.decay_correction not in DECAY_CORRECTIONS:
-        found = header.decay_correction or "missing"
-        raise PETError(f"DecayCorrection is {found}, expected {' or '.join(DECAY_CORRECTIONS)}")
+    if header.decay_correction not in {"START", "NONE", "ADMIN"}:
+        raise PETError(f"DecayCorrection is {header.decay_correction or 'missing'}, expected START or NONE or ADMIN")
     quantities = {"PatientWeight": header.patient_weight, "RadionuclideTotalDose": header.injected_dose}
     for name, value in quantities.items():
         if not value:
@@ -220,7 +177,8 @@ def _factor_from_activity(header: PETHeader) -> float:
     return suvbw_factor(
         patient_weight=header.patient_weight or 0.0,
         injected_dose=header.injected_dose or 0.0,
-        remaining_fraction=DECAY_CORRECTIONS[header.decay_correction](header),
+        # Without correction, the reference time is the moment of average activity of each slice's own frame.
+        remaining_fraction=1.0 if header.decay_correction == "ADMIN" else _remaining_at_reference(header),
     )
 
 
@@ -260,30 +218,8 @@ REFUSED_UNITS: dict[str, str] = {
 """Units that DICOM defines and that are refused, with the reason."""
 
 
-_NOT_CORRECTED = re.compile(r"\b(no|non|none|not|nac|uncorrected|false|0)\b")
-_UNKNOWN = {"", "n/a", "na", "unknown", "unspecified"}
-
-
-def says_corrected(words: str) -> bool | None:
-    """Return whether a text says that an image is corrected for attenuation; None if it says nothing.
-
-    Parameters
-    ----------
-    words
-        AttenuationCorrectionMethod (0054,1101), or PET-BIDS AttenuationCorrection: the method, or that there was none.
-    """
-    words = words.strip().lower()
-    return None if words in _UNKNOWN else _NOT_CORRECTED.search(words) is None
-
-
 def check_units(units: str) -> None:
-    """Check that SUVbw can be computed from a quantity.
-
-    Raises
-    ------
-    PETError
-        Saying why not, or what was expected.
-    """
+    """Refuse Units from which SUVbw cannot be computed, with the reason (`PETError`)."""
     if units in REFUSED_UNITS:
         raise PETError(f"Units is {units}, {REFUSED_UNITS[units]}")
     if units not in UNITS:
@@ -312,16 +248,9 @@ def suvbw_factor_of(header: PETHeader) -> float:
 
 
 def stored_header(header: PETHeader, *, units: str = "BQML") -> PETHeader:
-    """Return the header of the same series when it is stored in decay-corrected Bq/mL, or in SUVbw.
+    """Return the header of the same series when it is stored in decay-corrected Bq/mL, or in SUVbw (Units GML).
 
     A series without decay correction, or that does not say, is then corrected to the start of its acquisition.
-
-    Parameters
-    ----------
-    header
-        What the SUV of the source depends on.
-    units
-        ``"BQML"`` or ``"GML"``.
     """
     if header.decay_correction not in {"START", "ADMIN"}:
         header = replace(header, decay_correction="START", reference_time=header.reference_time or 0.0)
@@ -340,16 +269,8 @@ def explained_factor(
 ) -> list[str]:
     """Return the sentence that says where a factor comes from, and one for every other way to it.
 
-    Parameters
-    ----------
-    header
-        What SUV depends on.
-    factors
-        SUVbw per stored unit, one for each slice.
-    stated
-        SUVbw per Bq/mL that a multi-frame image states, if it does.
-    per_count
-        SUVbw, and Bq/mL, per count that the vendor states, whatever the Units.
+    `factors` has SUVbw per stored unit of each slice. `stated` is SUVbw per Bq/mL that a multi-frame image states, if
+    it does; `per_count` is SUVbw, and Bq/mL, per count that the vendor states, whatever the Units.
     """
     suv_per_count, activity_per_count = per_count
     lowest, highest = f"{factors.min():.6e}", f"{factors.max():.6e}"

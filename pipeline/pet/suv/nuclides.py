@@ -5,7 +5,6 @@ import re
 __all__ = [
     "ANY_HALF_LIFE",
     "HALF_LIFE",
-    "HALF_LIFE_WITHOUT_POSITRONS",
     "NUCLIDE_OF_CODE",
     "POSITRON_WARNINGS",
     "is_positron_emitter",
@@ -59,10 +58,7 @@ _OTHERS: dict[str, tuple[float, str, str]] = {
 HALF_LIFE = {nuclide: row[0] for nuclide, row in _POSITRON_EMITTERS.items()}
 """Half-life [s] of each positron emitter."""
 
-HALF_LIFE_WITHOUT_POSITRONS = {nuclide: row[0] for nuclide, row in _OTHERS.items()}
-"""Half-life [s] of each nuclide that emits no positrons."""
-
-ANY_HALF_LIFE = HALF_LIFE | HALF_LIFE_WITHOUT_POSITRONS
+ANY_HALF_LIFE = {nuclide: row[0] for nuclide, row in (_POSITRON_EMITTERS | _OTHERS).items()}
 """Half-life [s] of every nuclide that a code or a name can give."""
 
 POSITRON_WARNINGS: dict[str, tuple[str, ...]] = {
@@ -91,10 +87,7 @@ _SYMBOLS: dict[str, str] = dict(
 def nuclide_from_name(name: str) -> str:
     """Return the nuclide that a text such as ``"F18"``, ``"99mTc"`` or ``"^18^Fluorine"`` names, or ``""``.
 
-    Parameters
-    ----------
-    name
-        CodeMeaning of the radionuclide, or PET-BIDS TracerRadionuclide.
+    The text is CodeMeaning of the radionuclide, or PET-BIDS TracerRadionuclide.
     """
     mass = re.search(r"\d+(m(?![a-z]))?", name)
     if mass is None:
@@ -106,6 +99,4 @@ def nuclide_from_name(name: str) -> str:
 
 def is_positron_emitter(nuclide: str) -> bool | None:
     """Return whether a nuclide such as ``"F-18"`` emits positrons; None if the nuclide is not known."""
-    if nuclide in HALF_LIFE:
-        return True
-    return False if nuclide in HALF_LIFE_WITHOUT_POSITRONS else None
+    return nuclide in HALF_LIFE if nuclide in ANY_HALF_LIFE else None

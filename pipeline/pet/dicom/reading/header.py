@@ -21,14 +21,13 @@ from pipeline.pet.dicom.reading.times import (
     reference_time,
     start_of_acquisition,
 )
-from pipeline.pet.dicom.values import SCALE_FACTORS, number_of, private_number, text_of, value_of
+from pipeline.pet.dicom.values import SCALE_FACTORS, number_of, plain_text, private_number, text_of, value_of
 from pipeline.pet.header import PETHeader
 from pipeline.pet.suv.factor import (
     check_units,
     dose_in_bq,
     height_in_m,
     is_plausible_uptake,
-    says_corrected,
     weight_in_kg,
 )
 from pipeline.pet.suv.nuclides import ANY_HALF_LIFE, NUCLIDE_OF_CODE, POSITRON_WARNINGS, nuclide_from_name
@@ -54,6 +53,11 @@ HALF_LIFE_AGREEMENT = 0.05
 """A half-life further than this fraction from that of its nuclide is reported; evaluations differ by 2 %."""
 
 
+_UNKNOWN = {"", "n/a", "na", "unknown", "unspecified"}
+_NOT_CORRECTED = re.compile(r"\b(no|non|none|not|nac|uncorrected|false|0)\b")
+"""Values of AttenuationCorrectionMethod (0054,1101), in lower case, that name no correction."""
+
+
 def _nuclide(item: Dataset) -> str:
     """Return the one nuclide that the codes name, ``""`` if none is known."""
     names = set()
@@ -67,31 +71,28 @@ def _nuclide(item: Dataset) -> str:
 
 
 def _half_life(item: Dataset, nuclide: str, notes: list[str]) -> float | None:
-    half_life = number_of(item, "RadionuclideHalfLife")
+    half_life, known = number_of(item, "RadionuclideHalfLife"), ANY_HALF_LIFE.get(nuclide)
     if half_life is not None and half_life < 0:
         raise PETError(f"RadionuclideHalfLife is {half_life:g} s, expected a positive number")
-    if half_life:
-        known = ANY_HALF_LIFE[nuclide] if nuclide else half_life
-        apart = half_life / known - 1
-        if abs(apart) > HALF_LIFE_AGREEMENT:
-            notes.append(
-                f"RadionuclideHalfLife {half_life:g} s is {100 * apart:+.0f} % from the {known:.1f} s of "
-                f"{nuclide}, which the radionuclide code names; RadionuclideHalfLife was used."
-            )
-        return half_life
-    if nuclide:
-        notes.append(f"RadionuclideHalfLife is missing, {ANY_HALF_LIFE[nuclide]:.1f} s of {nuclide} was used.")
-        return ANY_HALF_LIFE[nuclide]
-    return None
+    if known is None:
+        return half_life or None
+    if not half_life:
+        notes.append(f"RadionuclideHalfLife is missing, {known:.1f} s of {nuclide} was used.")
+        return known
+    apart = half_life / known - 1
+    if abs(apart) > HALF_LIFE_AGREEMENT:
+        notes.append(
+            f"RadionuclideHalfLife {half_life:g} s is {100 * apart:+.0f} % from the {known:.1f} s of "
+            f"{nuclide}, which the radionuclide code names; RadionuclideHalfLife was used."
+        )
+    return half_life
 
 
 def _radiopharmaceutical_item(first: Dataset, *, needed: bool) -> Dataset:
     items: Sequence[Dataset] = value_of(first, "RadiopharmaceuticalInformationSequence") or []
-    if not items and not needed:
-        return Dataset()
-    if len(items) != 1:
+    if len(items) != 1 and (items or needed):
         raise PETError(f"RadiopharmaceuticalInformationSequence has {len(items)} items, expected 1")
-    return items[0]
+    return items[0] if items else Dataset()
 
 
 def _corrections(first: Dataset) -> Sequence[str]:
@@ -103,7 +104,8 @@ def _attenuation_corrected(first: Dataset, notes: list[str]) -> bool:
     corrections = [str(correction).upper() for correction in _corrections(first)]
     if any(corrections):
         return "ATTN" in corrections
-    is_corrected = bool(says_corrected(text_of(first, "AttenuationCorrectionMethod")))
+    words = text_of(first, "AttenuationCorrectionMethod").lower()
+    is_corrected = words not in _UNKNOWN and _NOT_CORRECTED.search(words) is None
     if is_corrected:
         notes.append("CorrectedImage is empty; AttenuationCorrectionMethod names a correction for attenuation.")
     return is_corrected
@@ -119,8 +121,8 @@ class _Administration:
     sentence: str
     """How it was found."""
 
-    is_doubtful: bool = False
-    """Whether the attributes contradict each other, so that a person should look at the sentence."""
+    warnings: tuple[str, ...]
+    """The sentence again if the attributes contradict each other, so that a person should look at it."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,7 @@ class SeriesHeader:
     """What SUV depends on."""
 
     average_times: tuple[float, ...] | None
-    """Without decay correction: for each slice, when its activity was that of its average [s], on the clock of
-    `header`."""
+    """Without decay correction: for each slice, the time of its average activity [s], on the clock of `header`."""
 
     notes: tuple[str, ...]
     """A sentence for every rule that was applied, every value repaired and every candidate that disagrees."""
@@ -144,15 +145,8 @@ class SeriesHeader:
 def read_header(slices: Sequence[Dataset]) -> SeriesHeader:
     """Return what SUV depends on, and a sentence for every rule that was applied and every value repaired.
 
-    Parameters
-    ----------
-    slices
-        Headers of the slices of one series, which agree in patient, units and radiopharmaceutical.
-
-    Raises
-    ------
-    PETError
-        If the units are not an uptake, or a value that SUV needs is missing or impossible.
+    The slices are of one series, and agree in patient, units and radiopharmaceutical. It is a `PETError` if the units
+    are not an uptake, or a value that SUV needs is missing or impossible.
     """
     check_duration(slices)
     first = slices[0]
@@ -223,7 +217,7 @@ def _corrected_to_start(header: PETHeader, slices: Sequence[Dataset], item: Data
         administration_time=_seconds(administered.moment, origin),
         reference_time=_seconds(reference.moment, origin),
     )
-    return SeriesHeader(timed, None, (*reference.notes, administered.sentence), _warnings(administered))
+    return SeriesHeader(timed, None, (*reference.notes, administered.sentence), administered.warnings)
 
 
 def _corrected_to_administration(header: PETHeader, slices: Sequence[Dataset], item: Dataset) -> SeriesHeader:
@@ -259,12 +253,8 @@ def _without_decay_correction(header: PETHeader, slices: Sequence[Dataset], item
         replace(header, administration_time=_seconds(administered.moment, origin)),
         tuple(_seconds(moment, origin) for moment in moments),
         tuple(notes),
-        _warnings(administered),
+        administered.warnings,
     )
-
-
-def _warnings(administered: _Administration) -> tuple[str, ...]:
-    return (administered.sentence,) if administered.is_doubtful else ()
 
 
 def _seconds(moment: datetime, origin: datetime) -> float:
@@ -321,13 +311,14 @@ def _told(
     uptake = (reference - moment).total_seconds()
     longest = math.inf if half_life is None else USUAL_UPTAKE * half_life
     unusual = f", more than the usual {longest:.0f} s" if uptake > longest else ""
-    return _Administration(moment, f"Uptake {uptake:.0f} s from {origin}{unusual}{remark}.", doubt)
+    sentence = f"Uptake {uptake:.0f} s from {origin}{unusual}{remark}."
+    return _Administration(moment, sentence, (sentence,) if doubt else ())
 
 
 def _start_date_time(item: Dataset, first: Dataset) -> tuple[Moment | None, date | None, str]:
     """Return RadiopharmaceuticalStartDateTime, or its date if it has no time of day, or why it says nothing."""
     value = value_of(item, _START)
-    text = (value.decode("ascii", errors="replace") if isinstance(value, bytes) else str(value or "")).strip(" \0")
+    text = plain_text(value)
     # Midnight to the second is how a date without time is padded.
     if re.fullmatch(r"\d{8}(0{4,6}(\.0*)?)?", text):
         try:

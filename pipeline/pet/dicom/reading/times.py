@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import DA, DT, TM
 
 from pipeline.errors import PETError
-from pipeline.pet.dicom.values import REFERENCE_TIMES, number_of, private_value, text_of, value_of
+from pipeline.pet.dicom.values import REFERENCE_TIMES, number_of, plain_text, private_value, text_of, value_of
 from pipeline.pet.suv.factor import average_activity_time
 
 __all__ = [
@@ -104,11 +104,9 @@ class Moment:
 
 def date_time_of(value: object, dataset: Dataset, name: str) -> Moment | None:
     """Return a DT value on the clock that the data set's DA and TM values are on."""
-    if isinstance(value, bytes):
-        value = value.decode("ascii", errors="replace").strip(" \0")
-    if not value:
+    text = plain_text(value)
+    if not text:
         return None
-    text = str(value).strip()
     try:
         parsed = DT(text)
     except (ValueError, TypeError) as error:
@@ -126,32 +124,24 @@ def date_time_of(value: object, dataset: Dataset, name: str) -> Moment | None:
 
 
 def acquisition_time(dataset: Dataset) -> datetime | None:
-    """Return when the acquisition of a slice began, or None if the slice does not say.
-
-    Raises
-    ------
-    PETError
-        If the attribute is not a DICOM date or time.
-    """
+    """Return when the acquisition of a slice began, or None if it does not say; a malformed time is a `PETError`."""
     moment = _date_time(dataset, "AcquisitionDate", "AcquisitionTime")
     return moment or moment_of(dataset, "AcquisitionDateTime")
 
 
+def _acquisitions(slices: Sequence[Dataset]) -> list[datetime]:
+    return [moment for moment in map(acquisition_time, slices) if moment is not None]
+
+
 def start_of_acquisition(slices: Sequence[Dataset]) -> datetime | None:
     """Return when the earliest slice was acquired: the moment that the times of a `PETHeader` count from."""
-    return min((moment for moment in map(acquisition_time, slices) if moment is not None), default=None)
+    return min(_acquisitions(slices), default=None)
 
 
 def check_duration(slices: Sequence[Dataset]) -> None:
-    """Refuse slices of which some were acquired so much later than others that they are of several scans.
-
-    Raises
-    ------
-    PETError
-        Says how far apart they are.
-    """
+    """Refuse slices of which some were acquired so much later than others that they are of several scans."""
     try:
-        acquired = [moment for moment in map(acquisition_time, slices) if moment is not None]
+        acquired = _acquisitions(slices)
     except PETError:
         # Whether that matters depends on the units.
         return
@@ -166,51 +156,26 @@ def in_words(seconds: float, sign: str = "") -> str:
 
 
 def moment_of(dataset: Dataset, keyword: str) -> datetime | None:
-    """Return the value of a DT attribute on the clock of the data set, or None if it is absent or empty.
-
-    Raises
-    ------
-    PETError
-        If it is not a DICOM date-time.
-    """
+    """Return a DT attribute on the clock of the data set, or None if it is absent; a malformed one is a `PETError`."""
     found = date_time_of(value_of(dataset, keyword), dataset, keyword)
     return None if found is None else found.moment
 
 
 def moment_of_reference(manufacturer: str, *, frame_duration: float, half_life: float) -> float:
-    """Return which moment of a frame [s] FrameReferenceTime (0054,1300) counts to.
+    """Return which moment [s] of a frame FrameReferenceTime (0054,1300) counts to.
 
-    It is the moment of average activity (DICOM PS3.3 C.8.9.4.1.5), for GE the start of the frame.
-
-    Parameters
-    ----------
-    manufacturer
-        Manufacturer (0008,0070).
-    frame_duration
-        Duration of the frame [s].
-    half_life
-        Half-life [s].
+    It is the moment of average activity (DICOM PS3.3 C.8.9.4.1.5), for GE the start of the frame. Duration and
+    half-life are in seconds.
     """
-    return 0.0 if _is_ge(manufacturer) else average_activity_time(frame_duration, half_life)
+    return 0.0 if "GE" in manufacturer.upper().split() else average_activity_time(frame_duration, half_life)
 
 
 def average_moment(dataset: Dataset, *, half_life: float) -> tuple[datetime, str]:
     """Return when a slice's activity was that of its average, and the rule that gave it.
 
     An image without decay correction shows the activity of that moment. A multi-frame image states it as
-    FrameReferenceDateTime (0018,9151); else it follows from the acquisition and the duration of the frame.
-
-    Parameters
-    ----------
-    dataset
-        Header of the slice.
-    half_life
-        Half-life [s].
-
-    Raises
-    ------
-    PETError
-        If the slice does not say when or for how long it was acquired.
+    FrameReferenceDateTime (0018,9151); else it follows from the acquisition and the duration of the frame. A slice that
+    does not say when or for how long it was acquired is a `PETError`.
     """
     stated = moment_of(dataset, "FrameReferenceDateTime")
     if stated is not None:
@@ -221,10 +186,6 @@ def average_moment(dataset: Dataset, *, half_life: float) -> tuple[datetime, str
         raise PETError(f"{missing} is missing, expected one on every slice of an image without decay correction")
     within = average_activity_time(duration / 1000.0, half_life)
     return acquired + timedelta(seconds=within), "AcquisitionTime and ActualFrameDuration of each slice"
-
-
-def _is_ge(manufacturer: str) -> bool:
-    return "GE" in manufacturer.upper().split()
 
 
 def _stated(first: Dataset, known: Sequence[datetime]) -> list[tuple[datetime, str]]:
@@ -265,8 +226,8 @@ def _back_computed(
             moments.append(start + timedelta(seconds=within - reference / 1000.0))
         except OverflowError:
             return None, "the frame reference time points beyond the calendar"
-    spread = (max(moments) - min(moments)).total_seconds()
     moment = min(moments)
+    spread = (max(moments) - moment).total_seconds()
     if spread > DISAGREEMENT:
         return None, f"the slices' frame reference times point to starts {in_words(spread)} apart"
     after = (moment - earliest).total_seconds()
@@ -274,8 +235,8 @@ def _back_computed(
         return None, f"the frame reference time points {in_words(after)} past the start of the acquisition"
     # Where the series time is credible, nothing was acquired before it: a scanner that gives every bed the
     # AcquisitionTime of the first one (Philips) points to a start that never was.
-    if series is not None and series <= earliest and (series - moment).total_seconds() > DISAGREEMENT:
-        before = (series - moment).total_seconds()
+    before = 0.0 if series is None or series > earliest else (series - moment).total_seconds()
+    if before > DISAGREEMENT:
         return None, f"the frame reference time points {in_words(before)} before the series time"
     return moment, ""
 
@@ -285,22 +246,10 @@ def reference_time(slices: Sequence[Dataset], *, half_life: float | None) -> Ref
 
     In this order: the moment that the scanner states; the acquisition of the earliest slice, if that is the
     series time; the start that the frame reference times point back to, if they are consistent; the series
-    time, if it is not after the earliest acquisition; the earliest acquisition.
-
-    Parameters
-    ----------
-    slices
-        Headers of the series.
-    half_life
-        Half-life [s], if known.
-
-    Raises
-    ------
-    PETError
-        If no rule gives a time.
+    time, if it is not after the earliest acquisition; the earliest acquisition. The half-life is in seconds. It is a
+    `PETError` if no rule gives a time.
     """
-    first = slices[0]
-    acquired = [moment for moment in map(acquisition_time, slices) if moment is not None]
+    first, acquired = slices[0], _acquisitions(slices)
     series = _date_time(first, "SeriesDate", "SeriesTime")
     notes: list[str] = []
     candidates = _stated(first, [*acquired, *([] if series is None else [series])])
