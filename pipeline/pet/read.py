@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PETError, naming, one_line
-from pipeline.pet.dicom.reading.reader import read_dicom_series, survey_series
+from pipeline.pet.dicom.reading.reader import Survey, read_dicom_series, survey_series
 from pipeline.pet.header import PETHeader
 from pipeline.pet.nifti import read_nifti, survey_nifti
 from pipeline.pet.series import PETSeries
+from pipeline.pet.sidecar import SidecarHeader
 from pipeline.pet.volumes import is_volume_name
 
 __all__ = ["READING_VERSION", "SUVExplanation", "explain_suv", "read_pet"]
@@ -41,14 +42,22 @@ def read_pet(
     """
     path = Path(path)
     with naming(path):
-        if not path.exists():
-            raise PETError("no such file or folder")
-        if not path.is_dir() and is_volume_name(path):
-            _refuse_series(series)
+        if _is_volume(path, series):
             return read_nifti(path, sidecar=sidecar)
         if sidecar is not None:
             raise PETError("a sidecar was given for DICOM, expected one for NIfTI only")
         return read_dicom_series(path, series=series)
+
+
+def _is_volume(path: Path, series: str | int | None) -> bool:
+    """Return whether a path is that of a NIfTI volume, for which no series can be chosen, rather than of DICOM."""
+    if not path.exists():
+        raise PETError("no such file or folder")
+    if path.is_dir() or not is_volume_name(path):
+        return False
+    if series is not None:
+        raise PETError("a series was chosen for a NIfTI volume, expected a choice for DICOM only")
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,43 +115,20 @@ def _quantity(value: float | None, unit: str, *, scale: float = 1.0) -> str:
     return "" if value is None else f"{value * scale:.6g} {unit}"
 
 
-def _refuse_series(series: str | int | None) -> None:
-    if series is not None:
-        raise PETError("a series was chosen for a NIfTI volume, expected a choice for DICOM only")
-
-
 def explain_suv(path: str | Path, *, series: str | int | None = None) -> SUVExplanation:
     """Work out the SUVbw factor of a series from its headers alone.
 
-    The checks are those of `read_pet`, except for what only pixel data can show.
-
-    Parameters
-    ----------
-    path
-        What `read_pet` reads.
-    series
-        SeriesInstanceUID or SeriesNumber of the DICOM series, needed where a folder holds several of PET.
-
-    Raises
-    ------
-    PETError
-        If SUVbw cannot be computed, saying why.
+    The arguments, the checks and the errors are those of `read_pet`, except for what only pixel data can show.
     """
     path = Path(path)
     with naming(path):
-        if not path.exists():
-            raise PETError("no such file or folder")
-        if not path.is_dir() and is_volume_name(path):
-            _refuse_series(series)
+        found: SidecarHeader | Survey
+        if _is_volume(path, series):
             found, _ = survey_nifti(path)
-            factor = 1.0 if found.factor is None else found.factor
-            return SUVExplanation(
-                header=found.header, factors=(factor, factor), warnings=found.warnings, provenance=found.provenance
-            )
-        survey = survey_series(path, with_pixels=False, series=series)
-        return SUVExplanation(
-            header=survey.header,
-            factors=(float(survey.factors.min()), float(survey.factors.max())),
-            warnings=survey.warnings,
-            provenance=survey.provenance,
-        )
+            lowest = highest = 1.0 if found.factor is None else found.factor
+        else:
+            found = survey_series(path, with_pixels=False, series=series)
+            lowest, highest = float(found.factors.min()), float(found.factors.max())
+    return SUVExplanation(
+        header=found.header, factors=(lowest, highest), warnings=found.warnings, provenance=found.provenance
+    )

@@ -67,7 +67,7 @@ def _read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
     series = {str(file.dataset.get("SeriesInstanceUID", "")) for file in files}
     if len(series) != 1:
         raise PETError(f"{len(series)} CT series in one folder, expected one")
-    stack = stack_slices([file.dataset for file in files], [file.name for file in files])
+    stack = stack_slices(files)
     hu = np.stack([_hounsfield(files[k]) for k in stack.order], axis=-1)
     volume, affine = to_canonical(hu, stack.affine)
     voltage = number_of(files[0].dataset, "KVP")

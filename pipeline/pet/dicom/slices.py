@@ -6,12 +6,13 @@ InstanceNumber, SliceLocation or file names. Pixel data is checked against heade
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder, pixel_array
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from pipeline.errors import PETError, naming, reason_of
@@ -68,28 +69,51 @@ class SliceStack:
     """How far a slice is off the even grid that the affine describes, at most [mm]."""
 
 
-def _vector(dataset: Dataset, keyword: str, n_values: int, name: str) -> NDArray[np.float64]:
-    with naming(name):
-        value = value_of(dataset, keyword)
+def _vector(dataset: Dataset, keyword: str, n_values: int) -> NDArray[np.float64]:
+    value = value_of(dataset, keyword)
     numbers = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
     if len(numbers) != n_values:
-        raise PETError(f"{name}: {keyword} has {len(numbers)} values, expected {n_values}")
+        raise PETError(f"{keyword} has {len(numbers)} values, expected {n_values}")
     try:
         vector = np.array(numbers, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise PETError(f"{name}: {keyword} holds values that are not numbers") from error
+        raise PETError(f"{keyword} holds values that are not numbers") from error
     if not np.isfinite(vector).all():
-        raise PETError(f"{name}: {keyword} is not finite")
+        raise PETError(f"{keyword} is not finite")
     return vector
 
 
-def _stored(dataset: Dataset, tag: BaseTag) -> bytes | None:
-    """Return the bytes of an element that pydicom has not decoded yet."""
-    value = stored_value(dataset, tag) if tag in dataset else None
-    return value if isinstance(value, bytes) else None
+def _plane_of(dataset: Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the direction cosines of row and column, and the distances of rows and columns [mm]."""
+    orientation, spacing = _vector(dataset, "ImageOrientationPatient", 6), _vector(dataset, "PixelSpacing", 2)
+    along_row, along_column = orientation[:3], orientation[3:]
+    products = np.array([along_row @ along_row, along_column @ along_column, along_row @ along_column])
+    if np.abs(products - [1, 1, 0]).max() > ORIENTATION_TOLERANCE:
+        raise PETError(f"ImageOrientationPatient {orientation.tolist()} is not orthonormal")
+    smallest, largest = VOXEL_SIZES
+    if spacing.min() < smallest or spacing.max() > largest:
+        raise PETError(f"PixelSpacing is {spacing.tolist()}, expected {smallest:g} to {largest:g} mm")
+    return orientation, spacing
 
 
 _ORIENTATION, _SPACING = Tag("ImageOrientationPatient"), Tag("PixelSpacing")
+
+
+def _stored_plane(dataset: Dataset) -> list[Any]:
+    return [stored_value(dataset, tag) for tag in (_ORIENTATION, _SPACING)]
+
+
+def _check_plane(
+    dataset: Dataset, orientation: NDArray[np.float64], spacing: NDArray[np.float64], reference: str
+) -> None:
+    """Refuse a slice whose orientation or spacing is not that of the file `reference`."""
+    for keyword, expected, tolerance in (
+        ("ImageOrientationPatient", orientation, ORIENTATION_TOLERANCE),
+        ("PixelSpacing", spacing, SPACING_TOLERANCE),
+    ):
+        found = _vector(dataset, keyword, expected.size)
+        if np.abs(found - expected).max() > tolerance:
+            raise PETError(f"{keyword} is {found.tolist()}, expected {expected.tolist()} as in {reference}")
 
 
 def _check_spacing(positions: NDArray[np.float64], names: Sequence[str]) -> float:
@@ -123,15 +147,8 @@ def _check_spacing(positions: NDArray[np.float64], names: Sequence[str]) -> floa
     raise PETError(f"spacing of slices is {gaps[k]:.3f} mm {where}, expected {typical:.3f} mm as elsewhere")
 
 
-def stack_slices(slices: Sequence[Dataset], names: Sequence[str]) -> SliceStack:
-    """Return the order and the affine of the slices of one series.
-
-    Parameters
-    ----------
-    slices
-        Headers of the slices, in any order.
-    names
-        Their file names, for error messages.
+def stack_slices(files: Sequence[SliceFile]) -> SliceStack:
+    """Return the order and the affine of the slices of one series, which may come in any order.
 
     Raises
     ------
@@ -139,63 +156,47 @@ def stack_slices(slices: Sequence[Dataset], names: Sequence[str]) -> SliceStack:
         If there are fewer than two slices, their orientation, spacing or matrix differs, a slice is missing
         or double, or they are unevenly spaced or shifted sideways.
     """
-    if len(slices) < 2:
-        raise PETError(f"{len(slices)} slice, expected at least 2")
-    # Most slices store the same bytes, and decoding them takes longer than all the rest.
-    usual = _stored(slices[0], _ORIENTATION), _stored(slices[0], _SPACING)
-    orientation = _vector(slices[0], "ImageOrientationPatient", 6, names[0])
-    spacing = _vector(slices[0], "PixelSpacing", 2, names[0])
+    if len(files) < 2:
+        raise PETError(f"{len(files)} slice, expected at least 2")
+    first, names = files[0].dataset, [file.name for file in files]
+    stored_plane = _stored_plane(first)
+    with naming(names[0]):
+        orientation, spacing = _plane_of(first)
+    matrix = (first.get("Columns"), first.get("Rows"))
+    positions = np.empty((len(files), 3))
+    for k, file in enumerate(files):
+        with naming(file.name):
+            positions[k] = _vector(file.dataset, "ImagePositionPatient", 3)
+            if np.abs(positions[k]).max() > MOST_REMOTE:
+                found = positions[k].tolist()
+                raise PETError(f"ImagePositionPatient is {found}, expected at most {MOST_REMOTE:.0f} mm")
+            columns, rows = file.dataset.get("Columns"), file.dataset.get("Rows")
+            if (columns, rows) != matrix:
+                raise PETError(f"matrix is {columns} x {rows}, expected {matrix[0]} x {matrix[1]}")
+            # Most slices store the same bytes, and decoding them takes longer than all the rest.
+            if _stored_plane(file.dataset) != stored_plane:
+                _check_plane(file.dataset, orientation, spacing, names[0])
     along_row, along_column = orientation[:3], orientation[3:]
-    products = np.array([along_row @ along_row, along_column @ along_column, along_row @ along_column])
-    if np.abs(products - [1, 1, 0]).max() > ORIENTATION_TOLERANCE:
-        raise PETError(f"{names[0]}: ImageOrientationPatient {orientation.tolist()} is not orthonormal")
-    smallest, largest = VOXEL_SIZES
-    if spacing.min() < smallest or spacing.max() > largest:
-        raise PETError(f"{names[0]}: PixelSpacing is {spacing.tolist()}, expected {smallest:g} to {largest:g} mm")
-    matrix = (slices[0].get("Columns"), slices[0].get("Rows"))
-    positions = np.empty((len(slices), 3))
-    for k, (dataset, name) in enumerate(zip(slices, names, strict=True)):
-        positions[k] = _vector(dataset, "ImagePositionPatient", 3, name)
-        if np.abs(positions[k]).max() > MOST_REMOTE:
-            raise PETError(
-                f"{name}: ImagePositionPatient is {positions[k].tolist()}, expected at most {MOST_REMOTE:.0f} mm"
-            )
-        found = (dataset.get("Columns"), dataset.get("Rows"))
-        if found != matrix:
-            raise PETError(f"{name}: matrix is {found[0]} x {found[1]}, expected {matrix[0]} x {matrix[1]}")
-        if None not in usual and (_stored(dataset, _ORIENTATION), _stored(dataset, _SPACING)) == usual:
-            continue
-        other = _vector(dataset, "ImageOrientationPatient", 6, name)
-        if np.abs(other - orientation).max() > ORIENTATION_TOLERANCE:
-            raise PETError(
-                f"{name}: ImageOrientationPatient is {other.tolist()}, expected {orientation.tolist()} as in {names[0]}"
-            )
-        size = _vector(dataset, "PixelSpacing", 2, name)
-        if np.abs(size - spacing).max() > SPACING_TOLERANCE:
-            raise PETError(f"{name}: PixelSpacing is {size.tolist()}, expected {spacing.tolist()} as in {names[0]}")
     normal = np.cross(along_row, along_column)
     normal /= np.linalg.norm(normal)
     heights = positions @ normal
     order = np.argsort(heights, kind="stable")
     unevenness = _check_spacing(heights[order], [names[k] for k in order])
-    first = positions[order[0]]
-    sideways = positions - first - np.outer(heights - heights[order[0]], normal)
-    worst = int(np.argmax(np.linalg.norm(sideways, axis=1)))
-    if np.linalg.norm(sideways[worst]) > max(POSITION_TOLERANCE, ORIENTATION_TOLERANCE * np.ptp(heights)):
-        raise PETError(
-            f"{names[worst]}: slice is shifted {np.linalg.norm(sideways[worst]):.3f} mm sideways, expected a "
-            "straight stack"
-        )
+    lowest, highest = positions[order[0]], positions[order[-1]]
+    sideways = np.linalg.norm(positions - lowest - np.outer(heights - heights[order[0]], normal), axis=1)
+    worst = int(np.argmax(sideways))
+    if sideways[worst] > max(POSITION_TOLERANCE, ORIENTATION_TOLERANCE * np.ptp(heights)):
+        raise PETError(f"{names[worst]}: slice is shifted {sideways[worst]:.3f} mm sideways, expected a straight stack")
     affine = np.eye(4)
     # PixelSpacing is (distance of rows, distance of columns).
     affine[:3, 0] = along_row * spacing[1]
     affine[:3, 1] = along_column * spacing[0]
-    affine[:3, 2] = (positions[order[-1]] - first) / (len(slices) - 1)
-    affine[:3, 3] = first
+    affine[:3, 2] = (highest - lowest) / (len(files) - 1)
+    affine[:3, 3] = lowest
     return SliceStack(
         order=tuple(int(k) for k in order),
         affine=LPS_TO_RAS @ affine,
-        shape=(int(matrix[0]), int(matrix[1]), len(slices)),
+        shape=(int(matrix[0]), int(matrix[1]), len(files)),
         unevenness=unevenness,
     )
 
@@ -203,13 +204,9 @@ def stack_slices(slices: Sequence[Dataset], names: Sequence[str]) -> SliceStack:
 def check_pixels(files: Sequence[SliceFile]) -> None:
     """Check rescaling and the size of the pixel data of every slice, before any memory is taken.
 
-    Files that were read without their pixel data are compared with the size of the file.
-
-    Raises
-    ------
-    PETError
-        Naming the first slice whose rescaling is not that of a PET image, or whose pixel data is missing, cut
-        short, or absurdly small for Rows and Columns.
+    Files that were read without their pixel data are compared with the size of the file. The `PETError` names the first
+    slice whose rescaling is not that of a PET image, or whose pixel data is missing, cut short, or absurdly small for
+    Rows and Columns.
     """
     n_needed = n_stored = 0
     for file in files:
@@ -282,10 +279,7 @@ def _missing_codec(syntax: UID) -> str | None:
 def decoded_slice(file: SliceFile) -> NDArray[np.integer]:
     """Return the stored values of one slice. Shape (rows, columns).
 
-    Raises
-    ------
-    PETError
-        If the pixel data cannot be decoded; where a decoder is missing, the message says what to install.
+    If a decoder is missing, the `PETError` says what to install.
     """
     try:
         # Unlike Dataset.pixel_array, this keeps no second copy in the data set.
@@ -300,19 +294,7 @@ def decoded_slice(file: SliceFile) -> NDArray[np.integer]:
 def padding_of(file: SliceFile, stored: NDArray[np.integer]) -> NDArray[np.bool_] | None:
     """Return which stored values are padding (PixelPaddingValue, DICOM PS3.3 C.7.5.1.1.2); None if there are none.
 
-    Padding of 0 is not told from a measured 0, which it equals.
-
-    Parameters
-    ----------
-    file
-        The slice.
-    stored
-        What `decoded_slice` returned. Shape (rows, columns).
-
-    Raises
-    ------
-    PETError
-        If the padding value is no integer.
+    `stored` is what `decoded_slice` returned. Padding of 0 is not told from a measured 0, which it equals.
     """
     with naming(file.name):
         value = number_of(file.dataset, "PixelPaddingValue")
@@ -328,19 +310,9 @@ def padding_of(file: SliceFile, stored: NDArray[np.integer]) -> NDArray[np.bool_
 def check_slopes(files: Sequence[SliceFile], largest: Sequence[int]) -> None:
     """Refuse a series whose slices were each scaled to full range, and have lost the slopes that undo it.
 
-    Parameters
-    ----------
-    files
-        The slices.
-    largest
-        The largest stored value of each slice.
-
-    Raises
-    ------
-    PETError
-        If more than a few slices all reach full range although all have one RescaleSlope. A phantom without noise, of
-        which every slice has the same maximum, has one slope in truth: it is accepted unless that is 1, the slope
-        that stands where none was kept.
+    `largest` is the largest stored value of each slice. More than a few slices that all reach full range, although all
+    have one RescaleSlope, are refused. A phantom without noise, of which every slice has the same maximum, has one
+    slope in truth: it is accepted unless that is 1, the slope that stands where none was kept.
     """
     slopes = {float(file.dataset.RescaleSlope) for file in files}
     if len(files) <= FEW_SLICES or len(slopes) > 1:

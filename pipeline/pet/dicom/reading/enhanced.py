@@ -156,19 +156,10 @@ def _set_times(frame: Dataset) -> None:
 
 
 def read_frames(file: SliceFile) -> tuple[list[SliceFile], float | None]:
-    """Return the frames of a multi-frame PET image as slices.
+    """Return the frames of an enhanced or legacy converted enhanced PET image as slices, in their stored order.
 
-    Parameters
-    ----------
-    file
-        File of an enhanced or legacy converted enhanced PET image.
-
-    Returns
-    -------
-    frames
-        In the order in which they are stored, each with the attributes that a single slice would have.
-    stated
-        SUVbw per Bq/mL that the image itself states, by mapping to both; None if it does not.
+    Each frame has the attributes that a single slice would have. The second value is SUVbw per Bq/mL that the image
+    itself states, by mapping to both; None if it does not.
 
     Raises
     ------
@@ -201,15 +192,11 @@ def read_frames(file: SliceFile) -> tuple[list[SliceFile], float | None]:
             _set_corrections(frame)
             _set_times(frame)
         frames.append(replace(file, name=frame_name, dataset=frame, image=dataset, frame=k))
-    _check_one_stack(frames)
-    return frames, stated
-
-
-def _check_one_stack(frames: Sequence[SliceFile]) -> None:
     for keyword, word in (("TemporalPositionIndex", "times"), ("StackID", "stacks")):
         n_found = len({text_of(frame.dataset, keyword) for frame in frames})
         if n_found > 1:
             raise PETError(
-                f"{frames[0].path.name}: {len(frames)} frames of {n_found} {word} ({keyword}), expected one static "
+                f"{file.path.name}: {len(frames)} frames of {n_found} {word} ({keyword}), expected one static "
                 "stack; write the frames of one into an image of their own"
             )
+    return frames, stated

@@ -128,12 +128,7 @@ def walk_folders(
     """Yield every folder below a folder with the sorted names of its files.
 
     Links are followed. A folder that is reached in two ways, as by a link to one above it, is entered once; one that
-    `enter` declines is not entered, and neither is what lies below.
-
-    Raises
-    ------
-    OSError
-        If a folder cannot be opened.
+    `enter` declines is not entered, and neither is what lies below. A folder that cannot be opened is an `OSError`.
     """
     entered: set[str] = set()
     for parent, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
@@ -237,14 +232,7 @@ def _check_deflated(file: BufferedReader, head: bytes, path: Path) -> None:
 def read_slice_files(folder: Path, *, with_pixels: bool = True, pixels_of: Collection[str] | None = None) -> FoundFiles:
     """Read every DICOM file below a folder, each once, and count the files that are something else.
 
-    Parameters
-    ----------
-    folder
-        Links in it are followed.
-    with_pixels
-        Whether to read pixel data.
-    pixels_of
-        The SOP classes whose pixel data is kept; None keeps that of every class.
+    Links are followed. Pixel data is kept `with_pixels`, and then only that of the SOP classes `pixels_of`, if given.
 
     Raises
     ------

@@ -78,24 +78,12 @@ class Survey:
 def survey_series(path: Path, *, with_pixels: bool, series: str | int | None = None) -> Survey:
     """Check the files of one series, and work out its grid and its factors.
 
-    Parameters
-    ----------
-    path
-        Folder that holds the series, or the file of a multi-frame one.
-    with_pixels
-        Whether to read the pixel data, too, so that the slices can be decoded afterwards.
-    series
-        SeriesInstanceUID or SeriesNumber of the series to read, needed where there are several.
-
-    Raises
-    ------
-    PETError
-        If this is not one complete, static, attenuation-corrected PET series of one patient from which SUVbw can
-        be computed.
+    Path, series and errors are those of `read_dicom_series`. Only a survey `with_pixels` reads the pixel data, too, so
+    that the slices can be decoded afterwards.
     """
     files, notes, stated = _find(path, with_pixels=with_pixels, series=series)
     check_pixels(files)
-    stack = stack_slices([file.dataset for file in files], [file.name for file in files])
+    stack = stack_slices(files)
     if files[0].image is None:
         # After the geometry, which says more of a slice that is there twice.
         _check_instances(files)
@@ -295,13 +283,7 @@ def _check_slices(files: Sequence[SliceFile]) -> None:
 
 
 def _check_instances(files: Sequence[SliceFile]) -> None:
-    """Check that every slice has a UID of its own, by which a derived series refers to it.
-
-    Raises
-    ------
-    PETError
-        Naming the first file that has none, or that of another.
-    """
+    """Refuse a slice without a UID of its own, by which a derived series refers to it."""
     seen: dict[str, str] = {}
     for file in files:
         uid = text_of(file.dataset, "SOPInstanceUID")
@@ -326,15 +308,8 @@ _FRAME_ATTRIBUTES = (
 def _check_one_frame(files: Sequence[SliceFile]) -> tuple[str, ...]:
     """Check that slices are one static frame, or one frame that was picked from a dynamic or gated series.
 
-    Returns
-    -------
-    notes
-        What was noticed and is harmless, one sentence each.
-
-    Raises
-    ------
-    PETError
-        Saying how many frames were found, and how to choose one.
+    Return a sentence on what was noticed and is harmless. The `PETError` says how many frames were found, and how to
+    choose one.
     """
     dataset = files[0].dataset
     series_type = value_of(dataset, "SeriesType") or "missing"

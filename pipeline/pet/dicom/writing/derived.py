@@ -106,7 +106,7 @@ def derived_headers(
         If a source file is gone or changed, so that its grid is not the volume's any more.
     """
     files = _read_sources(series.source_files)
-    stack = stack_slices([file.dataset for file in files], [file.name for file in files])
+    stack = stack_slices(files)
     difference = grid_difference(series.grid, canonical_grid(Grid(stack.shape, stack.affine)))
     if difference is not None:
         raise PETError(f"the grid is not that of the source files: {difference}")
