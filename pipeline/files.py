@@ -15,9 +15,12 @@ from functools import cache
 from io import BufferedIOBase
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import PETError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "UNFINISHED",
@@ -29,11 +32,14 @@ __all__ = [
     "replaced_file",
     "sha256_of",
     "write_json",
+    "write_table",
     "write_text",
 ]
 
 UNFINISHED = ".writing-"
 """Begins the name of every file and folder that is not complete yet; a killed process leaves some behind."""
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 FOLDERS_CAN_BE_SYNCED = os.name != "nt"
 """Windows opens no folder, and its file systems write the entries of a folder themselves."""
@@ -141,6 +147,39 @@ def write_text(target: Path, text: str) -> None:
 def write_json(target: Path, content: Mapping[str, Any] | list[Any]) -> None:
     """Write JSON (no NaN, no infinity) complete or not at all; raises what `write_text` raises."""
     write_text(target, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_table(table: "pd.DataFrame", path: str | os.PathLike[str]) -> Path:
+    """Write a table as BIDS-style TSV: a header line, n/a for missing values, six significant digits.
+
+    Text that a spreadsheet would run as a formula (first character = + - @, tab or carriage return) is
+    preceded by an apostrophe. Numbers are left as they are. The file appears complete or not at all.
+
+    Parameters
+    ----------
+    table
+        Columns in the order to write; its index is not written.
+    path
+        The TSV file; its folder must exist.
+
+    Raises
+    ------
+    PETError
+        The folder does not exist, or the file cannot be written; nothing is left behind.
+    """
+    quoted = table.apply(lambda column: column.map(_quote_formula))
+    text = quoted.rename(columns=_quote_formula).to_csv(
+        sep="\t", index=False, na_rep="n/a", float_format="%.6g", lineterminator="\n"
+    )
+    target = Path(path)
+    write_text(target, text)
+    return target
+
+
+def _quote_formula(value: object) -> object:
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+        return "'" + value
+    return value
 
 
 @contextmanager

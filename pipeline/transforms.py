@@ -1,6 +1,7 @@
-"""Transforms of SUV volumes: to what a network sees and back, and the random ones of training."""
+"""Transforms of SUV volumes: to what a network sees and back, the scale that weights carry, random ones of training."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -22,9 +23,13 @@ __all__ = [
     "insert_lesion",
     "lesion_profile",
     "pet_to_tensor",
+    "scale_of",
     "scale_suv",
     "tensor_to_pet",
+    "with_scale",
 ]
+
+_SCALE_KEY = "unipet_suv_scale"
 
 
 def pet_to_tensor(series: PETSeries) -> MetaTensor:
@@ -45,6 +50,24 @@ def tensor_to_pet(pred: Tensor, source: PETSeries, *, suv_scale: float, note: st
 def scale_suv(suv: Tensor, *, suv_scale: float) -> Tensor:
     """Return SUV [g/mL] in network units: suv / suv_scale. With 2, soft tissue lies near 1."""
     return suv / suv_scale
+
+
+def with_scale(state_dict: Mapping[str, Tensor], suv_scale: float) -> "OrderedDict[str, Tensor]":
+    """Return a state dict that carries its scale, SUVbw [g/mL] per network unit; keys and tensors are the same.
+
+    The scale stands in the metadata that torch keeps, and saves, beside the tensors. Programs that do not know of it,
+    such as MONAI's tools, see a plain state dict.
+    """
+    marked = OrderedDict(state_dict)
+    metadata = dict(getattr(state_dict, "_metadata", {}))
+    metadata[_SCALE_KEY] = {"suv_scale": float(suv_scale)}
+    marked._metadata = metadata  # type: ignore[attr-defined]
+    return marked
+
+
+def scale_of(state_dict: Mapping[str, Tensor]) -> float | None:
+    """Return the scale that a state dict carries, SUVbw [g/mL] per network unit; None if it carries none."""
+    return getattr(state_dict, "_metadata", {}).get(_SCALE_KEY, {}).get("suv_scale")
 
 
 class ScaleSUVd(MapTransform, InvertibleTransform):

@@ -26,7 +26,7 @@ ALLOWED = {
     "simulation": {"constants", "errors", "files", "images", "pet", "processes"},
     "evaluation": {"constants", "errors", "files", "images", "pet"},
     "data": {"errors", "files", "images", "pet", "processes", "shipped", "simulation"},
-    "training": {"data", "errors", "files", "images", "networks", "losses", "pet", "shipped"},
+    "training": {"data", "errors", "files", "images", "networks", "losses", "pet", "shipped", "transforms"},
     "inference": {"errors", "files", "networks", "pet", "shipped", "transforms"},
     "report": {"errors", "evaluation", "files", "images", "pet"},
     "comparison": {

@@ -10,6 +10,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from pipeline.errors import PETError, naming
@@ -21,6 +22,7 @@ from pipeline.files import (
     replaced_file,
     sha256_of,
     write_json,
+    write_table,
     write_text,
 )
 
@@ -225,3 +227,33 @@ def test_a_compressed_file_tells_neither_name_nor_time(tmp_path):
         stream.write(b"voxels")
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
     assert gzip.decompress((tmp_path / "a.nii.gz").read_bytes()) == (tmp_path / "c.nii").read_bytes() == b"voxels"
+
+
+def test_text_that_is_a_formula_is_quoted_and_numbers_are_not(tmp_path):
+    table = pd.DataFrame({"method": ["=1+1", "@cmd", "fixed SUV >= 4"], "change": [-12.5, 0.1234567, None]})
+    path = write_table(table, tmp_path / "regions.tsv")
+    assert path.read_text().splitlines() == [
+        "method\tchange",
+        "'=1+1\t-12.5",
+        "'@cmd\t0.123457",
+        "fixed SUV >= 4\tn/a",
+    ]
+
+
+def test_a_table_without_rows_keeps_its_header(tmp_path):
+    path = write_table(pd.DataFrame(columns=["region", "volume_ml"]), tmp_path / "none.tsv")
+    assert path.read_text() == "region\tvolume_ml\n"
+
+
+def test_a_table_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "regions.tsv"
+    path.write_text("old")
+
+    def full_disk(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(PETError, match=r"regions\.tsv: No space left on device$"):
+        write_table(pd.DataFrame({"a": [1]}), path)
+    assert [p.name for p in tmp_path.iterdir()] == ["regions.tsv"]
+    assert path.read_text() == "old"

@@ -71,8 +71,7 @@ def evaluate(
     with errors_in_one_line():
         from pipeline.comparison import as_markdown, check_gate, read_gate, result_tables
         from pipeline.errors import PETError
-        from pipeline.evaluation import write_table
-        from pipeline.files import write_text
+        from pipeline.files import write_table, write_text
         from pipeline.inference import Denoiser
 
         sources = source or []

@@ -15,7 +15,6 @@ from pipeline.evaluation.quantification import (
     volume,
 )
 from pipeline.evaluation.seams import seam_ratio
-from pipeline.evaluation.tables import write_table
 from pipeline.evaluation.texture import local_variance, local_variance_ratio
 
 __all__ = [
@@ -37,5 +36,4 @@ __all__ = [
     "suv_mean",
     "suv_peak",
     "volume",
-    "write_table",
 ]

@@ -3,7 +3,6 @@
 Everything takes plain arrays of SUVbw [g/mL] of shape (X, Y, Z) and the voxel size [mm].
 """
 
-from pipeline.images.body import body_mask
 from pipeline.images.gaussian import gaussian_filter_mm
 from pipeline.images.liver import LiverNoise, find_liver, measured_liver_cov
 from pipeline.images.noise import (
@@ -15,6 +14,7 @@ from pipeline.images.noise import (
 from pipeline.images.regions import (
     Regions,
     ball_offsets,
+    body_mask,
     connected_regions,
     label_touching,
     regions_in_either,

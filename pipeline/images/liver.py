@@ -9,9 +9,8 @@ from scipy import ndimage
 from scipy.signal import fftconvolve
 
 from pipeline.errors import PETError
-from pipeline.images.body import body_mask
 from pipeline.images.gaussian import gaussian_filter_mm
-from pipeline.images.regions import ball_offsets
+from pipeline.images.regions import ball_offsets, body_mask
 from pipeline.pet import PETSeries
 
 __all__ = ["LIVER_SPHERE_DIAMETER", "LiverNoise", "find_liver", "measured_liver_cov"]

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from pipeline.constants import OSEM_NOISE_POWER
 from pipeline.errors import UndefinedMeasureError
-from pipeline.images.body import body_mask
+from pipeline.images.regions import body_mask
 
 __all__ = ["PUBLISHED_HIGH_PASS_ENERGY", "high_pass_energy", "high_pass_energy_table", "noise_meter"]
 

@@ -1,12 +1,10 @@
 """Inference: from a network to a denoised scan."""
 
 from pipeline.files import sha256_of
-from pipeline.inference.denoiser import Denoiser
-from pipeline.inference.method import Method, fast_dtype, find_bundle, load_weights
-from pipeline.inference.one_scan import Progress
+from pipeline.inference.denoiser import Denoiser, Method, fast_dtype, find_bundle, load_weights
 from pipeline.inference.resampling import ResamplingInferer
 from pipeline.inference.restoration import LocalMeanRestoration
-from pipeline.inference.streaming.inferer import StreamingInferer
+from pipeline.inference.streaming.inferer import Progress, StreamingInferer
 from pipeline.inference.streaming.plan import Plan, make_plan
 from pipeline.inference.streaming.planes import stream
 from pipeline.inference.windows import WindowInferer

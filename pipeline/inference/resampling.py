@@ -10,7 +10,7 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 from pipeline.errors import PETError
-from pipeline.inference.one_scan import check_finite, check_shape, name_of_scan
+from pipeline.inference.streaming.inferer import check_finite, check_shape, name_of_scan
 
 __all__ = ["ResamplingInferer", "resample"]
 

@@ -10,7 +10,7 @@ from monai.inferers import Inferer
 from monai.networks.layers import GaussianFilter
 from torch import Tensor
 
-from pipeline.inference.one_scan import Progress, TellsProgress, check_shape
+from pipeline.inference.streaming.inferer import Progress, TellsProgress, check_shape
 
 __all__ = ["LocalMeanRestoration"]
 

@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer, sliding_window_inference
 from torch import Tensor
 
-from pipeline.inference.one_scan import check_body_threshold, check_finite, check_shape, name_of_scan
+from pipeline.inference.streaming.inferer import check_body_threshold, check_finite, check_shape, name_of_scan
 from pipeline.networks import tissue_mask
 
 __all__ = ["WindowInferer"]

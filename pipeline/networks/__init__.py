@@ -1,14 +1,18 @@
 """Networks: pure functions of tensors (B, C, X, Y, Z)."""
 
 from pipeline.networks.base_denoising import BaseDenoisingNetwork, Downsample, ResidualBlock, Upsample
+from pipeline.networks.convolutions import ModulatedConv3d, conv3d
 from pipeline.networks.critic import PatchCritic
-from pipeline.networks.modulated_conv import ModulatedConv3d
-from pipeline.networks.noise_statistics import NOISE_STATISTICS, StatisticsStyle, noise_statistics, scaled_statistics
+from pipeline.networks.noise_statistics import (
+    NOISE_STATISTICS,
+    StatisticsStyle,
+    noise_statistics,
+    scaled_statistics,
+    tissue_mask,
+)
 from pipeline.networks.protocols import Streamable, Styled
 from pipeline.networks.residual import Residual
-from pipeline.networks.steady_conv import conv3d
 from pipeline.networks.style_alignment import StyleAlignmentNetwork
-from pipeline.networks.tissue_mask import tissue_mask
 from pipeline.networks.unipet import UniPET, untrained_body
 
 __all__ = [

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import Tensor, nn
 
-from pipeline.networks.modulated_conv import ModulatedConv3d
-from pipeline.networks.steady_conv import conv3d
+from pipeline.networks.convolutions import ModulatedConv3d, conv3d
 
 __all__ = ["BaseDenoisingNetwork", "Downsample", "ResidualBlock", "Upsample"]
 

@@ -9,11 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.networks.base_denoising import BaseDenoisingNetwork, ResidualBlock, Upsample
-from pipeline.networks.modulated_conv import ModulatedConv3d
-from pipeline.networks.noise_statistics import TISSUE_SUV, StatisticsStyle, noise_statistics
+from pipeline.networks.convolutions import ModulatedConv3d
+from pipeline.networks.noise_statistics import TISSUE_SUV, StatisticsStyle, noise_statistics, tissue_mask
 from pipeline.networks.released_weights import convert_released_state_dict, released_architecture
 from pipeline.networks.style_alignment import StyleAlignmentNetwork, halved
-from pipeline.networks.tissue_mask import tissue_mask
 
 __all__ = ["UniPET", "untrained_body"]
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from pipeline.errors import PETError, naming, one_line
 from pipeline.pet.dicom.reading.reader import Survey, read_dicom_series, survey_series
-from pipeline.pet.header import PETHeader
 from pipeline.pet.nifti import read_nifti, survey_nifti
-from pipeline.pet.series import PETSeries
+from pipeline.pet.series import PETHeader, PETSeries
 from pipeline.pet.sidecar import SidecarHeader
 from pipeline.pet.volumes import is_volume_name
 

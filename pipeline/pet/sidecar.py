@@ -15,7 +15,7 @@ from datetime import time
 from typing import Any, TypeVar
 
 from pipeline.errors import PETError
-from pipeline.pet.header import PETHeader
+from pipeline.pet.series import PETHeader
 from pipeline.pet.suv.factor import (
     average_activity_time,
     dose_in_bq,

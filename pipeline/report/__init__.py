@@ -1,9 +1,9 @@
 """The report of a denoised series: figures as PNG bytes, and one self-contained HTML page."""
 
-from pipeline.report.denoised_page import write_report
 from pipeline.report.figures import SUV_WINDOW, agreement_figure, difference_figure, mip_figure, profile_figure
 from pipeline.report.montage import MontageRow, montage_figure, montage_row
 from pipeline.report.noise_page import liver_noise_figure, liver_noise_table, write_noise_page
+from pipeline.report.page import write_report
 
 __all__ = [
     "SUV_WINDOW",

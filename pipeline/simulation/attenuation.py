@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from pipeline.errors import PETError
-from pipeline.images.body import BODY_THRESHOLD, body_mask
+from pipeline.images.regions import BODY_THRESHOLD, body_mask
 
 __all__ = ["WATER", "attenuation_from_body", "attenuation_from_ct", "resampled"]
 

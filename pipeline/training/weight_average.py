@@ -9,7 +9,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from pipeline.networks.weights import scale_of, with_scale
+from pipeline.transforms import scale_of, with_scale
 
 __all__ = ["WeightAverage"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from pipeline.errors import PETError, naming
-from pipeline.evaluation import PEAK_SUV, lesion_table, psnr, write_table
-from pipeline.files import new_folder, write_json
+from pipeline.evaluation import PEAK_SUV, lesion_table, psnr
+from pipeline.files import new_folder, write_json, write_table
 from pipeline.images import regions_in_either
 from pipeline.inference import Denoiser
 from pipeline.inference.streaming.plan import available_memory

@@ -10,8 +10,7 @@ import pandas as pd
 from pipeline import __version__
 from pipeline.data import dose_key
 from pipeline.errors import PETError
-from pipeline.evaluation import write_table
-from pipeline.files import new_folder, write_json
+from pipeline.files import new_folder, write_json, write_table
 from pipeline.images.liver import measured_liver_cov
 from pipeline.pet import DicomOptions, PETSeries
 from pipeline.pet.derived_files import scan_name, write_derived

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.networks import noise_statistics, scaled_statistics
+from pipeline.networks import noise_statistics, scaled_statistics, tissue_mask
 
 QUIET, MEDIAN, UNEVEN, COARSE, AXIAL = range(5)
 
@@ -125,3 +125,11 @@ def test_statistics_follow_the_dose_on_simulated_scans(tiny_cohort):
         # The noise goes with the root of the dose reduction factor.
         assert level[1] - level[0] == pytest.approx(0.5 * math.log(4), rel=0.3)
         assert level[2] - level[1] == pytest.approx(0.5 * math.log(5), rel=0.3)
+
+
+@pytest.mark.parametrize("shape", [(9, 8, 7), (1, 1, 1), (2, 12, 3)])
+def test_tissue_mask_is_the_threshold_of_the_mean_of_five(shape):
+    x = torch.rand(2, 1, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mean = F.avg_pool3d(F.pad(x, (2,) * 6), 5, stride=1)
+    threshold = float(mean.median()) + 1e-9
+    assert torch.equal(tissue_mask(x, threshold), mean > threshold)

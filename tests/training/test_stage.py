@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader
 
 from pipeline.errors import PETError
 from pipeline.networks import PatchCritic, Residual, UniPET, untrained_body
-from pipeline.networks.weights import scale_of
 from pipeline.training import DenoisingTrainer, Stage, start_from
 from pipeline.training.checkpoint_files import checkpoint_files
 from pipeline.training.progress import progress_rows
 from pipeline.training.stage import trained_objects
+from pipeline.transforms import scale_of
 
 CPU = torch.device("cpu")
 

@@ -17,10 +17,10 @@ from pipeline.errors import PETError
 from pipeline.inference import load_weights
 from pipeline.losses import ReconstructionLoss
 from pipeline.networks import PatchCritic, UniPET
-from pipeline.networks.weights import scale_of
 from pipeline.training import Checkpoint, DenoisingTrainer, EpochLog, ResumableLoader, WeightAverage, measure_statistics
 from pipeline.training.checkpoint_files import write_checkpoint
 from pipeline.training.stage import trained_objects
+from pipeline.transforms import scale_of
 
 FILES = Path(__file__).with_name("version_0_2_0")
 CHECKPOINT = "iteration-000000004-c2132eaa3abe1fde.pt"

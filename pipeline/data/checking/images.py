@@ -11,8 +11,8 @@ import numpy as np
 from pipeline.data.building.headers import ImageHeader, read_image_header, reason_for
 from pipeline.data.checking.finding import Problem
 from pipeline.data.manifest import Image, Manifest, Subject, read_image
-from pipeline.images.body import body_mask
 from pipeline.images.noise import noise_meter
+from pipeline.images.regions import body_mask
 from pipeline.pet.grid import Grid, grid_difference
 from pipeline.pet.volumes import read_grid, read_labels_on
 

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PETError
-from pipeline.pet.header import PETHeader
-from pipeline.pet.series import PETSeries
+from pipeline.pet.series import PETHeader, PETSeries
 
 __all__ = ["BODY_SIZES", "body_size", "suv_by_body_size", "suvbw_per_suv"]
 

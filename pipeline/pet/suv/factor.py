@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PETError
-from pipeline.pet.header import PETHeader
+from pipeline.pet.series import PETHeader
 from pipeline.pet.suv.body_size import suvbw_per_suv
 
 __all__ = [

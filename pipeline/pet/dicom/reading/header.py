@@ -22,7 +22,7 @@ from pipeline.pet.dicom.reading.times import (
     start_of_acquisition,
 )
 from pipeline.pet.dicom.values import SCALE_FACTORS, number_of, plain_text, private_number, text_of, value_of
-from pipeline.pet.header import PETHeader
+from pipeline.pet.series import PETHeader
 from pipeline.pet.suv.factor import (
     check_units,
     dose_in_bq,

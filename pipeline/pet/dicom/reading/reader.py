@@ -38,8 +38,7 @@ from pipeline.pet.dicom.slices import (
 )
 from pipeline.pet.dicom.values import SCALE_FACTORS, check_agreement, number_of, private_number, text_of, value_of
 from pipeline.pet.grid import to_canonical
-from pipeline.pet.header import PETHeader
-from pipeline.pet.series import PETSeries
+from pipeline.pet.series import PETHeader, PETSeries
 from pipeline.pet.suv.factor import explained_factor, suvbw_factor_of
 
 __all__ = ["Survey", "read_dicom_series", "survey_series"]

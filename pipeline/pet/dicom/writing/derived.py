@@ -44,8 +44,7 @@ from pipeline.pet.dicom.values import (
 )
 from pipeline.pet.dicom.writing.deidentify import keep_listed
 from pipeline.pet.grid import Grid, canonical_grid, grid_difference
-from pipeline.pet.header import PETHeader
-from pipeline.pet.series import PETSeries
+from pipeline.pet.series import PETHeader, PETSeries
 from pipeline.pet.suv.factor import average_activity_time, decay_factor
 
 __all__ = ["derived_headers", "state_reference"]

@@ -15,8 +15,7 @@ from pipeline.pet.dicom.reading.times import moment_of_reference
 from pipeline.pet.dicom.slices import ORIENTATION_TOLERANCE
 from pipeline.pet.dicom.values import code_item
 from pipeline.pet.grid import LPS_TO_RAS
-from pipeline.pet.header import PETHeader
-from pipeline.pet.series import PETSeries
+from pipeline.pet.series import PETHeader, PETSeries
 from pipeline.pet.suv.factor import average_activity_time, decay_factor
 from pipeline.pet.suv.nuclides import NUCLIDE_OF_CODE
 
