@@ -63,6 +63,8 @@ def denoise_journey(folder: Path) -> list[str]:
     """Return the files on the way of ``unipet denoise`` from a DICOM series to a denoised one and its report."""
     from typer.testing import CliRunner
 
+    import pipeline.inference
+    import pipeline.workflow.denoise  # noqa: F401 - imported before, because imports do not count and take seconds
     from pipeline.cli import app
 
     with tempfile.TemporaryDirectory() as output:

@@ -1,7 +1,13 @@
 """Networks: pure functions of tensors (B, C, X, Y, Z)."""
 
-from pipeline.networks.base_denoising import BaseDenoisingNetwork, Downsample, ResidualBlock, Upsample
-from pipeline.networks.convolutions import ModulatedConv3d, conv3d
+from pipeline.networks.base_denoising import (
+    BaseDenoisingNetwork,
+    Downsample,
+    ModulatedConv3d,
+    ResidualBlock,
+    Upsample,
+    conv3d,
+)
 from pipeline.networks.critic import PatchCritic
 from pipeline.networks.noise_statistics import (
     NOISE_STATISTICS,

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.networks.base_denoising import BaseDenoisingNetwork, ResidualBlock, Upsample
-from pipeline.networks.convolutions import ModulatedConv3d
+from pipeline.networks.base_denoising import BaseDenoisingNetwork, ModulatedConv3d, ResidualBlock, Upsample
 from pipeline.networks.noise_statistics import TISSUE_SUV, StatisticsStyle, noise_statistics, tissue_mask
 from pipeline.networks.released_weights import convert_released_state_dict, released_architecture
 from pipeline.networks.style_alignment import StyleAlignmentNetwork, halved

@@ -9,7 +9,6 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.pet import PETError, explain_suv, read_pet, write_nifti
-from studies.journeys import LIMITS, suv_journey
 from tests.pet.scans import Scan, write_slices
 from tests.pet.test_branches import SCANS
 
@@ -75,11 +74,3 @@ def test_what_reading_refuses_it_refuses(tmp_path):
         explain_suv(folder)
     with pytest.raises(PETError, match="no such file or folder"):
         explain_suv(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize("name", ["activity", "not corrected, three beds"])
-def test_an_suv_factor_is_found_in_few_files(name, tmp_path):
-    folder = write_slices(SCANS.get(name, Scan()), tmp_path / "scan")
-    entered = suv_journey(folder)
-    assert "pet/dicom/reading/header.py" in entered
-    assert len(entered) <= LIMITS["suv"], entered
