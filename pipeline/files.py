@@ -150,17 +150,10 @@ def write_json(target: Path, content: Mapping[str, Any] | list[Any]) -> None:
 
 
 def write_table(table: "pd.DataFrame", path: str | os.PathLike[str]) -> Path:
-    """Write a table as BIDS-style TSV: a header line, n/a for missing values, six significant digits.
+    """Write a table as BIDS-style TSV: a header line, n/a for missing values, six significant digits; no index.
 
-    Text that a spreadsheet would run as a formula (first character = + - @, tab or carriage return) is
-    preceded by an apostrophe. Numbers are left as they are. The file appears complete or not at all.
-
-    Parameters
-    ----------
-    table
-        Columns in the order to write; its index is not written.
-    path
-        The TSV file; its folder must exist.
+    Text that a spreadsheet would run as a formula (first character = + - @, tab or carriage return) is preceded by an
+    apostrophe. Numbers are left as they are. The file appears complete or not at all.
 
     Raises
     ------

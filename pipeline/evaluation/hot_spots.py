@@ -21,27 +21,12 @@ def false_hot_spots(
     mask: NDArray[np.bool_] | None = None,
     tolerance: float = 10.0,
 ) -> NDArray[np.intp]:
-    """Return the hot spots of the denoised image that the noise-free image lacks.
+    """Return the hot spots of the denoised image that the noise-free image lacks: voxel indices (n, 3), in array order.
 
-    A false hot spot is a local maximum among its 26 neighbours above 1.5 x background + 0.3 SUV. The background is the
-    highest SUV of the noise-free image within `tolerance`, so that a true lesion, moved a little or not, and the edge
-    of an organ explain themselves.
-
-    Parameters
-    ----------
-    denoised, noise_free
-        SUV images on one grid, shape (X, Y, Z) [g/mL].
-    voxel_size
-        Spacing along X, Y, Z [mm].
-    mask
-        Where to look, shape (X, Y, Z), such as the body; everywhere if absent.
-    tolerance
-        Radius of the background [mm].
-
-    Returns
-    -------
-    numpy.ndarray
-        Voxel indices, shape (n, 3), in array order. Their number is the score.
+    Their number is the score. A false hot spot is a local maximum among its 26 neighbours above 1.5 x background + 0.3
+    SUV. The background is the highest SUV of the noise-free image within `tolerance` [mm], so that a true lesion, moved
+    a little or not, and the edge of an organ explain themselves. Both images, SUV [g/mL], and `mask`, where to look,
+    such as the body, have the shape (X, Y, Z); if `mask` is None, everywhere. `voxel_size` is in mm.
 
     Raises
     ------
@@ -77,21 +62,10 @@ def lesion_bias(
 ) -> pd.DataFrame:
     """Return the error of SUVmax, SUVpeak and SUVmean of known lesions against a reference image [%].
 
-    Parameters
-    ----------
-    pred, reference
-        SUV images on one grid, shape (X, Y, Z) [g/mL]. Choose the noise-free reconstruction as reference:
-        against a noisy full-dose image SUVmax is biased by the reference's own noise.
-    lesion_labels
-        True lesions on that grid, 0 outside.
-    voxel_size
-        Spacing along X, Y, Z [mm].
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per lesion: region, diameter_mm (of the sphere of equal volume), and for suv_max, suv_peak and
-        suv_mean the columns *_pred, *_reference and *_error_percent.
+    Both SUV images [g/mL] and the labels of the true lesions, 0 outside, lie on one grid (X, Y, Z); `voxel_size` is in
+    mm. Choose the noise-free reconstruction as reference: against a noisy full-dose image SUVmax is biased by the
+    reference's own noise. The table has one row per lesion: region, diameter_mm (of the sphere of equal volume), and
+    for suv_max, suv_peak and suv_mean the columns *_pred, *_reference and *_error_percent.
 
     Raises
     ------

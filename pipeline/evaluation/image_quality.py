@@ -20,21 +20,10 @@ _SLAB = 32  # planes per step of SSIM: bounds its memory to a few slabs in doubl
 
 
 def psnr(pred: ArrayLike, target: ArrayLike, *, data_range: float, mask: NDArray[np.bool_] | None = None) -> float:
-    """Return the peak signal-to-noise ratio, 10 log10(data_range^2 / MSE) [dB].
+    """Return the peak signal-to-noise ratio, 10 log10(data_range^2 / MSE) [dB]; infinite for identical images.
 
-    Parameters
-    ----------
-    pred, target
-        SUV images of one shape [g/mL].
-    data_range
-        The peak, in the images' unit. State it wherever the number goes.
-    mask
-        Voxels to compare, of the images' shape; all where absent.
-
-    Returns
-    -------
-    float
-        Decibel; infinite for identical images.
+    The images are SUV [g/mL] of one shape. `data_range` is the peak, in their unit: state it wherever the number goes.
+    If `mask` is None, all voxels are compared.
 
     Raises
     ------
@@ -52,15 +41,10 @@ def psnr(pred: ArrayLike, target: ArrayLike, *, data_range: float, mask: NDArray
 def ssim(pred: ArrayLike, target: ArrayLike, *, data_range: float) -> float:
     """Return the mean structural similarity with a three-dimensional Gaussian window [dimensionless].
 
-    Window of 11 taps and sigma 1.5 voxels a side, K1 = 0.01, K2 = 0.03, population weights, averaged over the
-    positions at which the whole window lies inside the image (Wang et al., IEEE TIP 2004, Eq. 13).
-
-    Parameters
-    ----------
-    pred, target
-        SUV images of one shape (X, Y, Z), every side at least 11 voxels [g/mL].
-    data_range
-        The range in the constants (K data_range)^2, in the images' unit.
+    Window of 11 taps and sigma 1.5 voxels a side, K1 = 0.01, K2 = 0.03, population weights, averaged over the positions
+    at which the whole window lies inside the image (Wang et al., IEEE TIP 2004, Eq. 13). The images are SUV [g/mL] of
+    one shape (X, Y, Z), every side at least 11 voxels; `data_range` is the range in the constants (K data_range)^2, in
+    their unit.
 
     Raises
     ------
@@ -133,19 +117,12 @@ def bias(pred: ArrayLike, target: ArrayLike, *, mask: NDArray[np.bool_] | None =
 
 
 def noise_sd(image: ArrayLike, *, mask: NDArray[np.bool_]) -> float:
-    """Return the voxel noise of one image, in its own unit, without a reference image.
+    """Return the voxel noise of one image (X, Y, Z) in a mask, the body, in its own unit, without a reference image.
 
-    The in-plane mixed second difference (x[i, j] - x[i+1, j] - x[i, j+1] + x[i+1, j+1]) / 2 removes
-    everything that is linear in the plane and has the noise's own SD where neighbours are independent. Its SD
-    is estimated as 1.4826 times the median absolute value over the mask, which edges hardly move. Correlated
-    noise (any post-filter) reads lower: compare images of one scan and one grid only.
-
-    Parameters
-    ----------
-    image
-        Shape (X, Y, Z).
-    mask
-        Body, shape (X, Y, Z).
+    The in-plane mixed second difference (x[i, j] - x[i+1, j] - x[i, j+1] + x[i+1, j+1]) / 2 removes everything that is
+    linear in the plane and has the noise's own SD where neighbours are independent. Its SD is estimated as 1.4826 times
+    the median absolute value over the mask, which edges hardly move. Correlated noise (any post-filter) reads lower:
+    compare images of one scan and one grid only.
 
     Raises
     ------
@@ -165,14 +142,7 @@ def noise_sd(image: ArrayLike, *, mask: NDArray[np.bool_]) -> float:
 
 
 def noise_level(suv: ArrayLike, *, mask: NDArray[np.bool_]) -> float:
-    """Return the voxel noise of one image, as :func:`noise_sd` estimates it, relative to its mean in the mask [%].
-
-    Parameters
-    ----------
-    suv
-        SUV image, shape (X, Y, Z) [g/mL].
-    mask
-        Body, shape (X, Y, Z).
+    """Return the noise of an SUV image (X, Y, Z), see :func:`noise_sd`, relative to its mean in the mask, the body [%].
 
     Raises
     ------

@@ -76,21 +76,13 @@ def suv_peak(
 ) -> float:
     """Return the mean SUV of a 1 cm^3 sphere centred in the region [g/mL].
 
-    The sphere has a radius of 6.204 mm and holds every voxel whose centre lies within it. Its centre is a
-    voxel of the region; its voxels are those of the whole image, in the region or not. These are IBSI's local
-    and global intensity peak (features VJGA and 0F91), 2.6 and 3.10 on its digital phantom.
+    The sphere has a radius of 6.204 mm and holds every voxel whose centre lies within it. Its centre is a voxel of the
+    region; its voxels are those of the whole image, in the region or not. These are IBSI's local and global intensity
+    peak (features VJGA and 0F91), 2.6 and 3.10 on its digital phantom.
 
-    Parameters
-    ----------
-    suv
-        SUV image, shape (X, Y, Z) [g/mL].
-    mask
-        The region, shape (X, Y, Z).
-    voxel_size
-        Spacing along X, Y, Z [mm].
-    kind
-        "global": the highest mean over all centres in the region. "local": centred at the region's hottest
-        voxel; at the one with the highest mean if there are several.
+    Image [g/mL] and mask have the shape (X, Y, Z); `voxel_size` is in mm. "global" is the highest mean over all centres
+    in the region; "local" is centred at the region's hottest voxel, at the one with the highest mean if there are
+    several.
 
     Raises
     ------
@@ -118,26 +110,13 @@ def lesion_table(
 ) -> pd.DataFrame:
     """Return one row per region with its place and its SUV before and after denoising.
 
-    Both images are measured in the same region, so a change is a change of the image and not of the outline.
-    Take the regions from `regions_in_either` to see what was erased and what was invented; regions of one
-    image alone, or a reader's own, are as good: the table's last column names the method.
+    Both images are measured in the same region, so a change is a change of the image and not of the outline. Take the
+    regions from `regions_in_either` to see what was erased and what was invented; regions of one image alone, or a
+    reader's own, are as good: the table's last column names the method.
 
-    Parameters
-    ----------
-    suv_before, suv_after
-        SUV images on one grid, shape (X, Y, Z) [g/mL].
-    regions
-        Labels on that grid.
-    voxel_size
-        Spacing along X, Y, Z [mm].
-    affine
-        Voxel indices to RAS+ [mm], shape (4, 4).
-
-    Returns
-    -------
-    pandas.DataFrame
-        The columns of `LESION_TABLE_COLUMNS`; no rows where there are no regions. `attrs["method"]` names the
-        method even then.
+    The SUV images [g/mL] and the labels lie on one grid (X, Y, Z); `voxel_size` is in mm, and `affine` (4, 4) leads
+    from voxel indices to RAS+ [mm]. The columns are those of `LESION_TABLE_COLUMNS`; without regions there are no rows,
+    and `attrs["method"]` names the method even then.
 
     Raises
     ------
@@ -184,18 +163,8 @@ def measure_region(
     """Return SUVmax, SUVmean, global SUVpeak [g/mL] and TLG [g] of one region.
 
     TLG is SUVmean x voxel-counted volume. IBSI's integrated intensity uses the mesh volume instead, which is a few
-    percent smaller for small regions.
-
-    Parameters
-    ----------
-    suv
-        SUV image, shape (X, Y, Z) [g/mL].
-    box
-        The region's bounding box in the image.
-    mask
-        The region within the box.
-    voxel_size
-        Spacing along X, Y, Z [mm].
+    percent smaller for small regions. `suv` is the whole image (X, Y, Z) [g/mL], `box` the region's bounding box in it,
+    and `mask` the region within the box; `voxel_size` is in mm.
 
     Raises
     ------

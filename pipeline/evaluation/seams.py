@@ -19,20 +19,13 @@ def seam_ratio(
 ) -> float:
     """Return the mean absolute difference across tile borders over that in the interior nearby; 1 without seams.
 
-    The interior of a border are the planes two and three voxels before and after it, in pairs, so that a gradient
-    which changes steadily along the axis cancels. Anatomy does not change steadily: with few borders, an organ's
-    edge in one of them moves the ratio by tens of percent. A reference takes that out.
+    The interior of a border are the planes two and three voxels before and after it, in pairs, so that a gradient which
+    changes steadily along the axis cancels. Anatomy does not change steadily: with few borders, an organ's edge in one
+    of them moves the ratio by tens of percent. A reference takes that out: it is the same volume computed without
+    tiles, and the result is divided by its ratio.
 
-    Parameters
-    ----------
-    volume
-        Shape (X, Y, Z).
-    borders
-        For each axis the indices of the first planes of tiles, as 8 and 16 for tiles of 8 planes in 24.
-    mask
-        Voxels to look at, bool, same shape; a difference counts if both its voxels are in it.
-    reference
-        The same volume computed without tiles, same shape: the result is then divided by its ratio.
+    `borders` has for each axis the indices of the first planes of tiles, as 8 and 16 for tiles of 8 planes in 24.
+    Volume, mask and reference have the shape (X, Y, Z); a difference counts if both its voxels are in the mask.
 
     Raises
     ------

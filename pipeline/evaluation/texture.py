@@ -13,12 +13,7 @@ __all__ = ["local_variance", "local_variance_ratio"]
 def local_variance(suv: ArrayLike) -> NDArray[np.float64]:
     """Return the variance in the 3 x 3 x 3 voxels around each voxel, E[x^2] - E[x]^2 (arXiv 2606.11131) [g^2/mL^2].
 
-    At the border the image is continued by its own values.
-
-    Parameters
-    ----------
-    suv
-        SUV image, shape (X, Y, Z) [g/mL].
+    The image is SUV [g/mL], shape (X, Y, Z). At the border it is continued by its own values.
     """
     x = np.asarray(suv, dtype=np.float64)
     mean = ndimage.uniform_filter(x, size=3, mode="nearest")
@@ -28,15 +23,10 @@ def local_variance(suv: ArrayLike) -> NDArray[np.float64]:
 def local_variance_ratio(pred: ArrayLike, reference: ArrayLike) -> float:
     """Return the median over the reference's stylized region of local variance over the reference's [dimensionless].
 
-    The stylized region are the voxels whose local variance in the reference is at least 0.001, as UniPET defines it
-    on the full-dose image. 1 is the reference's own texture, below is smoother, above is rougher. Against a full-dose
+    The stylized region are the voxels whose local variance in the reference is at least 0.001, as UniPET defines it on
+    the full-dose image. 1 is the reference's own texture, below is smoother, above is rougher. Against a full-dose
     image, whose noise counts as texture, no good denoiser reaches 1. The median, because a mean would be that of the
-    edge of the bladder.
-
-    Parameters
-    ----------
-    pred, reference
-        SUV images on one grid, shape (X, Y, Z) [g/mL].
+    edge of the bladder. Both images are SUV [g/mL] on one grid, shape (X, Y, Z).
 
     Raises
     ------

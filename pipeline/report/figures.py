@@ -53,23 +53,10 @@ def mip_figure(
     suv_window: tuple[float, float] = SUV_WINDOW,
     names: tuple[str, str] = ("Before", "After"),
 ) -> bytes:
-    """Draw coronal and sagittal maximum intensity projections of two images at one inverted grey scale.
+    """Draw coronal and sagittal maximum intensity projections of two images at one inverted grey scale, as PNG.
 
-    Parameters
-    ----------
-    before, after
-        SUV images on one grid, shape (X, Y, Z) with axes towards right, front and head [g/mL].
-    voxel_size
-        Spacing along X, Y, Z [mm].
-    suv_window
-        SUV shown white and SUV shown black [g/mL].
-    names
-        What the two images are called.
-
-    Returns
-    -------
-    bytes
-        PNG.
+    The images are SUV [g/mL] on one grid, shape (X, Y, Z) with axes towards right, front and head; `voxel_size` is in
+    mm. `suv_window` are the SUV shown white and the SUV shown black [g/mL].
 
     Raises
     ------
@@ -93,17 +80,10 @@ def difference_figure(
     index: int,
     suv_window: tuple[float, float] = SUV_WINDOW,
 ) -> bytes:
-    """Draw one coronal plane of two images at one inverted grey scale, and their difference on a symmetrical scale.
+    """Draw coronal plane `index` of two images at one inverted grey scale, and their difference on a symmetrical scale.
 
-    The difference's scale ends at the smallest of 0.2, 0.5, 1, 2, 5, 10 g/mL that holds 99 % of the plane's voxels
-    with activity; it is drawn beside the panel.
-
-    Parameters
-    ----------
-    before, after, voxel_size, suv_window
-        As in `mip_figure`, and so are what is returned and raised.
-    index
-        Which plane along Y.
+    The difference's scale ends at the smallest of 0.2, 0.5, 1, 2, 5, 10 g/mL that holds 99 % of the plane's voxels with
+    activity; it is drawn beside the panel. Images, errors and PNG are as in `mip_figure`.
     """
     _check_shapes(before, after)
     first, second = (plane(volume, "coronal", index=index) for volume in (before, after))
@@ -125,14 +105,8 @@ def profile_figure(
 ) -> bytes:
     """Draw the mean SUV of the body in every axial plane, and the histogram of SUV in the body.
 
-    A denoiser that keeps the calibration leaves the profile where it was and narrows the histogram.
-
-    Parameters
-    ----------
-    before, after, voxel_size
-        As in `mip_figure`, and so are what is returned and raised.
-    mask
-        The body, shape (X, Y, Z).
+    A denoiser that keeps the calibration leaves the profile where it was and narrows the histogram. `mask` is the body,
+    shape (X, Y, Z); images, errors and PNG are as in `mip_figure`.
     """
     _check_shapes(before, after, mask)
     figure = Figure(figsize=(_WIDTH, 3.4), dpi=_DPI, facecolor="white")

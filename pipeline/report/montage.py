@@ -33,14 +33,8 @@ def montage_row(
 ) -> MontageRow:
     """Return the panels of a subject: the coronal projection of the first image, then one coronal plane of each.
 
-    Parameters
-    ----------
-    name
-        What the subject is called.
-    images
-        Title and SUV volume of each image, shape (X, Y, Z), on one grid; read one after the other.
-    voxel_size
-        [mm].
+    `images` are title and SUV volume (X, Y, Z) of each, on one grid, and are read one after the other; `voxel_size` is
+    in mm.
 
     Raises
     ------
@@ -61,14 +55,9 @@ def montage_row(
 
 
 def montage_figure(rows: Sequence[MontageRow], *, suv_window: tuple[float, float] = SUV_WINDOW) -> bytes:
-    """Draw rows of subjects below each other, as PNG.
+    """Draw rows of subjects below each other, as PNG; they may differ in size and in number of panels.
 
-    Parameters
-    ----------
-    rows
-        Of `montage_row`; may differ in size and in number of panels.
-    suv_window
-        SUV shown white and SUV shown black [g/mL].
+    `suv_window` are the SUV shown white and the SUV shown black [g/mL].
 
     Raises
     ------

@@ -28,22 +28,10 @@ def liver_noise_table(
 ) -> pd.DataFrame:
     """Return the liver's coefficient of variation at every dose, against the square root of the dose reduction factor.
 
-    Noise grows as sqrt(d) and the organ's own texture does not, so sqrt(texture^2 + d noise^2) is expected.
-
-    Parameters
-    ----------
-    full, low
-        Full dose, and the series of each factor, on one grid.
-    region
-        Voxels of the liver, shape (X, Y, Z).
-    noise_cov
-        Coefficient of variation of the full dose's noise alone, that the insertion was calibrated to.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per dose, full dose (factor 1) first: dose_reduction_factor, liver_suv_mean, liver_cov,
-        expected_cov and ratio, the measured over the expected.
+    Noise grows as sqrt(d) and the organ's own texture does not, so sqrt(texture^2 + d noise^2) is expected. Full dose
+    and the series of each factor lie on one grid, `region` are the voxels of the liver (X, Y, Z), and `noise_cov` is
+    the coefficient of variation of the full dose's noise alone, that the insertion was calibrated to. The table has one
+    row per dose, full dose (factor 1) first; its ratio is the measured over the expected coefficient.
 
     Raises
     ------
@@ -92,20 +80,9 @@ def write_noise_page(
 ) -> Path:
     """Write one self-contained HTML page on noise that was inserted into a full-dose series.
 
-    All text is escaped; `title` and `run` are shown as they are given, so keep identifiers out of them.
-
-    Parameters
-    ----------
-    path
-        The HTML file; its folder must exist.
-    title
-        Heading, such as a pseudonym.
-    full, low
-        Full dose, and the series of each factor, on one grid.
-    region, noise_cov
-        See `liver_noise_table`.
-    run
-        What was done, shown line by line: scanner, attenuation, seed, versions.
+    All text is escaped; `title`, such as a pseudonym, and `run` are shown as they are given, so keep identifiers out of
+    them. `run` says line by line what was done: scanner, attenuation, seed, versions. The folder of `path` must exist;
+    the other arguments are those of `liver_noise_table`.
 
     Raises
     ------

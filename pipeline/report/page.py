@@ -43,25 +43,15 @@ def write_report(
     lesions: pd.DataFrame,
     run: Mapping[str, object],
 ) -> Path:
-    """Write the report of one denoised series.
+    """Write the report of one denoised series; the file appears complete or not at all.
 
-    The page needs no network, no script and no other file. Of the series it shows voxels, the header's fields
-    (which hold no name, identifier or date) and the provenance; `title` and `run` are shown as they are
-    given, so keep identifiers out of them. All text is escaped. The same arguments give the same file.
+    The page needs no network, no script and no other file. Of the series it shows voxels, the header's fields (which
+    hold no name, identifier or date) and the provenance; `title` and `run` are shown as they are given, so keep
+    identifiers out of them. All text is escaped. The same arguments give the same file.
 
-    Parameters
-    ----------
-    path
-        The HTML file; its folder must exist. It appears complete or not at all.
-    title
-        Heading, such as a pseudonym.
-    before, after
-        The series before and after denoising, on one grid.
-    lesions
-        Rows of `pipeline.evaluation.lesion_table`, perhaps none.
-    run
-        What was done, shown line by line in this order: method, weights and their SHA-256, versions, device,
-        time.
+    The folder of `path` must exist, and both series lie on one grid. `title` is a heading, such as a pseudonym;
+    `lesions` are rows of `pipeline.evaluation.lesion_table`, perhaps none; `run` says line by line what was done:
+    method, weights and their SHA-256, versions, device, time.
 
     Raises
     ------
@@ -140,24 +130,11 @@ def write_page(
     run: Mapping[str, object],
     **content: Any,
 ) -> Path:
-    """Fill in a template of this package and write the page, complete or not at all.
+    """Fill in a template of this package, which extends ``base.html``, and write the page, complete or not at all.
 
     The page needs no network, no script and no other file; all text is escaped. The same content gives the same file.
-
-    Parameters
-    ----------
-    path
-        The HTML file; its folder must exist.
-    template
-        Name of a file that extends ``base.html``.
-    source
-        Series whose facts are shown.
-    figures
-        PNG by name.
-    run
-        What was done, shown line by line in this order.
-    content
-        What else the template needs.
+    The folder of `path` must exist. Facts of `source` are shown, and what was done, `run`, line by line in this order;
+    `figures` are PNG by name, and `content` is what else the template needs.
     """
     encoded = {name: base64.b64encode(png).decode("ascii") for name, png in figures.items()}
     stated = {name: str(value) for name, value in run.items()}

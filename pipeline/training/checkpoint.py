@@ -30,33 +30,21 @@ logger = logging.getLogger(__name__)
 class Checkpoint:
     """Handler that saves a training and, when one starts, continues from what was saved.
 
-    A checkpoint holds the states of the objects, epoch and iteration, the random states of every process, and the
-    best metric so far: tensors and plain values, so ``torch.load(path, weights_only=True)`` reads it. It is written
-    under a temporary name, flushed to the disk and renamed; only then are older ones deleted. Its name ends with the
-    beginning of the SHA-256 of its content: one that does not match is set aside with a warning, and the one before
-    is taken.
+    A checkpoint holds the states of the objects, epoch and iteration, the random states of every process, and the best
+    metric so far: tensors and plain values, so ``torch.load(path, weights_only=True)`` reads it. It is written under a
+    temporary name, flushed to the disk and renamed; only then are older ones deleted. Its name ends with the beginning
+    of the SHA-256 of its content: one that does not match is set aside with a warning, and the one before is taken. Put
+    it last among the handlers: what is saved then includes what the others did.
 
-    Put it last among the handlers: what is saved then includes what the others did.
+    `folder` is for the checkpoints of one training, and for nothing else. `objects` have a ``state_dict`` and a
+    ``load_state_dict``: networks, optimizers, other handlers. `interval` counts the epochs between saves; the last
+    epoch and the best one are always saved. `iterations` counts the iterations between saves within an epoch; if None,
+    there are none. The newest `keep` checkpoints are kept, besides the best.
 
-    Parameters
-    ----------
-    folder
-        Folder of the checkpoints of one training, and of nothing else.
-    objects
-        What has a ``state_dict`` and a ``load_state_dict``: networks, optimizers, other handlers.
-    interval
-        Epochs between saves; the last epoch and the best one are always saved.
-    iterations
-        Iterations between saves within an epoch; None: none.
-    keep
-        Number of newest checkpoints that are kept, besides the best.
-    evaluator
-        Engine whose metric says which checkpoint is the best; it must have run before, in the same epoch.
-    metric
-        Name of that metric, of which more is better; None: the evaluator's key metric.
-    export
-        Name -> file: also write the state dict of these objects alone, such as the weights that a bundle ships. Once
-        the evaluator has run, those of the best checkpoint.
+    `evaluator` is the engine whose `metric`, of which more is better, says which checkpoint is the best; it must have
+    run before, in the same epoch. If `metric` is None, it is the evaluator's key metric. `export`, name -> file, also
+    writes the state dict of these objects alone, such as the weights that a bundle ships; once the evaluator has run,
+    those of the best checkpoint.
 
     Raises
     ------
@@ -161,7 +149,7 @@ class Checkpoint:
         return self.iterations is not None and engine.state.iteration % self.iterations == 0
 
     def _note_best(self, epoch: int, iteration: int) -> bool:
-        """Whether a validation of this epoch was the best so far."""
+        """Return whether a validation of this epoch was the best so far, and remember it."""
         if self.evaluator is None or self.evaluator.state.epoch != epoch:
             return False
         name = self.metric or cast(Any, self.evaluator.state).key_metric_name

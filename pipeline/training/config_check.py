@@ -58,19 +58,8 @@ def checked_config(
 ) -> dict[str, Any]:
     """Merge a configuration with its overlays and settings as MONAI does, and refuse what would go wrong later.
 
-    Parameters
-    ----------
-    base
-        Configuration file, YAML or JSON.
-    overlays
-        Files of keys, nested by ``#`` or ``::``, that replace, or with a leading ``+`` extend, what is there.
-    settings
-        Keys and values that come last.
-
-    Returns
-    -------
-    dict
-        The merged configuration.
+    The files are YAML or JSON. Keys of overlays are nested by ``#`` or ``::`` and replace, or with a leading ``+``
+    extend, what is there; the keys and values of `settings` come last.
 
     Raises
     ------

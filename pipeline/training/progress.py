@@ -47,17 +47,10 @@ def duration(seconds: float) -> str:
 class EpochLog:
     """Handler that logs each epoch's mean losses, the last validation metrics, and the time left.
 
-    With its state in a checkpoint the means of an interrupted epoch are those of the whole epoch. Rows of epochs that
-    are run again, because they came after the checkpoint, are dropped from the table.
-
-    Parameters
-    ----------
-    path
-        Table (tab-separated: stage, epoch, seconds, name, value) to which the same values are appended.
-    stage
-        Name of the training stage in log and table.
-    evaluator
-        Engine whose metrics are shown beside the losses in the epochs in which it ran.
+    The same values are appended to the tab-separated table `path`: stage, epoch, seconds, name, value. The metrics of
+    `evaluator` are shown beside the losses in the epochs in which it ran. With its state in a checkpoint the means of
+    an interrupted epoch are those of the whole epoch. Rows of epochs that are run again, because they came after the
+    checkpoint, are dropped from the table.
     """
 
     def __init__(self, path: str | Path, *, stage: str, evaluator: Engine | None = None) -> None:

@@ -36,19 +36,9 @@ def coronal_projections(volumes: list[NDArray[np.floating]], *, black: float) ->
 class ValidationPicture:
     """Keeps, of every run of an evaluator, one scan's projections: image, prediction, label.
 
-    Parameters
-    ----------
-    evaluator
-        Engine whose output has the keys ``image``, ``pred``, ``label``, as MONAI's evaluators have.
-    item
-        Which of the validation items, from 0; the last one where there are fewer.
-    black
-        Value, in the evaluator's units, from which a pixel is black.
-
-    Attributes
-    ----------
-    pixels
-        Picture (Z, 3 X) of values 0 (black) to 1; None until the evaluator has run.
+    The evaluator's output has the keys ``image``, ``pred``, ``label``, as MONAI's evaluators have. `item` is the
+    validation item, from 0; the last one where there are fewer. From `black`, in the evaluator's units, a pixel is
+    black. The attribute `pixels` is a picture (Z, 3 X) of values 0 (black) to 1; None until the evaluator has run.
     """
 
     def __init__(self, evaluator: Engine, *, item: int = 0, black: float = 3.5) -> None:
@@ -72,18 +62,9 @@ class ValidationPicture:
 class ProgressFigure:
     """Handler that rewrites a figure after each validation from the table of an :class:`EpochLog`.
 
-    The table outlives an interruption, so the figure shows the whole stage. Put the handler after the log.
-
-    Parameters
-    ----------
-    path
-        PNG file; it is the old figure or the complete new one at any moment.
-    table
-        Table of the log.
-    stage
-        Stage to show.
-    picture
-        Picture of the evaluator whose metrics are curves of their own, and after whose runs the figure is drawn.
+    The table outlives an interruption, so the figure shows the whole stage. Put the handler after the log. The PNG file
+    is the old figure or the complete new one at any moment. The metrics of the evaluator of `picture` are curves of
+    their own, and the figure is drawn after its runs.
     """
 
     def __init__(self, path: str | Path, *, table: str | Path, stage: str, picture: ValidationPicture) -> None:

@@ -17,19 +17,9 @@ __all__ = ["BatchOrder", "ResumableLoader"]
 class BatchOrder(Sampler[list[int]]):
     """Which items make up each batch of this process.
 
-    Every epoch is a new permutation of the items, the same in every process; of each batch, a process takes its own
-    share. Items that do not fill a batch wait for another epoch.
-
-    Parameters
-    ----------
-    n_items
-        Items of an epoch.
-    batch_size
-        Items of a batch, of all processes together.
-    seed
-        Of the permutations.
-    rank, n_processes
-        Number of this process, and how many there are.
+    Every epoch is a new permutation of the items, drawn from `seed`, the same in every process; of each batch, whose
+    size is that of all processes together, a process takes its own share. Items that do not fill a batch wait for
+    another epoch.
 
     Raises
     ------
@@ -63,20 +53,9 @@ class ResumableLoader(DataLoader):
     """Loader that can begin in the middle of an epoch with the batches that an uninterrupted run would see there.
 
     Nothing is read to get there. The trainer positions it; a data set with a method ``set_epoch`` is told the epoch,
-    and must draw what is random from epoch and index alone.
-
-    Parameters
-    ----------
-    dataset
-        Items as dictionaries, or lists of them.
-    batch_size
-        Items of a batch, of all processes together: with more processes each does less, and the result is the same.
-    seed
-        Of the order of the items.
-    num_workers
-        Processes that read ahead; they live as long as the loader and change nothing but time.
-    pin_memory
-        Of use with a GPU.
+    and must draw what is random from epoch and index alone. Its items are dictionaries, or lists of them. `batch_size`
+    is that of all processes together: with more processes each does less, and the result is the same. `seed` is that of
+    the order. The workers live as long as the loader and change nothing but time; `pin_memory` is of use with a GPU.
     """
 
     def __init__(

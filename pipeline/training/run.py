@@ -74,18 +74,8 @@ def train_bundle(
 ) -> TrainingResult:
     """Check a bundle's training, then run it as ``python -m monai.bundle run training`` does.
 
-    Run again, it goes on where it was stopped.
-
-    Parameters
-    ----------
-    bundle
-        Folder with ``configs/train.yaml``.
-    overlays
-        Configuration files on top of it and of the method's file.
-    settings
-        Keys and values that come last.
-    method
-        Name of a file in ``configs/methods``, or the path of such a file.
+    Run again, it goes on where it was stopped. The bundle's ``configs/train.yaml`` comes first, then the file of
+    `method`, a name in ``configs/methods`` or a path, then `overlays`, and last the keys and values of `settings`.
 
     Raises
     ------

@@ -26,11 +26,7 @@ class StatisticsByDose:
 
     A patch of training carries the style of the whole scan that it was cut from. To measure that scan again for every
     patch would cost more than the training step; the statistics are smooth in the factor, so a few doses are enough.
-
-    Parameters
-    ----------
-    measured
-        Scan -> dose reduction factor -> :func:`~pipeline.networks.noise_statistics` of it, shape (5,).
+    `measured` is scan -> dose reduction factor -> :func:`~pipeline.networks.noise_statistics` of it, shape (5,).
     """
 
     def __init__(self, measured: Mapping[str, Mapping[float, Tensor]]) -> None:
@@ -77,19 +73,10 @@ def measure_statistics(
 ) -> StatisticsByDose | None:
     """Measure the noise statistics of every scan at every dose, full dose too, and fit the network's style to them.
 
-    Parameters
-    ----------
-    store
-        Prepared store.
-    network
-        The network in training. If it needs no statistics, nothing is measured.
-    cache
-        File that keeps them, since measuring takes a second or two a scan. One of other scans, of other settings, or of
-        another version of reading or measuring is replaced.
-    split
-        Which subjects.
-    progress
-        Called with what is done and the number of finished scans and of all. If it raises, the next call goes on.
+    If the network needs no statistics, nothing is measured. The file `cache` keeps them, since measuring takes a second
+    or two a scan; one of other scans, of other settings, or of another version of reading or measuring is replaced.
+    `progress` is called with what is done and the number of finished scans and of all. If it raises, the next call goes
+    on.
     """
     if not isinstance(network, UniPET) or not network.needs_statistics:
         return None
@@ -119,16 +106,11 @@ def measure_statistics(
 
 
 class ScanStatisticsd(Transform):
-    """Add to a patch the statistics of the scan that it is from.
+    """Add to a patch the statistics of the scan that it is from, see :func:`measure_statistics`; if None, nothing.
 
     They go under ``statistics``, and at full dose under ``label_statistics``; float32 tensors (5,). Items have
     ``subject``, ``dose_reduction_factor`` and, if :class:`~pipeline.transforms.RandScaleUptaked` ran,
     ``uptake_factor``.
-
-    Parameters
-    ----------
-    statistics
-        Of the scans, from :func:`measure_statistics`. If None, nothing is added.
     """
 
     def __init__(self, statistics: StatisticsByDose | None) -> None:

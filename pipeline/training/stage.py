@@ -27,45 +27,23 @@ __all__ = ["Stage", "WarmupCosine", "start_from", "trained_objects", "warmup_cos
 class Stage:
     """A trainer with learning rate, weight average, validation, log, figure, checkpoints and time limit.
 
-    They act after an iteration or an epoch in this order. The checkpoint comes behind all that has a state.
+    They act after an iteration or an epoch in this order. The checkpoint comes behind all that has a state. The
+    checkpoints lie in the folder `name` in `output_dir`.
 
-    Parameters
-    ----------
-    name
-        Name in log, table and figure; the checkpoints lie in the folder of this name in `output_dir`.
-    trainer
-        Any MONAI trainer. Its output has ``loss``, and may have ``losses``, a dictionary of numbers. What it has as
-        attributes and trains is saved (:func:`trained_objects`).
-    network
-        Network of the trainer whose average is validated and exported.
-    optimizer
-        Its learning rate follows warm-up and cosine. If None, the trainer looks after it.
-    evaluator
-        MONAI evaluator, which gets the averaged network when the stage runs. It must have a key metric, of which more
-        is better: the best weights are chosen by it.
-    output_dir
-        Folder of everything.
-    val_interval
-        Epochs between validations.
-    suv_scale
-        SUVbw [g/mL] per network unit; the exported weights carry it.
-    warmup
-        Iterations until the largest learning rate is reached.
-    decay
-        Part of the weight average that an iteration keeps.
-    iterations
-        Iterations between checkpoints within an epoch.
-    item
-        Validation item that the figure shows, from 0.
-    is_last
-        Whether the averaged weights that validate best go to ``model.pt``, and the figure is ``progress.png``.
-    objects
-        What is saved beside the average and the log; by default that of :func:`trained_objects`.
-    prepare
-        Called before the stage begins, such as to take over the weights of the stage before; once also when the stage
-        is built, so that a mistake does not wait for the end of the stage before.
-    deadline
-        When the training must end.
+    `trainer` is any MONAI trainer. Its output has ``loss``, and may have ``losses``, a dictionary of numbers. `objects`
+    are saved beside the average and the log; if None, those of :func:`trained_objects`. The average of `network`, of
+    which an iteration keeps the part `decay`, is validated and exported with `suv_scale`, SUVbw [g/mL] per network
+    unit. The learning rate of `optimizer` reaches its largest value after `warmup` iterations and follows a cosine; if
+    None, the trainer looks after it.
+
+    `evaluator`, a MONAI evaluator that runs every `val_interval` epochs, gets the averaged network when the stage runs.
+    It must have a key metric, of which more is better: the best weights are chosen by it. If `is_last`, they go to
+    ``model.pt``, and the figure is ``progress.png``. The figure shows validation item `item`, from 0. `iterations`
+    counts the iterations between checkpoints within an epoch; if None, there are none.
+
+    `prepare` is called before the stage begins, such as to take over the weights of the stage before; once also when
+    the stage is built, so that a mistake does not wait for the end of the stage before. The training must end at
+    `deadline`.
 
     Raises
     ------
@@ -173,20 +151,12 @@ def warmup_cosine(iteration: int, total: int, *, warmup: int, final: float) -> f
 
 
 class WarmupCosine:
-    """Handler that sets the learning rate before every iteration; the optimizer's own is the largest.
+    """Handler that sets the learning rate before every iteration; the optimizer's own, of every group, is the largest.
 
     The rate is a function of the iteration and of the run's length alone. MONAI's WarmupCosineSchedule keeps the length
     of the run in its state, so a run that is continued with more epochs would go on at a rate of 0; and its first
-    iteration has a rate of 0 too.
-
-    Parameters
-    ----------
-    optimizer
-        Every parameter group keeps its own largest rate.
-    warmup
-        Iterations until the largest rate is reached.
-    final
-        Part of the largest rate that is left at the end.
+    iteration has a rate of 0 too. The largest rate is reached after `warmup` iterations; the part `final` of it is left
+    at the end.
     """
 
     def __init__(self, optimizer: Optimizer, *, warmup: int = 0, final: float = 0.0) -> None:

@@ -27,14 +27,9 @@ class TimeIsOver(SystemExit):
 
 
 class Deadline:
-    """A number of seconds from now, for machines that are lent by the hour.
+    """A number of seconds from now, for machines that are lent by the hour; if None, there is no limit.
 
-    Parameters
-    ----------
-    seconds
-        Limit [s]; None is none.
-    started
-        Beginning [s] on the clock of ``time.monotonic``; by default that of this object.
+    `started` is the beginning [s] on the clock of ``time.monotonic``; if None, it is that of this object.
 
     Raises
     ------
@@ -69,27 +64,12 @@ class Deadline:
 
 
 class TimeLimit:
-    """Handler that saves a training and ends it once the time is over.
+    """Handler that saves a training and ends it once the time is over; then `is_reached` is true.
 
     It looks at the clock after each iteration and each epoch, so a validation is never cut short. A stage that begins
-    when the time is over ends at once: of stages that run one after the other, those after the stopped one wait for
-    the next run. ignite's TimeLimit saves nothing, and its processes may stop at different iterations.
-
-    Put it behind the checkpoint, which goes behind all others.
-
-    Parameters
-    ----------
-    deadline
-        When to end.
-    checkpoint
-        What saves, and resumes, this training.
-    stage
-        Name of the training stage in the log.
-
-    Attributes
-    ----------
-    is_reached
-        Whether this stage was ended by the limit.
+    when the time is over ends at once: of stages that run one after the other, those after the stopped one wait for the
+    next run. ignite's TimeLimit saves nothing, and its processes may stop at different iterations. Put it behind the
+    checkpoint, which goes behind all others.
     """
 
     def __init__(self, deadline: Deadline, checkpoint: Checkpoint, *, stage: str = "training") -> None:

@@ -39,15 +39,12 @@ class TrainingBatch(NamedTuple):
 
 
 class GeneratorPass(nn.Module):
-    """Denoised volume and block features of one forward pass.
+    """Denoised volume (B, 1, X, Y, Z) of an image, and the features of every block, (B, C, X', Y', Z') each.
 
     A module of its own because gradients are gathered over processes for what a module's ``forward`` returns, and a
-    network's ``forward`` returns the denoised volume alone.
-
-    Parameters
-    ----------
-    network
-        Of one that is not :class:`~pipeline.networks.Styled` the features are empty, and statistics are not for it.
+    network's ``forward`` returns the denoised volume alone. ``statistics`` (B, n) describe the whole scan of each
+    patch. Of a network that is not :class:`~pipeline.networks.Styled` the features are empty, and statistics are not
+    for it.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -55,10 +52,7 @@ class GeneratorPass(nn.Module):
         self.network = network
 
     def forward(self, image: Tensor, statistics: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Denoised volume (B, 1, X, Y, Z) of an image, and the features of every block, (B, C, X', Y', Z') each.
-
-        ``statistics`` (B, n) describe the whole scan of each patch, for networks whose style is read from them.
-        """
+        """Return the volume and the features of an image (B, 1, X, Y, Z) and its statistics (B, n)."""
         if not isinstance(self.network, Styled):
             return self.network(image), []
         return self.network.denoise_with_features(image, statistics)
@@ -67,47 +61,31 @@ class GeneratorPass(nn.Module):
 class DenoisingTrainer(Trainer):
     """MONAI trainer of a denoiser: of UniPET with all its losses, or of a plain network with some of them.
 
-    One generator forward serves the critic's step and the generator's own: the critic sees the detached prediction,
-    is updated, and then judges the same prediction. The gradients are those of separate forwards.
+    One generator forward serves the critic's step and the generator's own: the critic sees the detached prediction, is
+    updated, and then judges the same prediction. The gradients are those of separate forwards.
 
-    A batch has the keys ``image`` (low dose) and ``label`` (full dose), patches (B, 1, X, Y, Z) in scaled SUV. Where
-    it also has ``statistics``, (B, n), the network gets them beside the image; ``label_statistics`` then go with the
-    full-dose pass of the style alignment loss.
+    A batch has the keys ``image`` (low dose) and ``label`` (full dose), patches (B, 1, X, Y, Z) in scaled SUV. Where it
+    also has ``statistics``, (B, n), the network gets them beside the image; ``label_statistics`` then go with the
+    full-dose pass of the style alignment loss. Under ``torchrun`` every process trains on its part of the batch, and
+    the result is that of one process with the whole batch.
 
-    Under ``torchrun`` every process trains on its part of the batch, and the result is that of one process with the
-    whole batch.
+    `network` is any (B, 1, X, Y, Z) -> (B, 1, X, Y, Z); with a `style_weight` it must be
+    :class:`~pipeline.networks.Styled`. `loss` is a function of (prediction, full dose), such as torch's and MONAI's, or
+    of (prediction, full dose, low dose), all scaled SUV. `suv_scale` is SUVbw [g/mL] per network unit: the stylized
+    region is defined in SUV. `style_weight`, `adversarial_weight` and `penalty_weight` are those of the style alignment
+    loss, of the adversarial loss, and of the gradient penalty in the critic's; with a weight of 0 the loss is not
+    computed.
 
-    Parameters
-    ----------
-    network, optimizer
-        Any network (B, 1, X, Y, Z) -> (B, 1, X, Y, Z). If `style_weight` is not 0, it must be
-        :class:`~pipeline.networks.Styled`.
-    loss
-        Function of (prediction, full dose), such as torch's and MONAI's, or of (prediction, full dose, low dose), all
-        scaled SUV.
-    suv_scale
-        SUVbw [g/mL] per network unit: the stylized region is defined in SUV.
-    critic, critic_optimizer
-        If None, there is no adversarial loss.
-    style_weight, adversarial_weight, penalty_weight
-        Weights of the style alignment loss, of the adversarial loss, and of the gradient penalty in the critic's.
-        With a weight of 0 the loss is not computed.
-    region_threshold
-        Local variance [SUV^2] of the full dose from which a voxel belongs to the stylized region, the only part that
-        the critic sees. If None, the critic sees whole patches.
-    critic_warmup
-        Iterations at the start in which the adversarial loss reaches the critic alone.
-    autocast_dtype
-        Precision of the generator. If None, it is that of its weights. The critic never runs below float32.
-    gradient_clip
-        Largest norm of the generator's gradient, above 0. If None, it is not limited.
-    accumulation
-        Parts into which a batch is divided to save memory. The step stays that of the whole batch; with a critic, the
-        price is one more forward.
-    channels_last
-        Keep the generator's weights with the channels last, which the 3D convolutions of most devices prefer.
-    seed
-        Of the points on the lines between real and generated patches, drawn anew from seed and iteration.
+    If `critic` is None, there is no adversarial loss. The critic sees the stylized region alone, the voxels whose local
+    variance in the full dose is at least `region_threshold` [SUV^2]; if None, it sees whole patches. In the first
+    `critic_warmup` iterations the adversarial loss reaches the critic alone. The points on the lines between real and
+    generated patches are drawn anew from `seed` and iteration.
+
+    `autocast_dtype` is the precision of the generator; if None, it is that of its weights. The critic never runs below
+    float32. `gradient_clip`, above 0, is the largest norm of the generator's gradient; if None, it is not limited.
+    `accumulation` counts the parts into which a batch is divided to save memory. The step stays that of the whole
+    batch; with a critic, the price is one more forward. `channels_last` keeps the generator's weights with the channels
+    last, which the 3D convolutions of most devices prefer.
 
     Raises
     ------

@@ -22,19 +22,8 @@ class WeightAverage:
     process, so a resumed run would not repeat the uninterrupted one, and it begins with the weights that it was built
     with, before a stage hands over.
 
-    Parameters
-    ----------
-    network
-        The network in training.
-    decay
-        Part of the average that an iteration keeps.
-    suv_scale
-        SUVbw [g/mL] per network unit, which the state carries; None for none.
-
-    Attributes
-    ----------
-    network
-        Network that holds the average, never in training mode. The state is its own.
+    The attribute `network` holds the average and is never in training mode; the state is its own. The state carries
+    `suv_scale`, SUVbw [g/mL] per network unit; if None, it carries none.
     """
 
     def __init__(self, network: nn.Module, decay: float = 0.999, *, suv_scale: float | None = None) -> None:
