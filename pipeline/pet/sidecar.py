@@ -8,7 +8,6 @@ two of them give the time from the administration to the scan.
 """
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import time
@@ -20,6 +19,7 @@ from pipeline.pet.suv.factor import (
     average_activity_time,
     dose_in_bq,
     height_in_m,
+    says_corrected,
     stored_header,
     suvbw_factor_of,
     weight_in_kg,
@@ -46,12 +46,6 @@ FACTOR_AGREEMENT = 1e-4
 """Relative difference allowed between SUVbwFactor and the factor from dose, weight and times."""
 
 T = TypeVar("T")
-
-_UNKNOWN = {"", "n/a", "na", "unknown", "not applicable", "[]"}
-_UNCORRECTED = re.compile(
-    r"(no|none|not|nac|non[- ]?corrected|without|false|0|off)\b|.*\b(uncorrected|not (attenuation )?corrected)\b"
-)
-"""How an AttenuationCorrection begins, in lower case, or what it says, where none was made."""
 
 
 def number_in(sidecar: Mapping[str, Any], key: str, *, positive: bool = False) -> float | None:
@@ -125,9 +119,9 @@ def _attenuation_corrected(sidecar: Mapping[str, Any]) -> bool | None:
     """Return whether the image is corrected for attenuation, or None if the sidecar does not say."""
     for key in ("AttenuationCorrection", "AttenuationCorrectionMethod"):
         value = sidecar.get(key)
-        words = "" if value is None else str(value).strip().lower()
-        if words not in _UNKNOWN:
-            return _UNCORRECTED.match(words) is None
+        corrected = says_corrected("" if value is None else str(value))
+        if corrected is not None:
+            return corrected
     return None
 
 

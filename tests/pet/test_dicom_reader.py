@@ -585,6 +585,8 @@ def test_p8_one_value_in_other_characters(edit, keyword, value):
         ("", "NONE", False),
         ("", "No attenuation correction", False),
         ("", "NAC", False),
+        ("", "CT, no scatter correction", True),
+        ("", "without", False),
         ("", "", False),
         ("DECY", "CT", False),
         (["decy", "attn"], "", True),

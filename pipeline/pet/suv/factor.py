@@ -4,6 +4,7 @@ Sources: QIBA vendor-neutral SUV pseudo-code (2012); DICOM PS3.3 C.8.9.1.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ __all__ = [
     "explained_factor",
     "height_in_m",
     "is_plausible_uptake",
+    "says_corrected",
     "stored_header",
     "suvbw_factor",
     "suvbw_factor_of",
@@ -256,6 +258,22 @@ def stored_header(header: PETHeader, *, units: str = "BQML") -> PETHeader:
         header = replace(header, decay_correction="START", reference_time=header.reference_time or 0.0)
     suv_type = "BW" if units == "GML" else ""
     return replace(header, units=units, suv_type=suv_type, suv_per_count=None, activity_per_count=None)
+
+
+_UNKNOWN = {"", "n/a", "na", "unknown", "unspecified", "not applicable", "[]"}
+_UNCORRECTED = re.compile(
+    r"(no|none|not|nac|non[- ]?corrected|without|false|0|off)\b|.*\b(uncorrected|not (attenuation )?corrected)\b"
+)
+"""How words on an attenuation correction begin, in lower case, or what they say, where none was made."""
+
+
+def says_corrected(words: str) -> bool | None:
+    """Return whether words say that an image is corrected for attenuation; None if they say nothing.
+
+    They are AttenuationCorrectionMethod (0054,1101) of DICOM, or AttenuationCorrection of PET-BIDS.
+    """
+    words = words.strip().lower()
+    return None if words in _UNKNOWN else _UNCORRECTED.match(words) is None
 
 
 STORED = {"BQML": "Bq/mL", "CNTS": "count", "GML": "g/mL", "CM2ML": "cm2/mL"}

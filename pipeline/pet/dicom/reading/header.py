@@ -28,6 +28,7 @@ from pipeline.pet.suv.factor import (
     dose_in_bq,
     height_in_m,
     is_plausible_uptake,
+    says_corrected,
     weight_in_kg,
 )
 from pipeline.pet.suv.nuclides import ANY_HALF_LIFE, NUCLIDE_OF_CODE, POSITRON_WARNINGS, nuclide_from_name
@@ -51,11 +52,6 @@ LARGEST_SHIFT = 10 * 3600.0
 
 HALF_LIFE_AGREEMENT = 0.05
 """A half-life further than this fraction from that of its nuclide is reported; evaluations differ by 2 %."""
-
-
-_UNKNOWN = {"", "n/a", "na", "unknown", "unspecified"}
-_NOT_CORRECTED = re.compile(r"\b(no|non|none|not|nac|uncorrected|false|0)\b")
-"""Values of AttenuationCorrectionMethod (0054,1101), in lower case, that name no correction."""
 
 
 def _nuclide(item: Dataset) -> str:
@@ -104,8 +100,7 @@ def _attenuation_corrected(first: Dataset, notes: list[str]) -> bool:
     corrections = [str(correction).upper() for correction in _corrections(first)]
     if any(corrections):
         return "ATTN" in corrections
-    words = text_of(first, "AttenuationCorrectionMethod").lower()
-    is_corrected = words not in _UNKNOWN and _NOT_CORRECTED.search(words) is None
+    is_corrected = bool(says_corrected(text_of(first, "AttenuationCorrectionMethod")))
     if is_corrected:
         notes.append("CorrectedImage is empty; AttenuationCorrectionMethod names a correction for attenuation.")
     return is_corrected
