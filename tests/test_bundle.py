@@ -72,6 +72,22 @@ def test_training_runs_stops_and_resumes_from_elsewhere(bundle, data, tmp_path, 
     assert not list(elsewhere.iterdir())
 
 
+def test_a_mistake_in_a_bundle_training_is_one_line(bundle, tmp_path):
+    config = str(bundle / "configs" / "train.yaml")
+    done = subprocess.run(
+        [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", config]
+        + ["--manifest", str(tmp_path / "nosuch.yaml"), "--output_dir", str(tmp_path / "runs")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("unipet: ")
+    assert "nosuch.yaml" in done.stderr.splitlines()[-1]
+
+
 def test_the_run_id_of_the_model_zoo_works_too(bundle, data, tmp_path):
     run_bundle(*training_arguments(bundle, data, tmp_path / "runs", max_epochs=1), cwd=tmp_path)
     assert list((tmp_path / "runs" / "unipet").glob("iteration-*.pt"))

@@ -99,6 +99,7 @@ def as_a_user(*arguments):
         ("output_dir=null", "has no output_dir, expected a training"),
         ("suv_scale=$1/0", "division by zero"),
         ("train#critic#widths=[]", "list index out of range"),
+        ("train#critic#widths=[4,8,16,32,64]", "patches must be at least 64 voxels a side"),
         ("pretrain#network=$pipeline.networks.BaseDenoisingNetwork(16)", "size mismatch"),
         (
             "plain#max_epochs=3",

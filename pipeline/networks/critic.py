@@ -1,5 +1,6 @@
 """Patch critic for the Wasserstein adversarial loss."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -17,13 +18,22 @@ class PatchCritic(nn.Module):
     ----------
     widths
         Channels after each convolution but the last.
+    patch_size
+        Voxels of the patches that it will see, (X, Y, Z); None checks each patch instead.
+
+    Raises
+    ------
+    ValueError
+        If a side of `patch_size` is shorter than ``minimum_size``.
 
     References
     ----------
     UniPET, arXiv 2606.11131 (widths 64, 128, 256, 512).
     """
 
-    def __init__(self, widths: tuple[int, ...] = (64, 128, 256, 512)) -> None:
+    def __init__(
+        self, widths: tuple[int, ...] = (64, 128, 256, 512), *, patch_size: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Conv3d(1, widths[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for before, after in pairwise(widths):
@@ -31,6 +41,8 @@ class PatchCritic(nn.Module):
         layers.append(nn.Conv3d(widths[-1], 1, 4, stride=2, padding=1))
         self.layers = nn.Sequential(*layers)
         self.minimum_size = 2 ** (len(widths) + 1)
+        if patch_size is not None:
+            self._check(patch_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """Score (B,) of patches (B, 1, X, Y, Z) of at least ``minimum_size`` voxels a side.
@@ -40,6 +52,9 @@ class PatchCritic(nn.Module):
         ValueError
             If a side is shorter.
         """
-        if min(x.shape[2:]) < self.minimum_size:
-            raise ValueError(f"patches must be at least {self.minimum_size} voxels a side, got {tuple(x.shape[2:])}")
+        self._check(x.shape[2:])
         return self.layers(x).mean(dim=(1, 2, 3, 4))
+
+    def _check(self, size: Sequence[int]) -> None:
+        if min(size) < self.minimum_size:
+            raise ValueError(f"patches must be at least {self.minimum_size} voxels a side, got {tuple(size)}")
