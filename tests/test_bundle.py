@@ -75,8 +75,10 @@ def test_training_runs_stops_and_resumes_from_elsewhere(bundle, data, tmp_path, 
 def test_a_mistake_in_a_bundle_training_is_one_line(bundle, tmp_path):
     config = str(bundle / "configs" / "train.yaml")
     done = subprocess.run(
-        [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", config]
-        + ["--manifest", str(tmp_path / "nosuch.yaml"), "--output_dir", str(tmp_path / "runs")],
+        [
+            *(sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", config),
+            *("--manifest", str(tmp_path / "nosuch.yaml"), "--output_dir", str(tmp_path / "runs")),
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,
