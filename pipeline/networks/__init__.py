@@ -16,7 +16,7 @@ from pipeline.networks.noise_statistics import (
     scaled_statistics,
     tissue_mask,
 )
-from pipeline.networks.protocols import Streamable, Styled
+from pipeline.networks.protocols import Streamable, Styled, is_streamable
 from pipeline.networks.residual import Residual
 from pipeline.networks.style_alignment import StyleAlignmentNetwork
 from pipeline.networks.unipet import UniPET, untrained_body
@@ -36,6 +36,7 @@ __all__ = [
     "UniPET",
     "Upsample",
     "conv3d",
+    "is_streamable",
     "noise_statistics",
     "scaled_statistics",
     "tissue_mask",

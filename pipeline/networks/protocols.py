@@ -4,10 +4,9 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-__all__ = ["Streamable", "Styled"]
+__all__ = ["Streamable", "Styled", "is_streamable"]
 
 
-@runtime_checkable
 class Streamable(Protocol):
     """A network that :class:`~pipeline.inference.StreamingInferer` runs in slabs without seams.
 
@@ -45,3 +44,12 @@ class Styled(Protocol):
 
     def denoise_with_features(self, x: Tensor, statistics: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
         """Return the denoised volume, and the features (B, C, X', Y', Z') that the style alignment loss compares."""
+
+
+def is_streamable(network: object) -> bool:
+    """Return whether a network offers all that `Streamable` names.
+
+    `isinstance` would not do: from Python 3.12 on it finds no attribute that is a submodule.
+    """
+    names = {*Streamable.__annotations__, *vars(Streamable)}
+    return all(hasattr(network, name) for name in names if not name.startswith("_"))

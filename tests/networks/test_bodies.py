@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipeline.networks import BaseDenoisingNetwork, Downsample, ResidualBlock, Upsample
+from pipeline.networks import BaseDenoisingNetwork, Downsample, ResidualBlock, Upsample, is_streamable
 
 SHAPES = [(2,), (1, 1, 1), (1, 0, 1, 0, 1)]
 
@@ -106,3 +106,10 @@ def test_gradients_reach_every_parameter(n_blocks, randomise):
 def test_lopsided_bodies_are_refused(n_blocks):
     with pytest.raises(ValueError, match="n_blocks must be"):
         BaseDenoisingNetwork(4, n_blocks)
+
+
+def test_a_body_can_be_streamed_and_one_without_its_first_convolution_cannot():
+    network = BaseDenoisingNetwork(4, (1, 1, 1), resolution_factor=2)
+    assert is_streamable(network)
+    del network.conv0
+    assert not is_streamable(network)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipeline.inference.streaming.planes import KEPT_PLANES
 from pipeline.inference.streaming.slabs import Slab, Stage, body_slabs, computed_fraction, every_slab, network_stages
-from pipeline.networks import BaseDenoisingNetwork, Streamable, UniPET
+from pipeline.networks import BaseDenoisingNetwork, UniPET, is_streamable
 from pipeline.networks.noise_statistics import statistics_bytes
 
 __all__ = ["Plan", "available_memory", "is_out_of_memory", "make_plan", "release_memory", "streamable_base", "thinner"]
@@ -61,7 +61,7 @@ def streamable_base(network: object) -> BaseDenoisingNetwork:
         If the network has none.
     """
     base = network.base if isinstance(network, UniPET) else network
-    if not isinstance(base, Streamable):
+    if not is_streamable(base):
         name = type(network).__name__
         raise TypeError(f"cannot stream {name}, expected pipeline.networks.Streamable; use WindowInferer for others")
     return cast(BaseDenoisingNetwork, base)
