@@ -9,8 +9,8 @@ the same places (1: no seams).
 The volume is a body of ordinary size in noise, or a scan with ``--scan``; ``--write FILE`` writes it as NIfTI and
 stops, for a run from file to files. The network is the published one with random weights whose change of the image is
 as large as its noise, or the shipped one with ``--network shipped``. Ways called ``box`` compute the body only and are
-compared inside its boxes. On a GPU two more ways run the folded network through torch.compile, the second with CUDA
-graphs, and every row says which part of the attainable FLOP/s it reaches.
+compared inside its boxes. On a GPU there are three more ways: float16, and the folded network through torch.compile
+without and with CUDA graphs; every row says which part of the attainable FLOP/s it reaches.
 """
 
 import argparse
@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from monai.inferers import SlidingWindowInferer
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline import read_pet
 from pipeline.evaluation import seam_ratio
@@ -131,6 +132,7 @@ def ways(device: torch.device) -> dict[str, Way]:
         "hardpaste64": Way(hard_paste, "float32", 64, 32, 3),
     }
     if device.type == "cuda":
+        found["stream-f16"] = Way(partial(streaming, dtype=torch.float16), "float16", 0)
         found["compile-bf16"] = Way(partial(compiled, mode="default"), "bfloat16", 0)
         found["cudagraph-bf16"] = Way(partial(compiled, mode="reduce-overhead"), "bfloat16", 0)
     return found
@@ -199,13 +201,13 @@ def work(options: argparse.Namespace) -> None:
     way = ways(x.device)[options.worker]
     with torch.inference_mode():
         way.run(x[:, :, :32, :32, :32], network)  # loads libraries
-        _synchronise(x.device)
-        base = _start_of_peak(x.device)
+        synchronise(x.device)
+        base = start_of_peak(x.device)
         wall, cpu = time.perf_counter(), time.process_time()
         result = way.run(x, network)
-        _synchronise(x.device)
+        synchronise(x.device)
         seconds = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
-        peak = (_peak(x.device) - base) / 2**20
+        peak = (peak_bytes(x.device) - base) / 2**20
     np.save(options.result, result[0, 0].float().cpu().numpy())
     print(json.dumps({**seconds, "peak_mib": peak}))
 
@@ -220,12 +222,12 @@ def _inputs(options: argparse.Namespace) -> tuple[Tensor, UniPET]:
     return torch.from_numpy(np.load(options.volume))[None, None].to(device) / scale, network  # type: ignore[return-value]
 
 
-def _synchronise(device: torch.device) -> None:
+def synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def _start_of_peak(device: torch.device) -> int:
+def start_of_peak(device: torch.device) -> int:
     """Bytes in use now, from which on the peak counts."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -234,7 +236,7 @@ def _start_of_peak(device: torch.device) -> int:
     return _status("VmRSS:")
 
 
-def _peak(device: torch.device) -> int:
+def peak_bytes(device: torch.device) -> int:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _status("VmHWM:")
 
 
@@ -291,22 +293,22 @@ def _in_process(options: argparse.Namespace, name: str, folder: Path) -> dict:
 def attainable(device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s of a large matrix product, the best of five."""
     n = 8192 if device.type == "cuda" else 1536
-    a = torch.ones(n, n, device=device, dtype=dtype)
+    a = torch.randn(n, n, device=device, dtype=dtype)  # zeros and ones are multiplied faster
     best = 0.0
     for _ in range(5):
         started = time.perf_counter()
         a @ a
-        _synchronise(device)
+        synchronise(device)
         best = max(best, 2 * n**3 / (time.perf_counter() - started))
     return best
 
 
 def flops_of_one_pass(network: UniPET, shape: tuple[int, ...]) -> float:
-    """Floating-point operations of the base network's convolutions on a volume."""
-    base = network.base
-    image = base.resolution_factor**3
-    per_cell = 2 * 27 * (2 * image * base.channels + 2 * len(base.blocks) * base.channels**2)
-    return per_cell * float(np.prod(shape)) / image
+    """Floating-point operations of the base network's convolutions on a volume, counted by torch on a small one."""
+    counter, side = FlopCounterMode(display=False), 32
+    with torch.inference_mode(False), torch.enable_grad(), counter:  # torch does not count oneDNN's own convolutions
+        network.base(torch.rand(1, 1, side, side, side, device=next(network.parameters()).device))
+    return counter.get_total_flops() * float(np.prod(shape)) / side**3
 
 
 def print_table(rows: list[dict], options: argparse.Namespace, folder: Path) -> None:
