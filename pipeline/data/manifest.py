@@ -187,6 +187,12 @@ class Cohort(_Record):
     scanner: str = "generic"
     tracer: str = "FDG"
     n_lesions: int | None = Field(default=None, ge=0)
+    axial_extent: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Part of the body that is scanned, around the liver [mm]; by default all that the scanner sees."""
+    dose_reduction_factors: tuple[float, ...] | None = None
+    """By default those of the recipe."""
+    references: bool = True
+    """Whether it has what evaluation needs: truth, noise-free image, independent full dose, organs, attenuation."""
 
 
 class Recipe(_Record):

@@ -10,8 +10,8 @@ from pipeline.data.manifest import Manifest, Recipe, Split
 from pipeline.data.store.prepare import prepare_store
 from pipeline.data.store.store import Store
 from pipeline.errors import PETError
-from pipeline.simulation import scanner_preset, simulate_cohort, tracer_named
-from pipeline.simulation.cohort import subject_seed
+from pipeline.simulation import scanner_preset, tracer_named
+from pipeline.simulation.cohort import CohortRequest, simulate_cohorts, subject_seed
 
 __all__ = ["check_recipe", "described_data", "prepared_store", "simulated_manifest"]
 
@@ -63,36 +63,38 @@ def simulated_manifest(
         raise PETError(f"{recipe.name}: is of layout {recipe.layout} and has no recipe, expected simulated data")
     check_recipe(recipe.recipe)
     folder = Path(folder)
-    n_all = sum(cohort.n_subjects for cohort in recipe.recipe.cohorts)
-    n_before = 0
-    splits = {}
-    for cohort in recipe.recipe.cohorts:
-
-        def advance(n_done: int, _: int, n_before: int = n_before) -> None:
-            if progress is not None:
-                progress(n_before + n_done, n_all)
-
-        made = simulate_cohort(
-            folder / cohort.folder,
-            n_subjects=cohort.n_subjects,
-            seed=cohort.seed,
-            scanner=scanner_preset(cohort.scanner),
-            tracer=tracer_named(cohort.tracer),
-            dose_reduction_factors=recipe.recipe.dose_reduction_factors,
-            dose_mode=recipe.recipe.dose_mode,
-            n_lesions=cohort.n_lesions,
-            jobs=jobs,
-            device=device,
-            progress=advance,
-        )
-        splits.update({f"{cohort.folder}_{subject.name}": cohort.split for subject in made})
-        n_before += cohort.n_subjects
+    cohorts = recipe.recipe.cohorts
+    made = simulate_cohorts(
+        [
+            CohortRequest(
+                folder / cohort.folder,
+                n_subjects=cohort.n_subjects,
+                seed=cohort.seed,
+                scanner=scanner_preset(cohort.scanner),
+                tracer=tracer_named(cohort.tracer),
+                dose_reduction_factors=cohort.dose_reduction_factors or recipe.recipe.dose_reduction_factors,
+                dose_mode=recipe.recipe.dose_mode,
+                n_lesions=cohort.n_lesions,
+                axial_extent=cohort.axial_extent,
+                references=cohort.references,
+            )
+            for cohort in cohorts
+        ],
+        jobs=jobs,
+        device=device,
+        progress=progress,
+    )
+    splits = {
+        f"{cohort.folder}_{subject.name}": cohort.split
+        for cohort, subjects in zip(cohorts, made, strict=True)
+        for subject in subjects
+    }
     found = build_manifest("simulated", folder, recipe=recipe, checksums=checksums)
     subjects = tuple(s.model_copy(update={"split": splits[s.id]}) for s in found.subjects if s.id in splits)
-    if len(subjects) != n_all:
+    if len(subjects) != len(splits):
         broken = next((e for e in found.exclusions if e.subject in splits), None)
         what = "" if broken is None else f": {broken.subject}, {broken.reason}"
-        raise PETError(f"{folder}: {len(subjects)} of {n_all} simulated subjects are usable{what}")
+        raise PETError(f"{folder}: {len(subjects)} of {len(splits)} simulated subjects are usable{what}")
     exclusions = tuple(exclusion for exclusion in found.exclusions if exclusion.subject in splits)
     return found.model_copy(update={"subjects": subjects, "split_rule": None, "exclusions": exclusions})
 

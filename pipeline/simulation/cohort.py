@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from pipeline.simulation.scanner.scanner import Scanner
 from pipeline.simulation.subject import DEFAULT_DOSE_REDUCTION_FACTORS, simulate_subject
 from pipeline.simulation.subject_folder import is_complete, subject_request, write_subject
 
-__all__ = ["simulate_cohort", "subject_seed"]
+__all__ = ["CohortRequest", "simulate_cohort", "simulate_cohorts", "subject_seed"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,47 @@ _NOT_BIDS = (
 def subject_seed(seed: int, index: int) -> int:
     """Return the seed of the index-th subject (from 0) of a cohort: a longer cohort begins with the shorter one."""
     return int(np.random.SeedSequence(seed, spawn_key=(index,)).generate_state(1, np.uint32)[0])
+
+
+@dataclass(frozen=True)
+class CohortRequest:
+    """Subjects ``sub-0001``, ``sub-0002``, ... to be simulated into a folder; arguments as in `simulate_subject`."""
+
+    folder: Path
+    """Made if need be."""
+    n_subjects: int
+    """A longer cohort of the same seed begins with the shorter one."""
+    seed: int
+    scanner: Scanner = GENERIC
+    tracer: Tracer = FDG
+    dose_reduction_factors: Sequence[float] = DEFAULT_DOSE_REDUCTION_FACTORS
+    dose_mode: DoseMode = "shorter_scan"
+    n_lesions: int | None = None
+    axial_extent: float | None = None
+    references: bool = True
+    dicom: bool = False
+    """Whether each image is also written as a DICOM series."""
+
+    def tasks(self, device: str | None) -> list[_Task]:
+        """Return one task for each subject; refuse what cannot be simulated."""
+        if self.n_subjects < 1 or self.seed < 0:
+            raise PETError(f"n_subjects {self.n_subjects}, seed {self.seed}: expected at least 1 and 0")
+        check_dose_mode(self.dose_mode)
+        options = {
+            "scanner": self.scanner,
+            "tracer": self.tracer,
+            "dose_reduction_factors": check_dose_reduction_factors(self.dose_reduction_factors),
+            "dose_mode": self.dose_mode,
+            "n_lesions": self.n_lesions,
+            "axial_extent": self.axial_extent,
+            "references": self.references,
+        }
+        return [
+            _Task(
+                self.folder / f"sub-{index + 1:04d}", subject_seed(self.seed, index), options, self.dicom, device=device
+            )
+            for index in range(self.n_subjects)
+        ]
 
 
 @dataclass(frozen=True)
@@ -68,6 +110,8 @@ def simulate_cohort(
     dose_reduction_factors: Sequence[float] = DEFAULT_DOSE_REDUCTION_FACTORS,
     dose_mode: DoseMode = "shorter_scan",
     n_lesions: int | None = None,
+    axial_extent: float | None = None,
+    references: bool = True,
     dicom: bool = False,
     jobs: int = 1,
     device: str | None = None,
@@ -89,34 +133,52 @@ def simulate_cohort(
         If an argument is out of range, a subject is there that was made with other parameters, or another run is
         writing to the folder.
     """
-    if n_subjects < 1 or jobs < 1 or seed < 0:
-        raise PETError(f"n_subjects {n_subjects}, jobs {jobs}, seed {seed}: expected at least 1, 1 and 0")
-    check_dose_mode(dose_mode)
-    folder = Path(folder)
-    options = {
-        "scanner": scanner,
-        "tracer": tracer,
-        "dose_reduction_factors": check_dose_reduction_factors(dose_reduction_factors),
-        "dose_mode": dose_mode,
-        "n_lesions": n_lesions,
-    }
-    tasks = [
-        _Task(folder / f"sub-{index + 1:04d}", subject_seed(seed, index), options, dicom, device)
-        for index in range(n_subjects)
-    ]
-    with locked_folder(folder, "simulating into it"):
-        remove_unfinished(folder)
-        describe_dataset(folder, name="Simulated whole-body PET", kind="raw", ignored=_NOT_BIDS)
-        missing = [task for task in tasks if not task.is_done()]
+    request = CohortRequest(
+        Path(folder),
+        n_subjects=n_subjects,
+        seed=seed,
+        scanner=scanner,
+        tracer=tracer,
+        dose_reduction_factors=dose_reduction_factors,
+        dose_mode=dose_mode,
+        n_lesions=n_lesions,
+        axial_extent=axial_extent,
+        references=references,
+        dicom=dicom,
+    )
+    return simulate_cohorts([request], jobs=jobs, device=device, progress=progress)[0]
+
+
+def simulate_cohorts(
+    cohorts: Sequence[CohortRequest],
+    *,
+    jobs: int = 1,
+    device: str | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> list[list[Path]]:
+    """Simulate what is missing of several cohorts, all of their subjects in the same processes.
+
+    Otherwise as `simulate_cohort`, which is one of them. The result is the subjects' folders of each cohort.
+    """
+    if jobs < 1:
+        raise PETError(f"jobs {jobs}, expected at least 1")
+    of_cohorts = [cohort.tasks(device) for cohort in cohorts]
+    n_subjects = sum(map(len, of_cohorts))
+    with ExitStack() as locks:
+        for cohort in cohorts:
+            locks.enter_context(locked_folder(cohort.folder, "simulating into it"))
+            remove_unfinished(cohort.folder)
+            describe_dataset(cohort.folder, name="Simulated whole-body PET", kind="raw", ignored=_NOT_BIDS)
+        missing = [task for tasks in of_cohorts for task in tasks if not task.is_done()]
         n_done = n_subjects - len(missing)
         for kept in range(n_done):
             if progress is not None:
                 progress(kept + 1, n_subjects)
         if missing:
-            logger.info("%s: simulating %d of %d subjects", folder, len(missing), n_subjects)
-        for _ in run_in_processes(missing, jobs=jobs):
+            logger.info("simulating %d of %d subjects", len(missing), n_subjects)
+        for index, _ in run_in_processes(missing, jobs=jobs):
             n_done += 1
-            logger.info("%s: %d of %d subjects", folder, n_done, n_subjects)
+            logger.info("%s: done, %d of %d subjects", missing[index].folder, n_done, n_subjects)
             if progress is not None:
                 progress(n_done, n_subjects)
-    return [task.folder for task in tasks]
+    return [[task.folder for task in tasks] for tasks in of_cohorts]

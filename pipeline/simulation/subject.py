@@ -33,6 +33,7 @@ DEFAULT_DOSE_REDUCTION_FACTORS = (4.0, 10.0, 20.0, 50.0, 100.0)
 
 _LIVER_MARGIN = 8.0  # [mm] from the liver's surface, so that only liver is measured
 _FEWEST_LIVER_VOXELS = 30
+_LIVER_FROM_END = 60.0  # [mm] of the liver's middle from the ends of a scan of a part of the body
 
 
 @dataclass(frozen=True)
@@ -42,23 +43,30 @@ class SimulatedSubject:
     seed: int
     """Gives the same bytes again, with the same scanner, tracer and doses."""
     scanner: Scanner
-    """What the patient was scanned with."""
+    """What the patient was scanned with; its matrix is that of the images."""
+    axial_extent: float | None
+    """Part of the body that was asked for [mm]; None is all of it."""
     dose_mode: DoseMode
     """How the dose was reduced."""
     truth: Phantom
     """The patient, averaged over each voxel."""
-    noise_free: np.ndarray
-    """Reconstruction of the expected counts."""
+    noise_free: np.ndarray | None
+    """Reconstruction of the expected counts; None without references."""
     full_dose: np.ndarray
     """Reconstruction of the full counts."""
-    full_dose_repeat: np.ndarray
-    """Reconstruction of an independent draw of full counts."""
+    full_dose_repeat: np.ndarray | None
+    """Reconstruction of an independent draw of full counts; None without references."""
     low_dose: dict[float, np.ndarray]
     """Reconstructions of thinned full counts, by dose reduction factor."""
     n_lesions_requested: int | None
     """As asked for; None if the number was drawn. The table has the lesions that found a place."""
     parameters: dict[str, object]
     """What was drawn for this subject, ready for JSON."""
+
+    @property
+    def has_references(self) -> bool:
+        """Whether what training does not need was made, too."""
+        return self.full_dose_repeat is not None
 
     @property
     def lesions(self) -> pd.DataFrame:
@@ -78,6 +86,37 @@ def _liver(patient: Phantom) -> np.ndarray:
     return core if core.sum() >= _FEWEST_LIVER_VOXELS else liver
 
 
+def _part_with_liver(patient: Phantom, n_slices: int, rng: np.random.Generator) -> slice:
+    """Draw where a scan of so many slices lies: anywhere, as long as the middle of the liver is well inside."""
+    size = patient.voxel_size[2]
+    of_liver = np.flatnonzero((patient.labels == ORGAN_LABELS["liver"]).any(axis=(0, 1)))
+    if not len(of_liver):
+        return slice(0, n_slices)
+    middle, margin = of_liver.mean(), min(_LIVER_FROM_END / size, n_slices / 2)
+    highest = patient.labels.shape[2] - n_slices
+    first, last = (int(np.clip(round(v), 0, highest)) for v in (middle - n_slices + margin, middle - margin))
+    start = int(rng.integers(first, last + 1))
+    return slice(start, start + n_slices)
+
+
+def _patient(
+    rng: np.random.Generator,
+    place: np.random.Generator,
+    *,
+    scanner: Scanner,
+    whole: Scanner,
+    n_lesions: int | None,
+    tracer: Tracer,
+) -> Phantom:
+    """Make the patient that `whole` sees, and keep the part that `scanner` scans."""
+    patient = make_phantom(
+        rng, shape=whole.object_shape, voxel_size=whole.object_voxel_size, n_lesions=n_lesions, tracer=tracer
+    )
+    if scanner.matrix == whole.matrix:
+        return patient
+    return patient.slices(_part_with_liver(patient, scanner.object_shape[2], place))
+
+
 def simulate_subject(
     seed: int,
     *,
@@ -86,6 +125,8 @@ def simulate_subject(
     dose_mode: DoseMode = "shorter_scan",
     n_lesions: int | None = None,
     tracer: Tracer = FDG,
+    axial_extent: float | None = None,
+    references: bool = True,
     device: str | None = None,
 ) -> SimulatedSubject:
     """Simulate one patient: phantom, expected data, Poisson counts, thinning, reconstructions.
@@ -107,6 +148,10 @@ def simulate_subject(
         None draws the number; about 30 makes a lesion-rich patient for training.
     tracer
         What the patient is given.
+    axial_extent
+        Scan only so much of the body [mm], at a place drawn around the liver; None scans all that the scanner sees.
+    references
+        Whether to reconstruct also the expected counts and an independent draw, which training does not need.
     device
         Where reconstructions run: None is numpy, else a device of torch, as in "cuda". Counts are always drawn and
         calibrated by numpy, so a seed means the same patient and the same counts everywhere; images on torch
@@ -117,17 +162,12 @@ def simulate_subject(
     PETError
         If a dose reduction factor is not above 1, or the liver is out of the field of view.
     """
+    whole, scanner = scanner, scanner.covering(axial_extent)
     factors = check_dose_reduction_factors(dose_reduction_factors)
     check_dose_mode(dose_mode)
-    streams = np.random.SeedSequence(seed).spawn(6)
-    for_phantom, for_level, for_trial, for_full, for_repeat = (np.random.default_rng(s) for s in streams[:5])
-    patient = make_phantom(
-        for_phantom,
-        shape=scanner.object_shape,
-        voxel_size=scanner.object_voxel_size,
-        n_lesions=n_lesions,
-        tracer=tracer,
-    )
+    streams = np.random.SeedSequence(seed).spawn(7)
+    for_phantom, for_level, for_trial, for_full, for_repeat, _, for_place = (np.random.default_rng(s) for s in streams)
+    patient = _patient(for_phantom, for_place, scanner=scanner, whole=whole, n_lesions=n_lesions, tracer=tracer)
     reference, model = system_model(scanner), system_model(scanner, device)
     acquisition = reference.acquire(patient.activity, patient.attenuation)
     truth = patient.coarser(scanner.supersampling)
@@ -136,10 +176,12 @@ def simulate_subject(
     target = float(for_level.uniform(*scanner.liver_cov))
     liver = _liver(truth)
     scale = calibrated_scale(reference, acquisition, liver, liver_cov=target, rng=for_trial)
-    expected = [acquisition.expected(k) * np.float32(scale) for k in range(scanner.n_subsets)]
-    noise_free = model.reconstruct(expected, acquisition, scale=scale)
-    del expected
-    repeat = model.reconstruct(draw_counts(acquisition, scale, for_repeat), acquisition, scale=scale)
+    noise_free = repeat = None
+    if references:
+        expected = [acquisition.expected(k) * np.float32(scale) for k in range(scanner.n_subsets)]
+        noise_free = model.reconstruct(expected, acquisition, scale=scale)
+        del expected
+        repeat = model.reconstruct(draw_counts(acquisition, scale, for_repeat), acquisition, scale=scale)
     counts = draw_counts(acquisition, scale, for_full)
     full = model.reconstruct(counts, acquisition, scale=scale)
     thinning = [np.random.default_rng(s) for s in streams[5].spawn(len(factors))]
@@ -148,13 +190,25 @@ def simulate_subject(
         **_drawn(truth),
         "dose_mode": dose_mode,
         "liver_cov_target": round(target, 5),
-        "liver_cov_full_dose": round(noise_cov(full, repeat, liver), 5),
+        "liver_cov_full_dose": None if repeat is None else round(noise_cov(full, repeat, liver), 5),
         "prompts_full_dose": prompts[0],
         "prompts_low_dose": prompts[1:],
         "counts_per_suv_mm": scale,
         "reconstructed_on": device or "numpy",
     }
-    return SimulatedSubject(seed, scanner, dose_mode, truth, noise_free, full, repeat, low_dose, n_lesions, parameters)
+    return SimulatedSubject(
+        seed=seed,
+        scanner=scanner,
+        axial_extent=axial_extent,
+        dose_mode=dose_mode,
+        truth=truth,
+        noise_free=noise_free,
+        full_dose=full,
+        full_dose_repeat=repeat,
+        low_dose=low_dose,
+        n_lesions_requested=n_lesions,
+        parameters=parameters,
+    )
 
 
 def _low_doses(

@@ -27,7 +27,7 @@ __all__ = ["is_complete", "subject_request", "write_subject"]
 _FULL_FRAME_DURATION = 150.0  # [s] per bed position at full dose
 _REQUEST = "request"
 _FILES = "files"
-_GENERATOR = 2
+_GENERATOR = 3
 """Goes up when the same seed gives other images, so that cohorts of two kinds are never mixed."""
 
 
@@ -39,16 +39,20 @@ def subject_request(
     dose_reduction_factors: Sequence[float],
     dose_mode: DoseMode,
     n_lesions: int | None,
+    axial_extent: float | None = None,
+    references: bool = True,
 ) -> dict[str, Any]:
     """Return what fixes a subject's bytes, as JSON reads it back."""
     request = {
         "generator": _GENERATOR,
         "tracer": tracer.name,
         "seed": seed,
-        "scanner": asdict(scanner),
+        "scanner": asdict(scanner.covering(axial_extent)),
+        "axial_extent": axial_extent,
         "dose_reduction_factors": [float(f) for f in sorted(dose_reduction_factors)],
         "dose_mode": dose_mode,
         "n_lesions": n_lesions,
+        "references": references,
     }
     return json.loads(json.dumps(request))
 
@@ -121,12 +125,13 @@ class _Image:
 
 
 def _images(subject: SimulatedSubject) -> list[_Image]:
-    images = [
-        _Image("desc-truth", subject.truth.activity, "true uptake"),
-        _Image("rec-noisefree", subject.noise_free, "reconstruction of the expected counts"),
-        _Image("rec-full", subject.full_dose, "full dose", 1.0),
-        _Image("rec-fullrepeat", subject.full_dose_repeat, "independent draw of the full counts", 1.0),
-    ]
+    images = [_Image("rec-full", subject.full_dose, "full dose", 1.0)]
+    if subject.noise_free is not None and subject.full_dose_repeat is not None:
+        images += [
+            _Image("desc-truth", subject.truth.activity, "true uptake"),
+            _Image("rec-noisefree", subject.noise_free, "reconstruction of the expected counts"),
+            _Image("rec-fullrepeat", subject.full_dose_repeat, "independent draw of the full counts", 1.0),
+        ]
     for factor, image in subject.low_dose.items():
         images.append(_Image(f"rec-{dose_entity(factor)}", image, f"dose reduced by {factor:g}", factor))
     return images
@@ -138,7 +143,7 @@ def write_subject(subject: SimulatedSubject, folder: str | Path, *, dicom: bool 
     Images lie in ``pet/`` as float32 SUVbw with JSON sidecars: ``rec-full``, ``rec-fullrepeat``, ``rec-noisefree``,
     ``rec-drf004``, ``rec-drf007p5``, ... and ``desc-truth``; labels as ``desc-lesions_mask`` and
     ``desc-organs_dseg``; the attenuation map [1/mm] as ``desc-attenuation_map``; the lesions' true values as
-    ``lesions.tsv``; every parameter as ``simulation.json``.
+    ``lesions.tsv``; every parameter as ``simulation.json``. A subject without references has the doses and the lesions.
 
     `folder` is new or empty, such as ``sub-0001``, in an existing folder; it is returned. With `dicom` each PET image
     is also written as a DICOM series in Bq/mL, to ``dicom/rec-full/`` and so on. All series of a subject share a study;
@@ -161,6 +166,8 @@ def write_subject(subject: SimulatedSubject, folder: str | Path, *, dicom: bool 
         dose_reduction_factors=tuple(subject.low_dose),
         dose_mode=subject.dose_mode,
         n_lesions=subject.n_lesions_requested,
+        axial_extent=subject.axial_extent,
+        references=subject.has_references,
     )
     with new_folder(folder) as temporary:
         pet = temporary / "pet"
@@ -180,8 +187,9 @@ def write_subject(subject: SimulatedSubject, folder: str | Path, *, dicom: bool 
                     options=DicomOptions(uid_key=json.dumps([__version__, folder.name, request])),
                 )
         _write_volume(patient.lesion_labels, affine, Path(f"{stem}_desc-lesions_mask.nii.gz"))
-        _write_volume(patient.labels, affine, Path(f"{stem}_desc-organs_dseg.nii.gz"))
-        _write_volume(patient.attenuation, affine, Path(f"{stem}_desc-attenuation_map.nii.gz"))
+        if subject.has_references:
+            _write_volume(patient.labels, affine, Path(f"{stem}_desc-organs_dseg.nii.gz"))
+            _write_volume(patient.attenuation, affine, Path(f"{stem}_desc-attenuation_map.nii.gz"))
         lesions = subject.lesions.to_csv(sep="\t", index=False, float_format="%.4f", lineterminator="\n")
         write_text(Path(f"{stem}_lesions.tsv"), lesions)
         record = {

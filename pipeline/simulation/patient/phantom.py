@@ -66,6 +66,23 @@ class Phantom:
             voxel_size=(x * factor, y * factor, z * factor),
         )
 
+    def slices(self, part: slice) -> Phantom:
+        """Return a part of the patient along Z; a lesion that the ends cut through is part of the tissue there."""
+        start, stop, _ = part.indices(self.labels.shape[2])
+        cut = np.union1d(self.lesion_labels[:, :, :start], self.lesion_labels[:, :, stop:])
+        lesion_labels = self.lesion_labels[:, :, start:stop].copy()
+        lesion_labels[np.isin(lesion_labels, cut)] = 0
+        lesions = self.lesions[~self.lesions["id"].isin(cut)].reset_index(drop=True)
+        lesions["z"] -= start * self.voxel_size[2]
+        return replace(
+            self,
+            activity=np.ascontiguousarray(self.activity[:, :, start:stop]),
+            attenuation=np.ascontiguousarray(self.attenuation[:, :, start:stop]),
+            labels=np.ascontiguousarray(self.labels[:, :, start:stop]),
+            lesion_labels=lesion_labels,
+            lesions=lesions,
+        )
+
 
 def make_phantom(
     rng: np.random.Generator,

@@ -32,11 +32,9 @@ class SystemModel:
         dx, _, dz = scanner.voxel_size
         self.n, self.nz = n, nz
         self.n_lines = scanner.n_angles // scanner.n_subsets * n
-        angles = np.pi * np.arange(scanner.n_angles) / scanner.n_angles
-        self._angles = [angles[k :: scanner.n_subsets] for k in range(scanner.n_subsets)]
         self._forward, self._adjoint = [], []
-        for part in self._angles:
-            matrix = self._matrix(part, tof=True)
+        for k in range(scanner.n_subsets):
+            matrix = self._matrix(k, tof=True)
             self._forward.append(backend.matrix(matrix))
             self._adjoint.append(backend.matrix(matrix.T.tocsr()))
         self._order = _subset_order(scanner.n_subsets)
@@ -52,20 +50,14 @@ class SystemModel:
         width = (self.scanner.psf_in_plane, self.scanner.psf_axial) if self.scanner.models_psf else (0.0, 0.0)
         return SeparableBlur(self.n, nz, in_plane=width[0] / dx, axial=width[1] / dz, backend=backend)
 
-    def _matrix(self, angles: np.ndarray, *, tof: bool, supersampling: int = 1) -> sparse.csr_array:
+    def _matrix(self, subset: int, *, tof: bool, supersampling: int = 1) -> sparse.csr_array:
         """Return the matrix that projects an image, or an object so many times finer, into the scanner's bins."""
         s = self.scanner
-        dx = s.voxel_size[0]
-        return strip_matrix(
-            self.n * supersampling,
-            dx / supersampling,
-            angles=angles,
-            n_bins=self.n,
-            bin_size=dx,
-            tof_fwhm=s.tof_fwhm if tof else None,
-            tof_bin_size=s.tof_bin_size,
-            n_tof_bins=s.n_tof_bins if tof else 1,
-        )
+        size = (s.matrix[0], s.voxel_size[0], s.n_angles, s.n_subsets)
+        timing = (s.tof_fwhm, s.tof_bin_size, s.n_tof_bins) if tof else (None, 0.0, 1)
+        if supersampling == 1:
+            return _matrices_of_image(*size, *timing)[subset]
+        return _subset_matrix(subset, *size, *timing, supersampling)
 
     # The sparse products, which take the time, run on one thread; more of them for the small dense ones only get in
     # each other's way, fivefold on a busy machine.
@@ -109,17 +101,16 @@ class SystemModel:
         profile = axial_sensitivity(s)
         resolution = self._resolution(self.nz, NUMPY)
         trues, factors, sensitivity = [], [], []
-        for angles in self._angles:
-            plain = self._matrix(angles, tof=False, supersampling=f)
+        for k in range(s.n_subsets):
+            plain = self._matrix(k, tof=False, supersampling=f)
             weights = np.exp(-(plain @ attenuation_planes)) * profile
-            timed = plain if s.tof_fwhm is None else self._matrix(angles, tof=True, supersampling=f)
+            timed = plain if s.tof_fwhm is None else self._matrix(k, tof=True, supersampling=f)
             projection = (timed @ object_planes).reshape(self.n_lines, s.n_tof_bins, self.nz)
             projection *= weights[:, None]
             trues.append(projection.reshape(-1, self.nz))
             factors.append(weights)
             # The TOF bins of a line sum to its projection, so the sensitivity needs none.
-            coarse = plain if f == 1 else self._matrix(angles, tof=False)
-            sensitivity.append(resolution(np.ascontiguousarray(coarse.T @ weights)))
+            sensitivity.append(resolution(np.ascontiguousarray(self._matrix(k, tof=False).T @ weights)))
         return Acquisition(trues, expected_scatter(trues, s), expected_randoms(trues, s, profile), factors, sensitivity)
 
     @threadpool_limits.wrap(limits=1, user_api="blas")
@@ -164,6 +155,48 @@ class SystemModel:
     def reconstruct(self, data: list[np.ndarray], acquisition: Acquisition, *, scale: float) -> np.ndarray:
         """Reconstruct and post-filter a whole scan; see `osem`."""
         return self.post_filter(self.osem(data, acquisition, scale=scale))
+
+
+def _subset_matrix(
+    subset: int,
+    n: int,
+    pixel_size: float,
+    n_angles: int,
+    n_subsets: int,
+    tof_fwhm: float | None,
+    tof_bin_size: float,
+    n_tof_bins: int,
+    supersampling: int,
+) -> sparse.csr_array:
+    """Return `strip_matrix` of a subset's angles, for an object so many times finer than the n x n image [mm]."""
+    return strip_matrix(
+        n * supersampling,
+        pixel_size / supersampling,
+        angles=(np.pi * np.arange(n_angles) / n_angles)[subset::n_subsets],
+        n_bins=n,
+        bin_size=pixel_size,
+        tof_fwhm=tof_fwhm,
+        tof_bin_size=tof_bin_size,
+        n_tof_bins=n_tof_bins,
+    )
+
+
+@lru_cache(maxsize=4)
+def _matrices_of_image(
+    n: int,
+    pixel_size: float,
+    n_angles: int,
+    n_subsets: int,
+    tof_fwhm: float | None,
+    tof_bin_size: float,
+    n_tof_bins: int,
+) -> list[sparse.csr_array]:
+    """Return the matrices of all subsets, kept: scans of any length, on any device, have the same."""
+    timing = (tof_fwhm, tof_bin_size, n_tof_bins)
+    matrices = [_subset_matrix(k, n, pixel_size, n_angles, n_subsets, *timing, 1) for k in range(n_subsets)]
+    for matrix in matrices:
+        matrix.sort_indices()  # now, so that no backend changes the order of sums later
+    return matrices
 
 
 def _subset_order(n_subsets: int) -> list[int]:

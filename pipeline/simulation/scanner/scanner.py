@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -103,6 +103,24 @@ class Scanner:
     def tof_bin_size(self) -> float:
         """Width of a time-of-flight bin [mm]: about as wide as the resolution, which loses little."""
         return 0.9 * (self.tof_fwhm or 0.0)
+
+    def covering(self, axial_extent: float | None) -> Scanner:
+        """Return the same scanner with a scan of at most so many mm along Z, centred; None is all of it.
+
+        Raises
+        ------
+        PETError
+            If fewer than two slices are left.
+        """
+        if axial_extent is None:
+            return self
+        n = min(round(axial_extent / self.voxel_size[2]), self.matrix[2])
+        if n < 2:
+            raise PETError(
+                f"scanner {self.name}: axial extent {axial_extent:g} mm, expected two slices of "
+                f"{self.voxel_size[2]:g} mm at least"
+            )
+        return replace(self, matrix=(*self.matrix[:2], n))
 
     @property
     def object_shape(self) -> tuple[int, int, int]:
