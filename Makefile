@@ -61,7 +61,7 @@ gpu:
 # The tables of the model card, on subjects that neither training nor tuning saw, and the release gate: exit code 1 if a
 # demand is missed. What is missing of the recipe's test and validation subjects is simulated.
 evaluate: $(VENV)/.installed
-	$(BIN)/unipet evaluate data_manifests/simulated_v1.yaml --root bundles/unipet_3d/data --jobs 2 \
+	$(BIN)/unipet evaluate data_manifests/simulated_v2.yaml --root bundles/unipet_3d/data --jobs 2 \
 		--markdown bundles/unipet_3d/docs/results.md --gate bundles/unipet_3d/configs/release_gate.yaml
 
 clean:

@@ -34,7 +34,7 @@ def own_bundle() -> Path:
 
 
 def own_manifest(name: str) -> str:
-    """Return the path of a manifest that comes along with this package, such as "simulated_v1".
+    """Return the path of a manifest that comes along with this package, such as "simulated_v2".
 
     Raises
     ------

@@ -158,7 +158,7 @@ def test_a_subject_that_fails_is_named_and_the_others_are_made(unipet, cohort, t
 )
 def test_a_mistake_ends_in_one_line(refused, arguments, said, cohort, tmp_path, repository):
     scan = cohort / "sub-0001" / "pet" / "sub-0001_rec-full_pet.nii.gz"
-    recipe = repository / "data_manifests" / "simulated_v1.yaml"
+    recipe = repository / "data_manifests" / "simulated_v2.yaml"
     filled = [a.format(data=cohort, out=tmp_path, scan=scan, recipe=recipe) for a in arguments]
     assert said in refused(*filled)
     assert not list(tmp_path.iterdir())

@@ -1,6 +1,7 @@
 """The committed manifests: complete, readable, and in agreement with what training and evaluation use."""
 
 import re
+from typing import get_args
 
 import pytest
 import yaml
@@ -8,15 +9,17 @@ import yaml
 from pipeline.data import Manifest, own_manifest
 from pipeline.data.checking.check import check_manifest
 from pipeline.data.layouts import LAYOUTS
+from pipeline.data.manifest import Split
 from pipeline.data.simulated import check_recipe
 from pipeline.pet import PETError
+from pipeline.simulation.scanner.unfiltered import UNFILTERED
 
-NAMES = ("autopet", "enhance_pet", "simulated_v1", "udpet")
+NAMES = ("autopet", "enhance_pet", "simulated_v2", "udpet")
 
 
 @pytest.fixture
 def recipe(repository):
-    return Manifest.from_file(repository / "data_manifests" / "simulated_v1.yaml").recipe
+    return Manifest.from_file(repository / "data_manifests" / "simulated_v2.yaml").recipe
 
 
 def test_every_manifest_is_tested(repository):
@@ -49,6 +52,14 @@ def test_training_uses_the_recipe_that_is_committed(repository, recipe):
     low, high = train["patches"]["dataset"]["dose_range"]
     assert high == max(recipe.dose_reduction_factors)
     assert 1 < low <= min(recipe.dose_reduction_factors)
+
+
+def test_no_scanner_of_validation_or_test_is_in_training(recipe):
+    scanners = {split: {c.scanner for c in recipe.cohorts if c.split == split} for split in get_args(Split)}
+    assert scanners["train"] == {scanner.name for scanner in UNFILTERED}
+    assert not scanners["validation"] & scanners["test"]
+    assert not (scanners["validation"] | scanners["test"]) & scanners["train"]
+    assert all(cohort.references for cohort in recipe.cohorts if cohort.split != "train")
 
 
 def test_an_unknown_manifest_is_refused():

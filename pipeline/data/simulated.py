@@ -48,7 +48,7 @@ def simulated_manifest(
 ) -> Manifest:
     """Simulate what is missing of a recipe's cohorts, and describe all of them.
 
-    `recipe` is a manifest with a recipe, such as ``data_manifests/simulated_v1.yaml``. Each cohort goes into a folder
+    `recipe` is a manifest with a recipe, such as ``data_manifests/simulated_v2.yaml``. Each cohort goes into a folder
     of its own below `folder`; subjects that are there are kept, and other subjects are left out of the result, which
     has the recipe's own splits. `jobs` is the number of subjects simulated at once, and `device` torch's name of what
     projects them, such as ``cuda``; None is numpy on the CPU. `checksums` records the SHA-256 of every file. `progress`

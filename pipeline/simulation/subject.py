@@ -33,6 +33,7 @@ DEFAULT_DOSE_REDUCTION_FACTORS = (4.0, 10.0, 20.0, 50.0, 100.0)
 
 _LIVER_MARGIN = 8.0  # [mm] from the liver's surface, so that only liver is measured
 _FEWEST_LIVER_VOXELS = 30
+_NO_LIVER = "no voxel of the liver lies in the field of view, expected it there to set the counts by"
 _LIVER_FROM_END = 60.0  # [mm] of the liver's middle from the ends of a scan of a part of the body
 
 
@@ -81,22 +82,22 @@ def _liver(patient: Phantom) -> np.ndarray:
     """Return the liver without lesions and surface; with its surface where the voxels are too coarse to do without."""
     liver = (patient.labels == ORGAN_LABELS["liver"]) & (patient.lesion_labels == 0)
     if not liver.any():
-        raise PETError("no voxel of the liver lies in the field of view, expected it there to set the counts by")
+        raise PETError(_NO_LIVER)
     core = liver & (ndimage.distance_transform_edt(liver, sampling=patient.voxel_size) > _LIVER_MARGIN)
     return core if core.sum() >= _FEWEST_LIVER_VOXELS else liver
 
 
-def _part_with_liver(patient: Phantom, n_slices: int, rng: np.random.Generator) -> slice:
-    """Draw where a scan of so many slices lies: anywhere, as long as the middle of the liver is well inside."""
-    size = patient.voxel_size[2]
+def _part_with_liver(patient: Phantom, scanner: Scanner, rng: np.random.Generator) -> slice:
+    """Draw which slices of the patient a scanner sees, with the middle of the liver well inside."""
+    n, factor = scanner.matrix[2], scanner.supersampling
     of_liver = np.flatnonzero((patient.labels == ORGAN_LABELS["liver"]).any(axis=(0, 1)))
+    highest = patient.labels.shape[2] // factor - n
     if not len(of_liver):
-        return slice(0, n_slices)
-    middle, margin = of_liver.mean(), min(_LIVER_FROM_END / size, n_slices / 2)
-    highest = patient.labels.shape[2] - n_slices
-    first, last = (int(np.clip(round(v), 0, highest)) for v in (middle - n_slices + margin, middle - margin))
-    start = int(rng.integers(first, last + 1))
-    return slice(start, start + n_slices)
+        raise PETError(_NO_LIVER)
+    middle, margin = of_liver.mean() / factor, min(_LIVER_FROM_END / scanner.voxel_size[2], n / 2)
+    first, last = (int(np.clip(round(v), 0, highest)) for v in (middle - n + margin, middle - margin))
+    start = int(rng.integers(first, last + 1)) * factor
+    return slice(start, start + n * factor)
 
 
 def _patient(
@@ -114,7 +115,7 @@ def _patient(
     )
     if scanner.matrix == whole.matrix:
         return patient
-    return patient.slices(_part_with_liver(patient, scanner.object_shape[2], place))
+    return patient.slices(_part_with_liver(patient, scanner, place))
 
 
 def simulate_subject(

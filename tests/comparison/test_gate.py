@@ -68,7 +68,7 @@ def test_what_was_not_measured_is_missed(made):
 
 def test_the_shipped_gate_demands_a_gain_at_every_dose_and_more_bias_at_less_dose(repository):
     gate = read_gate(repository / "bundles" / "unipet_3d" / "configs" / "release_gate.yaml")
-    recipe = Manifest.from_file(own_manifest("simulated_v1")).recipe
+    recipe = Manifest.from_file(own_manifest("simulated_v2")).recipe
     assert set(gate.psnr_gain.gain_db) == set(recipe.dose_reduction_factors)
     assert set(gate.psnr_gain.competitors) == {"input", "gaussian", "nonlocal_means"}
     for demand in gate.lesions:

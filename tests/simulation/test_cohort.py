@@ -13,7 +13,7 @@ from scanners import FLAT_SCANNER
 from pipeline.data import build_manifest
 from pipeline.pet import PETError, read_dicom_series, read_nifti
 from pipeline.simulation import ORGAN_LABELS, PSMA_11, simulate_cohort, simulate_subject, write_subject
-from pipeline.simulation.cohort import subject_seed
+from pipeline.simulation.cohort import CohortRequest, simulate_cohorts, subject_seed
 
 OPTIONS = {"seed": 3, "scanner": FLAT_SCANNER, "dose_reduction_factors": (4, 20), "n_lesions": 4}
 
@@ -133,6 +133,8 @@ def test_a_stopped_cohort_goes_on(cohort, tmp_path, monkeypatch):
         ({"dose_reduction_factors": (4, 10)}, "dose_reduction_factors"),
         ({"dose_mode": "less_activity"}, "dose_mode shorter_scan, expected less_activity"),
         ({"n_lesions": None}, "n_lesions 4, expected None"),
+        ({"axial_extent": 600}, "expected .*matrix"),
+        ({"references": False}, "references True, expected False"),
     ],
 )
 def test_other_parameters_are_refused(cohort, change, message):
@@ -148,6 +150,32 @@ def test_a_foreign_folder_is_refused(tmp_path):
     (tmp_path / "sub-0001" / "notes.txt").write_text("mine")
     with pytest.raises(PETError, match="expected a simulated subject"):
         simulate_cohort(tmp_path, n_subjects=1, **OPTIONS)
+
+
+def test_training_subjects_have_what_training_needs_and_no_more(tmp_path):
+    (subject,) = simulate_cohort(tmp_path, n_subjects=1, **OPTIONS, axial_extent=600, references=False)
+    images = {f"sub-0001_rec-{r}_pet.{e}" for r in ("full", "drf004", "drf020") for e in ("nii.gz", "json")}
+    others = {"sub-0001_desc-lesions_mask.nii.gz", "sub-0001_lesions.tsv", "sub-0001_simulation.json"}
+    assert {p.name for p in (subject / "pet").iterdir()} == images | others
+    assert nib.load(subject / "pet" / "sub-0001_rec-full_pet.nii.gz").shape == (16, 16, 20)
+    before = (subject / "pet" / "sub-0001_simulation.json").stat().st_mtime_ns
+    simulate_cohort(tmp_path, n_subjects=1, **OPTIONS, axial_extent=600, references=False)
+    assert (subject / "pet" / "sub-0001_simulation.json").stat().st_mtime_ns == before
+
+
+def test_several_cohorts_are_those_that_they_are_alone(cohort, tmp_path):
+    options = {name: value for name, value in OPTIONS.items() if name != "seed"}
+    requests = [
+        CohortRequest(tmp_path / "a", n_subjects=1, seed=3, **options),
+        CohortRequest(tmp_path / "b", n_subjects=1, seed=5, **options, references=False),
+    ]
+    seen = []
+    made = simulate_cohorts(requests, jobs=2, progress=lambda done, total: seen.append((done, total)))
+    assert made == [[tmp_path / "a" / "sub-0001"], [tmp_path / "b" / "sub-0001"]]
+    assert seen == [(1, 2), (2, 2)]
+    image = "pet/sub-0001_rec-full_pet.nii.gz"
+    assert (made[0][0] / image).read_bytes() == (cohort[1][0] / image).read_bytes()
+    assert (made[1][0] / image).is_file()
 
 
 def test_a_longer_cohort_begins_with_the_shorter_one():

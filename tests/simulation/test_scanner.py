@@ -8,6 +8,7 @@ import pytest
 from pipeline.pet import PETError
 from pipeline.simulation import SCANNERS, Scanner, scanner_preset
 from pipeline.simulation.scanner.scanner import axial_sensitivity, point_sensitivity
+from pipeline.simulation.scanner.unfiltered import UNFILTERED
 
 # The line source of NEMA NU 2 is 70 cm long.
 LINE = np.linspace(-350, 350, 1401)
@@ -68,7 +69,8 @@ def test_a_long_scanner_sees_the_middle_of_the_body_evenly():
 
 
 def test_presets_are_those_asked_for_and_fit_their_purpose():
-    assert set(SCANNERS) == {"generic", "generic_tof", "quadra", "uexplorer", "dmi", "mct", "discovery_st"}
+    products = {"generic", "generic_tof", "quadra", "uexplorer", "dmi", "mct", "discovery_st"}
+    assert set(SCANNERS) == products | {scanner.name for scanner in UNFILTERED}
     for name, scanner in SCANNERS.items():
         assert scanner.name == name
         extent = np.array(scanner.matrix) * scanner.voxel_size
@@ -116,3 +118,21 @@ def test_impossible_scanners_are_refused(change, message):
 def test_unknown_preset_is_refused_by_name():
     with pytest.raises(PETError, match="generic_tof"):
         scanner_preset("biograph")
+
+
+def test_a_scanner_covers_a_part_of_the_body():
+    scanner = scanner_preset("generic")
+    assert scanner.covering(None) is scanner
+    part = scanner.covering(402)
+    assert part.matrix == (96, 96, 80)
+    assert part.covering(402) == part
+    assert scanner.covering(5000) == scanner
+    # Both ends of the part are ends of a scan.
+    assert axial_sensitivity(part)[[0, -1]].max() < 0.6 * axial_sensitivity(part).max()
+    with pytest.raises(PETError, match=r"axial extent 7 mm, expected two slices of 5 mm at least"):
+        scanner.covering(7)
+
+
+def test_what_training_filters_is_unfiltered():
+    for scanner in UNFILTERED:
+        assert scanner.post_filter == scanner.axial_post_filter == 0

@@ -106,3 +106,39 @@ def test_less_activity_loses_randoms_with_the_square(coarse_scanner, patient):
 def test_impossible_factors_are_refused(coarse_scanner, factors):
     with pytest.raises(PETError, match="above 1"):
         simulate_subject(1, scanner=coarse_scanner, dose_reduction_factors=factors)
+
+
+def test_the_full_dose_does_not_depend_on_the_references(patient, coarse_scanner):
+    fewer = simulate_subject(11, scanner=coarse_scanner, dose_reduction_factors=(4,), n_lesions=20, references=False)
+    assert fewer.noise_free is None
+    assert fewer.full_dose_repeat is None
+    np.testing.assert_array_equal(fewer.full_dose, patient.full_dose)
+
+
+def test_a_part_of_the_body_is_that_part_of_the_same_patient(patient, coarse_scanner):
+    part = simulate_subject(11, scanner=coarse_scanner, dose_reduction_factors=(4,), n_lesions=20, axial_extent=450)
+    assert part.full_dose.shape == (32, 32, 30)
+    assert part.truth.uptake == patient.truth.uptake
+    n = patient.truth.activity.shape[2]
+    starts = [k for k in range(n - 29) if np.array_equal(patient.truth.activity[:, :, k : k + 30], part.truth.activity)]
+    assert len(starts) == 1
+    liver = np.flatnonzero((part.truth.labels == ORGAN_LABELS["liver"]).any(axis=(0, 1)))
+    assert 60 <= (liver.mean() + 0.5) * 15 <= 450 - 60 + 15
+    body = part.truth.labels > 0
+    assert part.full_dose[body].sum() == pytest.approx(part.truth.activity[body].sum(), rel=0.1)
+
+
+def test_a_lesion_that_an_end_cuts_is_no_lesion_of_the_part(patient):
+    truth = patient.truth
+    whole = truth.slices(slice(0, truth.labels.shape[2]))
+    assert whole.lesions.equals(truth.lesions.reset_index(drop=True))
+    through = int(np.flatnonzero((truth.lesion_labels == 1).any(axis=(0, 1)))[1])
+    parts = [truth.slices(slice(0, through)), truth.slices(slice(through, None))]
+    for part, start in zip(parts, (0, through), strict=True):
+        assert set(part.lesions["id"]) == set(np.unique(part.lesion_labels)) - {0}
+        for row in part.lesions.itertuples():
+            assert (part.lesion_labels == row.id).sum() == (truth.lesion_labels == row.id).sum()
+            assert row.z + start * truth.voxel_size[2] == pytest.approx(float(truth.lesions.set_index("id").z[row.id]))
+    kept = set(parts[0].lesions["id"]) | set(parts[1].lesions["id"])
+    assert 1 not in kept
+    assert len(kept) > 10

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from pipeline.errors import PETError
 from pipeline.simulation.scanner.scanner import Scanner
+from pipeline.simulation.scanner.unfiltered import UNFILTERED
 
 __all__ = [
     "DISCOVERY_MI",
@@ -166,7 +167,9 @@ Axial field 157 mm, ring of 886 mm, scatter about 45 % in 3D, resolution about 6
 .65, .45 from voxel to voxel along X, Y, Z). Iterations: customary. 1 CPU-min.
 """
 
-SCANNERS = {s.name: s for s in (GENERIC, GENERIC_TOF, QUADRA, UEXPLORER, DISCOVERY_MI, MCT, DISCOVERY_ST)}
+_PRODUCTS = (GENERIC, GENERIC_TOF, QUADRA, UEXPLORER, DISCOVERY_MI, MCT, DISCOVERY_ST)
+
+SCANNERS = {s.name: s for s in (*_PRODUCTS, *UNFILTERED)}
 """Every preset by its name."""
 
 
