@@ -54,7 +54,7 @@ weights: $(VENV)/.installed
 # GPU_OPTIONS are those of `unipet train`.
 GPU := $(abspath $(or $(OUT),gpu))
 gpu:
-	PYTHONPATH=. $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -c 'from pipeline.cli import main; main()' train \
+	PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -c 'from pipeline.cli import main; main()' train \
 		--config bundles/unipet_3d/configs/gpu.yaml --set dataset_dir=$(or $(GPU_DATA),$(GPU)/data) --output $(GPU)/runs \
 		--set jobs=$(or $(JOBS),8) --time-limit $(or $(LIMIT),450) $(GPU_OPTIONS)
 
