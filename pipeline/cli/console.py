@@ -51,7 +51,7 @@ Series = Annotated[
     str | None,
     typer.Option(help="SeriesInstanceUID or SeriesNumber of the PET series, where the folder holds several."),
 ]
-Scanner = Annotated[str, typer.Option(help="Scanner preset, such as generic, generic_tof, mct, dmi, quadra.")]
+Scanner = Annotated[str, typer.Option(help="Scanner preset, such as generic, biograph, mct, vision, dmi, gemini.")]
 Reconstructor = Annotated[
     str | None, typer.Option(help="Where reconstructions run: cuda or cpu by torch; by default numpy, exact by seed.")
 ]

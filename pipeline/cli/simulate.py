@@ -21,6 +21,9 @@ def simulate(
         bool, typer.Option("--less-activity", help="Less dose is less activity: randoms fall with its square.")
     ] = False,
     lesions: Annotated[int | None, typer.Option(min=0, help="Lesions per subject; by default drawn.")] = None,
+    axial_extent: Annotated[
+        float | None, typer.Option(min=1, help="Part of the body, around the liver [mm]; by default all of it.")
+    ] = None,
     dicom: Annotated[bool, typer.Option("--dicom", help="Also write every image as a DICOM series.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Subjects simulated at once.")] = 1,
     device: Reconstructor = None,
@@ -44,6 +47,7 @@ def simulate(
                 dose_reduction_factors=drf or DEFAULT_DOSE_REDUCTION_FACTORS,
                 dose_mode="less_activity" if less_activity else "shorter_scan",
                 n_lesions=lesions,
+                axial_extent=axial_extent,
                 dicom=dicom,
                 jobs=jobs,
                 device=device,

@@ -18,20 +18,12 @@ from pipeline.simulation.patient.phantom import Phantom, make_phantom
 from pipeline.simulation.patient.tracers import DOTATATE, FAPI, FDG, PSMA_11, TRACERS, tracer_named
 from pipeline.simulation.patient.uptake import LesionSite, OrganUptake, Tracer
 from pipeline.simulation.scanner.acquisition import Acquisition
-from pipeline.simulation.scanner.presets import (
-    DISCOVERY_MI,
-    DISCOVERY_ST,
-    GENERIC,
-    GENERIC_TOF,
-    MCT,
-    QUADRA,
-    SCANNERS,
-    UEXPLORER,
-    scanner_preset,
-)
+from pipeline.simulation.scanner.ge import DISCOVERY_MI, DISCOVERY_ST
+from pipeline.simulation.scanner.presets import GENERIC, GENERIC_TOF, SCANNERS, UEXPLORER, scanner_preset
 from pipeline.simulation.scanner.projector import strip_matrix
 from pipeline.simulation.scanner.reconstruction import SystemModel, system_model
 from pipeline.simulation.scanner.scanner import Scanner
+from pipeline.simulation.scanner.siemens import MCT, QUADRA
 from pipeline.simulation.subject import DEFAULT_DOSE_REDUCTION_FACTORS, SimulatedSubject, simulate_subject
 from pipeline.simulation.subject_folder import write_subject
 

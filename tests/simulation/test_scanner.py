@@ -69,8 +69,10 @@ def test_a_long_scanner_sees_the_middle_of_the_body_evenly():
 
 
 def test_presets_are_those_asked_for_and_fit_their_purpose():
-    products = {"generic", "generic_tof", "quadra", "uexplorer", "dmi", "mct", "discovery_st"}
-    assert set(SCANNERS) == products | {scanner.name for scanner in UNFILTERED}
+    siemens = {"biograph", "mct", "mct_400", "vision", "vision_440", "quadra"}
+    others = {"discovery_st", "discovery_690", "dmi", "gemini", "vereos", "umi_550", "uexplorer"}
+    generic = {"generic", "generic_tof", *(scanner.name for scanner in UNFILTERED)}
+    assert set(SCANNERS) == siemens | others | generic
     for name, scanner in SCANNERS.items():
         assert scanner.name == name
         extent = np.array(scanner.matrix) * scanner.voxel_size
@@ -81,7 +83,16 @@ def test_presets_are_those_asked_for_and_fit_their_purpose():
 
 @pytest.mark.parametrize(
     ("name", "picoseconds", "scatter"),
-    [("quadra", 228, 0.36), ("uexplorer", 505, 0.36), ("dmi", 375, 0.41), ("mct", 555, 0.335)],
+    [
+        ("quadra", 228, 0.36),
+        ("vision", 213, 0.38),
+        ("uexplorer", 505, 0.36),
+        ("dmi", 375, 0.41),
+        ("discovery_690", 544, 0.37),
+        ("mct", 555, 0.335),
+        ("vereos", 322, 0.308),
+        ("umi_550", 372, 0.3665),
+    ],
 )
 def test_presets_have_the_published_values(name, picoseconds, scatter):
     scanner = scanner_preset(name)
@@ -117,7 +128,7 @@ def test_impossible_scanners_are_refused(change, message):
 
 def test_unknown_preset_is_refused_by_name():
     with pytest.raises(PETError, match="generic_tof"):
-        scanner_preset("biograph")
+        scanner_preset("advance")
 
 
 def test_a_scanner_covers_a_part_of_the_body():

@@ -8,7 +8,10 @@ import numpy as np
 
 from pipeline.errors import PETError
 
-__all__ = ["Scanner", "axial_sensitivity", "point_sensitivity"]
+__all__ = ["MM_PER_PS", "Scanner", "axial_sensitivity", "point_sensitivity"]
+
+MM_PER_PS = 0.1499
+"""Half the way of light in a picosecond: what a difference of arrival times is in space [mm/ps]."""
 
 _SMALLEST_VOXEL, _LARGEST_VOXEL = 0.1, 100.0  # [mm]
 _LARGEST_WIDTH = 100.0  # [mm] of PSF and post-filter

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.simulation.scanner.scanner import Scanner
+from pipeline.simulation.scanner.scanner import MM_PER_PS, Scanner
 
 __all__ = ["UNFILTERED"]
 
-_MM_PER_PS = 0.1499
 
 _FAMILIES = (
     # Planes that know nothing of each other, and short beds with noisy ends.
@@ -77,7 +76,7 @@ _FAMILIES = (
         n_iterations=3,
         psf_in_plane=4.8,
         psf_axial=6.0,
-        tof_fwhm=550 * _MM_PER_PS,
+        tof_fwhm=550 * MM_PER_PS,
         scatter_fraction=0.335,
         bed_length=221.0,
         bed_overlap=0.43,
@@ -93,7 +92,7 @@ _FAMILIES = (
         psf_in_plane=4.5,
         psf_axial=5.0,
         models_psf=False,
-        tof_fwhm=400 * _MM_PER_PS,
+        tof_fwhm=400 * MM_PER_PS,
         scatter_fraction=0.40,
         bed_length=200.0,
         bed_overlap=0.25,
@@ -109,7 +108,7 @@ _FAMILIES = (
         n_iterations=4,
         psf_in_plane=3.7,
         psf_axial=5.0,
-        tof_fwhm=214 * _MM_PER_PS,
+        tof_fwhm=214 * MM_PER_PS,
         scatter_fraction=0.38,
         bed_length=263.0,
         bed_overlap=0.4,
@@ -125,7 +124,7 @@ _FAMILIES = (
         n_iterations=6,
         psf_in_plane=4.0,
         psf_axial=8.0,
-        tof_fwhm=300 * _MM_PER_PS,
+        tof_fwhm=300 * MM_PER_PS,
         scatter_fraction=0.36,
         bed_length=1060.0,
         bed_overlap=None,
