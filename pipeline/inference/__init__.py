@@ -1,6 +1,7 @@
 """Inference: from a network to a denoised scan."""
 
 from pipeline.files import sha256_of
+from pipeline.inference.conservation import ConservingInferer
 from pipeline.inference.denoiser import Denoiser, Method, fast_dtype, find_bundle, load_weights
 from pipeline.inference.resampling import ResamplingInferer
 from pipeline.inference.restoration import LocalMeanRestoration
@@ -11,6 +12,7 @@ from pipeline.inference.windows import WindowInferer
 from pipeline.shipped import method_names, work_folder
 
 __all__ = [
+    "ConservingInferer",
     "Denoiser",
     "LocalMeanRestoration",
     "Method",
