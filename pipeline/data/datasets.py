@@ -203,8 +203,8 @@ class PatchDataset(Dataset):
 class VolumeDataset(Dataset):
     """Every low-dose image of a split with its full dose, in SUV: subject by subject, by rising dose reduction factor.
 
-    Items have the keys ``image`` and ``label``, float32 tensors (1, X, Y, Z), SUVbw [g/mL]; ``dose_reduction_factor``,
-    a float32 tensor (), and ``subject``, its id.
+    Items have the keys ``image``, with its affine [mm], and ``label``, float32 tensors (1, X, Y, Z), SUVbw [g/mL];
+    ``dose_reduction_factor``, a float32 tensor (), and ``subject``, its id.
 
     `dose_reduction_factors` selects among the doses that a subject has; None takes them all. The other arguments are
     those of `PatchDataset`.
@@ -250,8 +250,9 @@ class VolumeDataset(Dataset):
             If a chunk is damaged or a file is missing.
         """
         store, subject, factor, name = self._items[index]
+        affine = torch.tensor(store.subject(subject).affine, dtype=torch.float64)
         item = {
-            "image": torch.from_numpy(store.volume(subject, name)[...])[None],
+            "image": MetaTensor(torch.from_numpy(store.volume(subject, name)[...])[None], affine=affine),
             "label": torch.from_numpy(store.volume(subject, self.target)[...])[None],
             "dose_reduction_factor": torch.tensor(factor, dtype=torch.float32),
             "subject": subject,

@@ -228,6 +228,9 @@ def test_subjects_without_a_low_dose_are_refused(make_scans, tmp_path):
 
 def test_validation_reads_whole_volumes(scans, store_folder):
     pairs = VolumeDataset(store_folder, split="validation")
+    assert pairs[0]["image"].affine.tolist() == [
+        list(row) for row in Store(store_folder).subject(pairs[0]["subject"]).affine
+    ]
     assert [float(item["dose_reduction_factor"]) for item in (pairs[0], pairs[1])] == [4, 20]
     np.testing.assert_array_equal(pairs[1]["image"][0].numpy(), scans.truth["s2", "drf020"])
     np.testing.assert_array_equal(pairs[1]["label"][0].numpy(), scans.truth["s2", "full"])
