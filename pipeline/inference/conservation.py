@@ -1,7 +1,7 @@
 """Give a denoised scan back what was taken from it at large scale, so that its SUV is that of the scan."""
 
 from collections.abc import Callable, Iterator, Sequence
-from math import inf, prod, sqrt
+from math import inf, sqrt
 from typing import Any
 
 import torch
@@ -92,7 +92,7 @@ def give_back(
 
         p = u v G(m w (y - x)),   u = max(x, 0+) m,   w = 1 / G(u v)
 
-    G is symmetric, so the sum of p over the body is that of y - x, whatever v > 0 is: the total of the body is conserved
+    G is symmetric, so the sum of p over the body is that of y - x, whatever v > 0 is: the body's total is conserved
     exactly, and that of every region but for what crosses its border. v solves v G(u v) = 1 (Sinkhorn's scaling of a
     symmetric matrix), so that a factor common to all of the body is undone exactly, near the skin, too. A share of the
     uptake is given back: what a hot organ lacks does not spill onto its cool neighbours. Where y and x are equal, or
