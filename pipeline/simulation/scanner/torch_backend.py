@@ -35,12 +35,10 @@ class TorchBackend:
         """Put a sparse matrix on the device."""
         values.sort_indices()  # as torch demands, and older scipy leaves undone
         rows, columns, entries = (torch.from_numpy(part) for part in (values.indptr, values.indices, values.data))
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.sparse.check_sparse_tensor_invariants():
             # torch calls its sparse CSR a beta each time that one is made.
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-            return torch.sparse_csr_tensor(
-                rows, columns, entries, size=values.shape, device=self.device, check_invariants=True
-            )
+            return torch.sparse_csr_tensor(rows, columns, entries, size=values.shape, device=self.device)
 
     def raise_to(self, floor: float, values: torch.Tensor) -> None:
         """Replace what is below the floor by the floor, in place."""
