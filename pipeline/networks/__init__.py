@@ -9,11 +9,11 @@ from pipeline.networks.base_denoising import (
     conv3d,
 )
 from pipeline.networks.critic import PatchCritic
+from pipeline.networks.local_noise import NOISE_CHANNELS, LocalNoise, noise_map
 from pipeline.networks.noise_statistics import (
     NOISE_STATISTICS,
     StatisticsStyle,
     noise_statistics,
-    scaled_statistics,
     tissue_mask,
 )
 from pipeline.networks.protocols import Streamable, Styled, is_streamable
@@ -22,9 +22,11 @@ from pipeline.networks.style_alignment import StyleAlignmentNetwork
 from pipeline.networks.unipet import UniPET, untrained_body
 
 __all__ = [
+    "NOISE_CHANNELS",
     "NOISE_STATISTICS",
     "BaseDenoisingNetwork",
     "Downsample",
+    "LocalNoise",
     "ModulatedConv3d",
     "PatchCritic",
     "Residual",
@@ -37,8 +39,8 @@ __all__ = [
     "Upsample",
     "conv3d",
     "is_streamable",
+    "noise_map",
     "noise_statistics",
-    "scaled_statistics",
     "tissue_mask",
     "untrained_body",
 ]

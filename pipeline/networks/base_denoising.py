@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import Tensor, nn
 
+from pipeline.networks.local_noise import NOISE_CHANNELS, LocalNoise
+
 __all__ = ["BaseDenoisingNetwork", "Downsample", "ModulatedConv3d", "ResidualBlock", "Upsample", "conv3d"]
 
 _MOST_CHANNELS = 64
@@ -186,6 +188,8 @@ class BaseDenoisingNetwork(nn.Module):
     initial_scale
         Where ``res_scale``, and the scale of what a deeper level adds, start: 1 as published. 0.2 keeps the features
         of an untrained body from growing with every block, and trains faster.
+    local_noise
+        What makes the noise map of a scan into channels beside the image; None leaves the image alone.
 
     Notes
     -----
@@ -200,6 +204,7 @@ class BaseDenoisingNetwork(nn.Module):
         *,
         resolution_factor: int = 1,
         initial_scale: float = 1.0,
+        local_noise: LocalNoise | None = None,
     ) -> None:
         super().__init__()
         if resolution_factor not in (1, 2):
@@ -211,7 +216,9 @@ class BaseDenoisingNetwork(nn.Module):
         self.channels = channels
         self.n_blocks = path
         image_channels = resolution_factor**3
-        self.conv0 = nn.Conv3d(image_channels, channels, 3, padding=1)
+        self.local_noise = local_noise
+        guide_channels = 0 if local_noise is None else NOISE_CHANNELS
+        self.conv0 = nn.Conv3d(image_channels + guide_channels, channels, 3, padding=1)
         activation = nn.PReLU()
         depth = len(path) // 2
         widths = [channels * 2 ** (depth - abs(i - depth)) for i in range(len(path))]
@@ -291,11 +298,31 @@ class BaseDenoisingNetwork(nn.Module):
         # Replicated, not zero: a dark plane at the border would look like the end of the body.
         return F.pad(x, [p for n in reversed(missing) for p in (0, n)], mode="replicate")
 
-    def shallow_features(self, x: Tensor) -> Tensor:
+    def measure_noise(self, x: Tensor) -> Tensor | None:
+        """Return the noise map of whole scans x (B, 1, X, Y, Z), scaled SUV; None if this network reads none."""
+        return None if self.local_noise is None else self.local_noise.measure(x, cell=self.resolution_factor)
+
+    def guide(self, x: Tensor, noise_map: Tensor | None = None) -> Tensor | None:
+        """Return what goes beside the padded image x (B, 1, X, Y, Z) into the first convolution, (B, 2, X', Y', Z').
+
+        Where x is but a part of a scan, that part of the whole scan's noise map, (B, 2, X', Y', Z') at the working
+        resolution, is given beside it. None if this network reads no local noise.
+        """
+        if self.local_noise is None:
+            return None
+        channels = self.local_noise(self.measure_noise(x) if noise_map is None else noise_map)
+        missing = [(n + -n % self.alignment) // self.resolution_factor for n in x.shape[2:]]
+        missing = [n - m for n, m in zip(missing, channels.shape[2:], strict=True)]
+        return F.pad(channels, [p for n in reversed(missing) for p in (0, n)], mode="replicate")
+
+    def shallow_features(self, x: Tensor, noise_map: Tensor | None = None) -> Tensor:
         """Output of the first convolution at the working resolution of the padded x (B, 1, X, Y, Z)."""
+        guide = self.guide(x, noise_map)
         x = self.padded(x)
         if self.resolution_factor > 1:
             x = pixelunshuffle(x, 3, self.resolution_factor)
+        if guide is not None:
+            x = torch.cat([x, guide.to(x.dtype)], dim=1)
         return conv3d(x, self.conv0.weight, self.conv0.bias, padding=(1, 1, 1))
 
     def block_features(self, shallow: Tensor, styles: Sequence[Tensor | None] | None = None) -> list[Tensor]:
@@ -332,9 +359,9 @@ class BaseDenoisingNetwork(nn.Module):
         residual = residual[:, :, : x.shape[2], : x.shape[3], : x.shape[4]].to(x.dtype)
         return x + (residual if gain is None else gain[:, None, None, None, None].to(x.dtype) * residual)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Denoise x of shape (B, 1, X, Y, Z), scaled SUV, with plain weights."""
-        h, skips = self.shallow_features(x), []
+    def forward(self, x: Tensor, noise_map: Tensor | None = None) -> Tensor:
+        """Denoise x of shape (B, 1, X, Y, Z), scaled SUV, with plain weights; see :meth:`guide` for the map."""
+        h, skips = self.shallow_features(x, noise_map), []
         for step in self.steps:
             if isinstance(step, Downsample):
                 skips.append(h)

@@ -1,4 +1,4 @@
-"""Style from statistics: five numbers that say how noisy a scan is, and the layer that makes a style of them.
+"""Style from statistics: seven numbers that say how noisy a scan is, and the layer that makes a style of them.
 
 A scan has one style. What tells two doses apart is tiny beside what tells two people apart, so it is measured, not
 learnt, by the same function in training and in use, and standardised across scans.
@@ -15,14 +15,13 @@ __all__ = [
     "TISSUE_MASK_RADIUS",
     "StatisticsStyle",
     "noise_statistics",
-    "scaled_statistics",
     "tissue_mask",
 ]
 
-NOISE_STATISTICS = ("quiet", "median", "uneven", "coarse", "axial")
+NOISE_STATISTICS = ("quiet", "median", "uneven", "coarse", "coarser", "axial", "axial_coarse")
 """Names of the statistics, in order."""
 
-STATISTICS_VERSION = 1
+STATISTICS_VERSION = 2
 """Raised whenever the same scan gives other statistics: caches of them are then measured anew."""
 
 TISSUE_MASK_RADIUS = 2
@@ -31,7 +30,9 @@ TISSUE_MASK_RADIUS = 2
 TISSUE_SUV = 0.1
 """5x5x5 mean from which a voxel counts as tissue, SUVbw [g/mL]: below that of lung, above that of air."""
 
-_OFFSET_SUV = 0.1  # g/mL; keeps the uptake of lung and air from dividing by nearly nothing
+OFFSET_SUV = 0.1
+"""Keeps the uptake of lung and air from dividing by nearly nothing, SUVbw [g/mL]."""
+
 _WIDTH = 7  # voxels of the window of a local mean
 _REACH = _WIDTH + 2 * TISSUE_MASK_RADIUS  # voxels to a side that decide about a window
 _FEWEST_WINDOWS = 50
@@ -40,7 +41,10 @@ _TINY = 1e-6  # noise of an image without any, so that its logarithm exists
 _RANGE = 3.0  # standard deviations
 
 # Mixed second differences: pairs of dimensions and the distance between their voxels.
-_IN_PLANE, _COARSE, _AXIAL = [((2, 3), 1)], [((2, 3), 2)], [((2, 4), 1), ((3, 4), 1)]
+_KINDS: list[list[tuple[tuple[int, int], int]]] = [
+    *([((2, 3), step)] for step in (1, 2, 4)),
+    *([((2, 4), step), ((3, 4), step)] for step in (1, 2)),
+]
 
 
 def noise_statistics(x: Tensor, *, suv_scale: float = 2.0, tissue_threshold: float = TISSUE_SUV) -> Tensor:
@@ -62,30 +66,23 @@ def noise_statistics(x: Tensor, *, suv_scale: float = 2.0, tissue_threshold: flo
     Returns
     -------
     Tensor
-        Shape (B, 5), float32 at least. ``quiet``: log of the local noise's 20th percentile, which rises by half the
+        Shape (B, 7), float32 at least. ``quiet``: log of the local noise's 20th percentile, which rises by half the
         log of the dose reduction factor. The others are logs of ratios to it: ``median`` and ``uneven`` its 50th and
-        80th percentile, ``coarse`` the noise between voxels at twice the distance, ``axial`` between planes; these two
-        follow the scanner and its reconstruction. NaN where fewer than 50 windows lie in the body.
+        80th percentile, ``coarse`` and ``coarser`` the noise between voxels at twice and four times the distance,
+        ``axial`` and ``axial_coarse`` between planes and every other plane; these four say over how many voxels noise
+        is correlated, which follows the scanner, its filters and its voxels. NaN where fewer than 50 windows lie in
+        the body.
     """
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         x = x.to(torch.promote_types(x.dtype, torch.float32))
-        return torch.cat([_of_scan(scan, tissue_threshold / suv_scale, _OFFSET_SUV / suv_scale) for scan in x.split(1)])
+        return torch.cat([_of_scan(scan, tissue_threshold / suv_scale, OFFSET_SUV / suv_scale) for scan in x.split(1)])
 
 
 def statistics_bytes(shape: tuple[int, ...]) -> int:
     """Most memory that :func:`noise_statistics` takes above that of a float32 scan of a shape (X, Y, Z)."""
     n_planes = min(shape[0], _PLANES + _REACH - 1 + 2 * TISSUE_MASK_RADIUS)
-    # About eleven volumes of a slab at once, and three values of every window of the scan, sorted.
-    return 4 * (12 * n_planes + 5 * shape[0]) * shape[1] * shape[2]
-
-
-def scaled_statistics(statistics: Tensor, factors: Tensor) -> Tensor:
-    """Statistics (B, 5) of scans whose SUV are multiplied by factors (B,), as training does to make uptake vary.
-
-    Noise over uptake^0.6 goes with factor^0.4; the ratios stay. Exact but for the offset.
-    """
-    shift = (1 - OSEM_NOISE_POWER) * factors.to(statistics).log()
-    return torch.cat([statistics[:, :1] + shift[:, None], statistics[:, 1:]], dim=1)
+    # About eleven volumes of a slab at once, and five values of every window of the scan, one of them sorted.
+    return 4 * (12 * n_planes + 7 * shape[0]) * shape[1] * shape[2]
 
 
 class StatisticsStyle(nn.Module):
@@ -119,7 +116,7 @@ class StatisticsStyle(nn.Module):
 
     @torch.no_grad()
     def fit(self, statistics: Tensor) -> None:
-        """Standardise by mean and standard deviation of the training scans' statistics (N, 5), of all their doses.
+        """Standardise by mean and standard deviation of the training scans' statistics (N, 7), of all their doses.
 
         Raises
         ------
@@ -135,7 +132,7 @@ class StatisticsStyle(nn.Module):
         self.std.copy_(measured.std(dim=0))
 
     def forward(self, statistics: Tensor) -> Tensor:
-        """Latents (B, 1, latent_size) of statistics (B, 5)."""
+        """Latents (B, 1, latent_size) of statistics (B, 7)."""
         with torch.autocast(statistics.device.type, enabled=False):
             standardised = (statistics.to(self.mean.dtype) - self.mean) / self.std
             standardised = standardised.nan_to_num(nan=0.0).clamp(-_RANGE, _RANGE)
@@ -144,24 +141,25 @@ class StatisticsStyle(nn.Module):
 
 
 def _of_scan(x: Tensor, threshold: float, offset: float) -> Tensor:
-    """Return the statistics (1, 5) of one scan (1, 1, X, Y, Z); threshold and offset are in its units."""
+    """Return the statistics (1, 7) of one scan (1, 1, X, Y, Z); threshold and offset are in its units."""
     if min(x.shape[2:]) < _REACH:
         return x.new_full((1, len(NOISE_STATISTICS)), torch.nan)
     n_windows = x.shape[2] - _REACH + 1
     slabs = [(start, min(start + _PLANES, n_windows)) for start in range(0, n_windows, _PLANES)]
     pieces = [_noise_in_the_body(x, start, stop, threshold, offset) for start, stop in slabs]
-    fine, coarse, axial = (torch.cat(part) for part in zip(*pieces, strict=True))
     # A tensor, so that a trace holds for any number.
-    n = torch.ones_like(fine).sum(dtype=torch.float64)
-    fine, coarse, axial = (_sorted(part) for part in (fine, coarse, axial))
+    n = torch.cat([torch.ones_like(piece[0]) for piece in pieces]).sum(dtype=torch.float64)
+    fine = _sorted(torch.cat([piece[0] for piece in pieces]))
     quiet = _percentile(fine, n, 20)
-    others = (_percentile(fine, n, 50), _percentile(fine, n, 80), _percentile(coarse, n, 20), _percentile(axial, n, 20))
+    others = [_percentile(fine, n, 50), _percentile(fine, n, 80)]
+    for kind in range(1, len(_KINDS)):
+        others.append(_percentile(_sorted(torch.cat([piece[kind] for piece in pieces])), n, 20))
     statistics = torch.stack([quiet, *(value - quiet for value in others)])
     return statistics.where(n >= _FEWEST_WINDOWS, torch.nan)[None]
 
 
 def _noise_in_the_body(x: Tensor, start: int, stop: int, threshold: float, offset: float) -> list[Tensor]:
-    """Return the local noise of the three kinds, (n,) each, in the n windows start to stop that lie in the body."""
+    """Return the local noise of each kind, (n,), in the n windows start to stop that lie in the body."""
     margin = TISSUE_MASK_RADIUS
     stop += _REACH - 1  # planes that these windows need
     low, high = max(start - margin, 0), min(stop + margin, x.shape[2])
@@ -170,7 +168,7 @@ def _noise_in_the_body(x: Tensor, start: int, stop: int, threshold: float, offse
     inside = _window_mean(mask.to(x.dtype), (_REACH,) * 3) > 1 - 0.5 / _REACH**3
     x = x[:, :, start + margin : stop - margin, margin:-margin, margin:-margin]
     scale = (_window_mean(x, (_WIDTH,) * 3)[inside].clamp_min(0) + offset) ** OSEM_NOISE_POWER
-    return [_local_noise(x, kind)[inside] / scale for kind in (_IN_PLANE, _COARSE, _AXIAL)]
+    return [_local_noise(x, kind)[inside] / scale for kind in _KINDS]
 
 
 def _local_noise(x: Tensor, kind: list[tuple[tuple[int, int], int]]) -> Tensor:

@@ -37,12 +37,14 @@ class Styled(Protocol):
     """A network that reads one style from a whole scan and denoises every part of the scan under it."""
 
     def encode_style(self, x: Tensor, statistics: Tensor | None = None) -> Tensor:
-        """Return the latents (B, n, latent_size) of scans x, or of the scans' given noise statistics (B, 5)."""
+        """Return the latents (B, n, latent_size) of scans x, or of the scans' given noise statistics (B, 7)."""
 
     def fold(self, latents: Tensor) -> nn.Module:
         """Return the plain, streamable network that denoises as this one does under one style (1, n, latent_size)."""
 
-    def denoise_with_features(self, x: Tensor, statistics: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+    def denoise_with_features(
+        self, x: Tensor, statistics: Tensor | None = None, noise_map: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Return the denoised volume, and the features (B, C, X', Y', Z') that the style alignment loss compares."""
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.networks.base_denoising import BaseDenoisingNetwork, ModulatedConv3d, ResidualBlock, Upsample
+from pipeline.networks.local_noise import LocalNoise
 from pipeline.networks.noise_statistics import TISSUE_SUV, StatisticsStyle, noise_statistics, tissue_mask
 from pipeline.networks.released_weights import convert_released_state_dict, released_architecture
 from pipeline.networks.style_alignment import StyleAlignmentNetwork, halved
@@ -37,6 +38,9 @@ class UniPET(nn.Module):
         The style is that of voxels whose 5x5x5 mean exceeds this, SUVbw [g/mL]: a whole scan is mostly air and a
         training patch is not. If None, the convolutional style is that of every voxel, as published, and the
         statistics are those above 0.1 g/mL.
+    local_noise
+        Whether the body sees the map of the scan's local noise beside the image,
+        :func:`~pipeline.networks.noise_map`.
 
     Notes
     -----
@@ -60,9 +64,16 @@ class UniPET(nn.Module):
         n_stages: int = 4,
         suv_scale: float = 2.0,
         tissue_threshold: float | None = None,
+        local_noise: bool = False,
     ) -> None:
         super().__init__()
-        self.base = BaseDenoisingNetwork(channels, n_blocks, resolution_factor=resolution_factor)
+        threshold = TISSUE_SUV if tissue_threshold is None else tissue_threshold
+        self.base = BaseDenoisingNetwork(
+            channels,
+            n_blocks,
+            resolution_factor=resolution_factor,
+            local_noise=LocalNoise(suv_scale=suv_scale, tissue_threshold=threshold) if local_noise else None,
+        )
         self.style = style
         self.suv_scale = suv_scale
         self.tissue_threshold = tissue_threshold
@@ -106,7 +117,7 @@ class UniPET(nn.Module):
         return self.style == "statistics"
 
     def scan_statistics(self, x: Tensor) -> Tensor:
-        """Return the noise statistics (B, 5) of whole scans x (B, 1, X, Y, Z), scaled SUV, that this network takes."""
+        """Return the noise statistics (B, 7) of whole scans x (B, 1, X, Y, Z), scaled SUV, that this network takes."""
         threshold = TISSUE_SUV if self.tissue_threshold is None else self.tissue_threshold
         return noise_statistics(x, suv_scale=self.suv_scale, tissue_threshold=threshold)
 
@@ -114,7 +125,7 @@ class UniPET(nn.Module):
         """Style of each volume: latents (B, number of latents, latent_size) of x (B, 1, X, Y, Z), scaled SUV.
 
         A whole scan has one style: compute it once and pass it to :meth:`denoise` however the scan is cut. Where x
-        is but a part of a scan, ``statistics`` (B, 5) of the whole are given beside it.
+        is but a part of a scan, ``statistics`` (B, 7) of the whole are given beside it.
 
         Raises
         ------
@@ -131,8 +142,12 @@ class UniPET(nn.Module):
         """Denoised volume of x (B, 1, X, Y, Z) under given latents (B, number of latents, latent_size)."""
         return self._denoised(self.base.shallow_features(x), x, latents)[0]
 
-    def denoise_with_features(self, x: Tensor, statistics: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+    def denoise_with_features(
+        self, x: Tensor, statistics: Tensor | None = None, noise_map: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Denoised volume and the output of every block, which the style alignment loss compares.
+
+        Where x is but a part of a scan, the scan's statistics (B, 7) and its noise map there are given beside it.
 
         Raises
         ------
@@ -142,14 +157,14 @@ class UniPET(nn.Module):
         """
         if self.training and self.style == "statistics" and statistics is None:
             raise ValueError("statistics are missing, expected those of each patch's whole scan in training")
-        shallow = self.base.shallow_features(x)
+        shallow = self.base.shallow_features(x, noise_map)
         if self.style == "convolutional" and statistics is None:
             return self._denoised(shallow, x, self._pooled_latents(shallow, x))
         return self._denoised(shallow, x, self.encode_style(x, statistics))
 
-    def forward(self, x: Tensor, statistics: Tensor | None = None) -> Tensor:
-        """Denoised volume (B, 1, X, Y, Z) of x, scaled SUV, under its own style or that of given statistics (B, 5)."""
-        return self.denoise_with_features(x, statistics)[0]
+    def forward(self, x: Tensor, statistics: Tensor | None = None, noise_map: Tensor | None = None) -> Tensor:
+        """Denoised volume (B, 1, X, Y, Z) of x, scaled SUV, under its own style or that of given statistics (B, 7)."""
+        return self.denoise_with_features(x, statistics, noise_map)[0]
 
     def styles(self, latents: Tensor) -> list[Tensor]:
         """Modulation of every convolution, (B, its inputs), from latents (B, number of latents, latent_size)."""

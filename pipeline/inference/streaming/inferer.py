@@ -212,13 +212,17 @@ class StreamingInferer(Inferer):
         thickness = None if self.slab is None else -(-self.slab // factor)
         plan: Plan | None = make_plan(network, x, thickness=thickness, cells=cells, dtype=self.dtype)
         plain: BaseDenoisingNetwork | None = None
+        guide: Tensor | None = None
         while plan is not None:
             lacking = _lacking(plan, x)
             if not lacking:
                 _LOGGER.info("%s: %s", one_line(name), plan)
                 try:
-                    plain = plain or self._plain(network, x)
-                    return self._run(plain, x, plan, cells, clock)
+                    if plain is None:
+                        # Measured with the weights' own precision, before the layers are given a lower one.
+                        guide = streamable_base(network).guide(x)
+                        plain = self._plain(network, x)
+                    return self._run(plain, x, guide, plan, cells, clock)
                 except (MemoryError, RuntimeError) as error:
                     if not is_out_of_memory(error):
                         raise
@@ -233,10 +237,16 @@ class StreamingInferer(Inferer):
         raise PETError(f"{name}: volume of {shape} voxels does not fit into memory even plane by plane, {lacking}")
 
     def _run(
-        self, network: BaseDenoisingNetwork, x: Tensor, plan: Plan, cells: Tensor | None, clock: ProgressClock
+        self,
+        network: BaseDenoisingNetwork,
+        x: Tensor,
+        guide: Tensor | None,
+        plan: Plan,
+        cells: Tensor | None,
+        clock: ProgressClock,
     ) -> Tensor:
         clock.begin(sum(slab.size for slab in plan.slabs))
-        out = stream(network, x, slabs=plan.slabs, on_slab=lambda slab: clock.advance(slab.size))
+        out = stream(network, x, slabs=plan.slabs, guide=guide, on_slab=lambda slab: clock.advance(slab.size))
         return out if cells is None else _cleared_outside(out, cells, plan.resolution_factor)
 
     def _plain(self, network: Callable[..., Tensor], scan: Tensor) -> BaseDenoisingNetwork:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipeline.inference.streaming.planes import KEPT_PLANES
 from pipeline.inference.streaming.slabs import Slab, Stage, body_slabs, computed_fraction, every_slab, network_stages
-from pipeline.networks import BaseDenoisingNetwork, UniPET, is_streamable
+from pipeline.networks import NOISE_CHANNELS, BaseDenoisingNetwork, UniPET, is_streamable
 from pipeline.networks.noise_statistics import statistics_bytes
 
 __all__ = ["Plan", "available_memory", "is_out_of_memory", "make_plan", "release_memory", "streamable_base", "thinner"]
@@ -108,6 +108,8 @@ def make_plan(
     # Two and a half times: the kernels' own copies, and what the allocator cannot use again. Measured peaks were
     # 0.5 to 0.9 of this. Besides, there are the padded input, the result and the mask.
     n_bytes = layers * 5 // 2 + x.numel() * (2 * x.element_size() + 1)
+    if base.local_noise is not None:
+        n_bytes += 4 * NOISE_CHANNELS * x.numel() // factor**3
     if isinstance(network, UniPET) and network.style == "statistics":
         n_bytes = max(n_bytes, statistics_bytes(tuple(x.shape[2:])))
     return Plan(

@@ -22,6 +22,7 @@ def stream(
     *,
     thickness: int = 8,
     slabs: Sequence[Slab] | None = None,
+    guide: Tensor | None = None,
     on_slab: Callable[[Slab], None] = lambda slab: None,
 ) -> Tensor:
     """network(x) for x (1, 1, X, Y, Z), computed in slabs of planes along X.
@@ -37,11 +38,14 @@ def stream(
     slabs
         What to compute, from :func:`~pipeline.inference.streaming.slabs.body_slabs`, instead of everything; the rest of
         the result is then zero.
+    guide
+        What goes beside the image, from the network's own ``guide(x)``; None measures it, in the precision of x.
     on_slab
         Is told every slab when it is done.
     """
     r = network.resolution_factor
     image = network.padded(x)
+    guide = network.guide(x) if guide is None else guide
     if slabs is None:
         shape = [n // r for n in image.shape[2:]]
         multiple = network.alignment // r
@@ -54,7 +58,8 @@ def stream(
         if body is None or slab.begins:
             body = _StreamedBody(network, scratch, start=slab.start)
         stop = min(slab.stop, slab.n_planes)
-        first, residual = body(image[_voxels(slab.start, stop, slab.boxes[0], r)], slab)
+        part = None if guide is None else guide[_voxels(slab.start, stop, slab.boxes[0], 1)]
+        first, residual = body(image[_voxels(slab.start, stop, slab.boxes[0], r)], part, slab)
         if residual.shape[2]:
             where = _voxels(first, first + residual.shape[2], slab.boxes[-1], r)
             residual = pixelshuffle(residual, 3, r) if r > 1 else residual
@@ -91,10 +96,11 @@ class _StreamedBody:
                 first_plane *= 2
         self.last = _StreamedConv(network.reconstruct, scratch, "odd", start=start)
 
-    def __call__(self, image: Tensor, slab: Slab) -> tuple[int, Tensor]:
-        """Index of the first residual plane that a slab of the image completes, and all that it does."""
+    def __call__(self, image: Tensor, guide: Tensor | None, slab: Slab) -> tuple[int, Tensor]:
+        """Index of the first residual plane that a slab of image and guide completes, and all that it does."""
         r = self.network.resolution_factor
         h = pixelunshuffle(image, 3, r) if r > 1 else image
+        h = h if guide is None else torch.cat([h, guide.to(h.dtype)], dim=1)
         h = self.first(h.to(self.network.conv0.weight.dtype), slab, 0)
         k = 1
         for step in self.steps:
