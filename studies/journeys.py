@@ -75,30 +75,31 @@ def denoise_journey(folder: Path) -> list[str]:
 def training_journey(store: Path) -> list[str]:
     """Return the files on the way from a store to the first gradient step of UniPET, with all its losses."""
     import torch
-    from monai.transforms import Compose, SelectItemsd
+    from monai.transforms import Compose
 
     from pipeline.data import PatchDataset, Store
     from pipeline.losses import ReconstructionLoss
     from pipeline.networks import PatchCritic, UniPET
-    from pipeline.training import DenoisingTrainer, ResumableLoader, ScanStatisticsd, measure_statistics
-    from pipeline.transforms import RandInsertLesiond, ScaleSUVd
+    from pipeline.training import DenoisingTrainer, MeasureNoised, ResumableLoader, fit_noise
+    from pipeline.transforms import KeepLargeScaled, RandInsertLesiond, RandReconstructiond, ScaleSUVd
 
-    opened = Store(store)
-    network, critic = UniPET(channels=8, style="statistics"), PatchCritic(widths=[8, 8])
-    with tempfile.TemporaryDirectory() as folder:
-        statistics = measure_statistics(opened, network, cache=Path(folder, "statistics.pt"))
+    keys, opened = ["image", "label"], Store(store)
+    network, critic = UniPET(channels=8, style="statistics", local_noise=True), PatchCritic(widths=[8, 8])
+    patches = PatchDataset(
+        opened,
+        split="train",
+        patch_size=[16, 16, 16],
+        n_patches=2,
+        n_scans=2,
+        scan_transform=Compose(
+            [RandReconstructiond(keys=keys), RandInsertLesiond(keys=keys, prob=1.0), KeepLargeScaled(keys=keys)]
+        ),
+        measure=MeasureNoised(network, suv_scale=2.0),
+        transform=ScaleSUVd(keys=keys, suv_scale=2.0),
+    )
 
     def step() -> None:
-        keys = ["image", "label"]
-        transform = Compose(
-            [
-                RandInsertLesiond(keys=keys, prob=1.0),
-                ScaleSUVd(keys=keys, suv_scale=2.0),
-                ScanStatisticsd(statistics=statistics),
-                SelectItemsd(keys=[*keys, "statistics", "label_statistics"]),
-            ]
-        )
-        patches = PatchDataset(opened, split="train", patch_size=[16, 16, 16], n_patches=2, transform=transform)
+        fit_noise(network, patches, n_scans=2)
         DenoisingTrainer(
             device=torch.device("cpu"),
             max_epochs=1,

@@ -9,9 +9,8 @@ from scipy import ndimage
 
 from pipeline.comparison.cases import Case
 from pipeline.data.manifest import Role
-from pipeline.data.store.patch_centres import numbered_lesions
 from pipeline.errors import PETError
-from pipeline.images import body_mask, connected_regions, gaussian_filter_mm, measured_liver_cov
+from pipeline.images import body_mask, connected_regions, gaussian_filter_mm, measured_liver_cov, numbered_lesions
 from pipeline.pet import PETSeries
 from pipeline.pet.volumes import read_labels_on
 from pipeline.simulation import ORGAN_LABELS

@@ -17,6 +17,7 @@ from pipeline.images.regions import (
     body_mask,
     connected_regions,
     label_touching,
+    numbered_lesions,
     regions_in_either,
     voxel_volume,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "label_touching",
     "measured_liver_cov",
     "noise_meter",
+    "numbered_lesions",
     "regions_in_either",
     "voxel_volume",
 ]

@@ -22,6 +22,7 @@ __all__ = [
     "body_mask",
     "connected_regions",
     "label_touching",
+    "numbered_lesions",
     "regions_in_either",
     "voxel_volume",
 ]
@@ -102,6 +103,14 @@ class Regions:
 def voxel_volume(voxel_size: Sequence[float]) -> float:
     """Return the volume of a voxel [mL] from its sides [mm]."""
     return float(np.prod(np.asarray(voxel_size, dtype=np.float64))) / 1000
+
+
+def numbered_lesions(labels: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+    """Return lesions with numbers of their own: a mask of 0 and 1 is split into its connected (26) components."""
+    if labels.max() > 1:
+        return labels
+    components, n_lesions = label_touching(labels)
+    return components.astype(np.min_scalar_type(n_lesions))
 
 
 def label_touching(mask: ArrayLike) -> tuple[NDArray[np.int32], int]:

@@ -1,7 +1,7 @@
 """Local noise: how noisy each place of a scan is, measured from the image alone, for the network to see beside it.
 
-The style says how noisy a scan is as a whole. Within one, noise varies: it rises where sensitivity falls, at the ends of
-the scan and between two beds, and in thick parts of the body.
+The style says how noisy a scan is as a whole. Within one, noise varies: it rises where sensitivity falls, at the ends
+of the scan and between two beds, and in thick parts of the body.
 """
 
 import torch
@@ -19,7 +19,9 @@ NOISE_CHANNELS = 2
 _BLOCK = (8, 8, 2)  # voxels; along Z no more, for noise changes from plane to plane
 _MEAN_RADIUS = 3  # voxels in plane of the mean that the noise is relative to
 _MARGIN = 2  # voxels in plane from the skin, whose edge is no noise
-_PRIOR = 64.0  # voxels that the mean of the slice counts for beside those of a place, and that of the scan beside a slice's
+_PRIOR = (
+    64.0  # voxels that the mean of the slice counts for beside those of a place, and that of the scan beside a slice's
+)
 _PLANES = 64  # along X at once: bounds the memory; a multiple of the block's edge
 _HALO = 8
 _TINY = 1e-3  # root of the noise of an image without any, so that its logarithm exists

@@ -14,7 +14,7 @@ from pipeline.training.progress import EpochLog
 from pipeline.training.progress_figure import ProgressFigure, ValidationPicture
 from pipeline.training.resumable_loader import ResumableLoader
 from pipeline.training.run import TrainingResult, run_stages, train_bundle
-from pipeline.training.scan_statistics import ScanStatisticsd, StatisticsByDose, measure_statistics
+from pipeline.training.scan_noise import MeasureNoised, fit_noise
 from pipeline.training.stage import Stage, WarmupCosine, start_from
 from pipeline.training.time_limit import Deadline, TimeLimit
 from pipeline.training.trainer import DenoisingTrainer
@@ -25,20 +25,19 @@ __all__ = [
     "Deadline",
     "DenoisingTrainer",
     "EpochLog",
+    "MeasureNoised",
     "ProgressFigure",
     "ResumableLoader",
-    "ScanStatisticsd",
     "Stage",
-    "StatisticsByDose",
     "TimeLimit",
     "TrainingResult",
     "ValidationPicture",
     "WarmupCosine",
     "WeightAverage",
     "checked_config",
+    "fit_noise",
     "is_main_process",
     "leave_processes",
-    "measure_statistics",
     "parse_setting",
     "process_device",
     "process_slice",

@@ -94,7 +94,6 @@ class Checkpoint:
         if not isinstance(state, dict) or not {"objects", "iteration", "epoch_length", "random"} <= state.keys():
             found = sorted(state) if isinstance(state, dict) else type(state).__name__
             raise PETError(f"{path}: holds {found}, expected a checkpoint of a training")
-        state["objects"].pop("schedule", None)  # of version 0.2.0, whose learning rate had a state
         if set(state["objects"]) != set(self.objects):
             raise PETError(f"{path}: holds {sorted(state['objects'])}, expected {sorted(self.objects)}")
         try:

@@ -157,38 +157,59 @@ def test_stylized_region_is_a_ramp_only_where_it_is_steep():
     assert stylized_region(ramp, threshold=0.01).sum() == 0
 
 
-def test_reconstruction_loss_by_hand():
-    pred, target = torch.tensor([1.0, 3.0]).reshape(1, 1, 2, 1, 1), torch.tensor([2.0, 1.0]).reshape(1, 1, 2, 1, 1)
-    # |d| = 1, 2; d^2 = 1, 4
-    assert ReconstructionLoss(0.25)(pred, target, target) == 1.5 + 0.25 * 2.5
-    # The first voxel is hot and underestimated: its (1 + 0.25) counts one and a half times.
-    assert ReconstructionLoss(0.25, underestimate_weight=0.5)(pred, target, target) == (1.5 * 1.25 + 3.0) / 2
+def pair(seed: int = 0, side: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    target = 0.5 + torch.rand(1, 1, side, side, side, generator=generator)
+    return target, torch.randn(1, 1, side, side, side, generator=generator)
 
 
-def test_reconstruction_loss_as_share_of_the_noise():
-    generator = torch.Generator().manual_seed(0)
-    target = torch.rand(1, 1, 4, 4, 4, generator=generator)
-    noise = torch.randn(1, 1, 4, 4, 4, generator=generator)
-    noise /= noise.abs().mean()
-    share = ReconstructionLoss(0.0, noise_floor=1e-6, suv_scale=1.0)
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_reconstruction_loss_is_the_share_of_the_noise_that_remains(scale):
+    target, noise = pair()
+    loss = ReconstructionLoss(noise_floor=1e-6, suv_scale=scale)
     for amplitude in (0.01, 1.0):
-        # A tenth of the noise remains.
-        loss = share(target + 0.1 * amplitude * noise, target, target + amplitude * noise)
-        assert loss.item() == pytest.approx(0.1 * 1e-6, rel=1e-3)
+        found = loss(target + 0.1 * amplitude * noise, target, target + amplitude * noise)
+        assert found.item() == pytest.approx(0.1, rel=1e-3)
     # Each volume by its own noise: shares of 0.1 and 0.5.
     images = torch.cat([target + 0.01 * noise, target + noise])
     preds = torch.cat([target + 0.001 * noise, target + 0.5 * noise])
-    loss = share(preds, torch.cat([target, target]), images)
-    assert loss.item() == pytest.approx(0.3 * 1e-6, rel=1e-3)
-    # No noise at all: as it is. Noise of the floor: half of it.
-    # In network units: a floor of 2 g/mL at a scale of 2, or of 5 at 5.
-    assert ReconstructionLoss(0.0, noise_floor=1.0)(target + 1, target, target).item() == pytest.approx(1.0)
-    for scale in (2.0, 5.0):
-        loss = ReconstructionLoss(0.0, noise_floor=scale, suv_scale=scale)
-        assert loss(target + 1, target, target + noise).item() == pytest.approx(0.5)
+    assert loss(preds, torch.cat([target, target]), images).item() == pytest.approx(0.3, rel=1e-3)
+
+
+def test_reconstruction_loss_by_hand():
+    # Uniform, so that every local mean is 2 g/mL: weights of 2.1^-1.2, noise 1, remaining 0.5, floor 0.5.
+    target = torch.full((1, 1, 3, 3, 3), 1.0)
+    loss = ReconstructionLoss(variance_power=1.2, noise_floor=0.5, suv_scale=2.0)
+    root = 2.1**-0.6
+    expected = (0.25 * 2.1**-1.2 + 1e-3 * 0.25) ** 0.5 / (root + 0.5)
+    assert loss(target + 0.25, target, target - 0.5).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_minimum_of_the_reconstruction_loss_is_the_mean_of_skewed_noise():
+    noise = torch.distributions.Exponential(1.0).sample((1, 1, 40, 40, 40)) - 1
+    target = 3 + noise
+    loss = ReconstructionLoss(variance_power=0.0, suv_scale=1.0)
+    offset = torch.zeros((), requires_grad=True)
+    loss(torch.full_like(target, 3.0) + offset, target, target + 1).backward()
+    # The gradient of a mean of squares vanishes at the mean; that of absolute differences at the median, 0.31 below.
+    assert offset.grad.abs() < 0.02
+
+
+def test_only_what_is_hot_among_its_surroundings_and_underestimated_counts_more():
+    target = torch.full((1, 1, 24, 24, 24), 1.0)
+    target[:, :, 10:14, 10:14, 10:14] = 6.0
+    image = target + 1
+    plain, more = ReconstructionLoss(suv_scale=1.0), ReconstructionLoss(suv_scale=1.0, underestimate_weight=0.5)
+    low, high = target.clone(), target.clone()
+    low[:, :, 12, 12, 12] -= 1
+    high[:, :, 12, 12, 12] += 1
+    assert more(low, target, image) > 1.1 * plain(low, target, image)
+    assert more(high, target, image) == plain(high, target, image)
+    liver = torch.full_like(target, 4.0)
+    assert more(liver - 1, liver, liver + 1) == plain(liver - 1, liver, liver + 1)
 
 
 @pytest.mark.parametrize("floor", [0.0, -1.0])
 def test_a_noise_floor_that_weighs_everything_with_nothing_is_refused(floor):
-    with pytest.raises(ValueError, match="noise_floor must be above 0, or None"):
+    with pytest.raises(ValueError, match="noise_floor must be above 0"):
         ReconstructionLoss(noise_floor=floor)

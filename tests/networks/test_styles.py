@@ -103,7 +103,7 @@ def test_the_style_of_a_scan_does_not_depend_on_air_or_flips(measured):
 
 def test_statistics_are_refused_by_a_convolutional_style():
     with pytest.raises(ValueError, match="convolutional style"):
-        UniPET(4, 3, **STYLES[1])(scan().float(), torch.zeros(1, 5))
+        UniPET(4, 3, **STYLES[1])(scan().float(), torch.zeros(1, 7))
 
 
 def test_training_without_statistics_of_the_scans_is_refused():
@@ -120,12 +120,12 @@ def test_unknown_style_is_refused():
 
 def test_fit_standardises_and_is_kept_in_the_checkpoint():
     g = torch.Generator().manual_seed(0)
-    rows = torch.randn(50, 5, generator=g) * torch.tensor([1.0, 0.1, 0.2, 3.0, 0.5]) + 7
+    rows = torch.randn(50, 7, generator=g) * torch.tensor([1.0, 0.1, 0.2, 3.0, 0.5, 1.0, 2.0]) + 7
     layer = StatisticsStyle(width=4, latent_size=3)
-    layer.fit(torch.cat([rows, torch.full((2, 5), torch.nan)]))
+    layer.fit(torch.cat([rows, torch.full((2, 7), torch.nan)]))
     standardised = (rows - layer.mean) / layer.std
-    torch.testing.assert_close(standardised.mean(dim=0), torch.zeros(5), rtol=0, atol=1e-4)
-    torch.testing.assert_close(standardised.std(dim=0), torch.ones(5), rtol=1e-4, atol=0)
+    torch.testing.assert_close(standardised.mean(dim=0), torch.zeros(7), rtol=0, atol=1e-4)
+    torch.testing.assert_close(standardised.std(dim=0), torch.ones(7), rtol=1e-4, atol=0)
     other = StatisticsStyle(width=4, latent_size=3)
     other.load_state_dict(layer.state_dict())
     assert torch.equal(other(rows), layer(rows))
@@ -133,20 +133,20 @@ def test_fit_standardises_and_is_kept_in_the_checkpoint():
 
 def test_scans_that_say_nothing_are_refused_by_fit():
     with pytest.raises(ValueError, match="1 of 2 scans could be measured"):
-        StatisticsStyle().fit(torch.tensor([[1.0] * 5, [torch.nan] * 5]))
+        StatisticsStyle().fit(torch.tensor([[1.0] * 7, [torch.nan] * 7]))
     with pytest.raises(ValueError, match="2 of 2 scans"):
-        StatisticsStyle().fit(torch.ones(2, 5))
+        StatisticsStyle().fit(torch.ones(2, 7))
 
 
 def test_a_scan_that_cannot_be_measured_gets_the_average_style():
     layer = StatisticsStyle()
-    layer.fit(torch.randn(9, 5, generator=torch.Generator().manual_seed(1)))
-    assert torch.equal(layer(torch.full((1, 5), torch.nan)), layer(layer.mean[None]))
+    layer.fit(torch.randn(9, 7, generator=torch.Generator().manual_seed(1)))
+    assert torch.equal(layer(torch.full((1, 7), torch.nan)), layer(layer.mean[None]))
 
 
 def test_beyond_three_standard_deviations_the_style_stays():
     layer = StatisticsStyle()
-    far, further = torch.full((1, 5), 3.0), torch.full((1, 5), 30.0)
+    far, further = torch.full((1, 7), 3.0), torch.full((1, 7), 30.0)
     assert torch.equal(layer(far), layer(further))
     assert not torch.equal(layer(far), layer(far - 1))
 
@@ -160,7 +160,7 @@ def test_exchanged_styles_make_a_trained_network_worse():
     statistics = network.scan_statistics(images)
     network.statistics_style.fit(statistics)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-    for _ in range(60):
+    for _ in range(100):
         optimizer.zero_grad()
         (network(images, statistics) - targets).square().mean().backward()
         optimizer.step()

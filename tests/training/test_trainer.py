@@ -169,15 +169,17 @@ def test_statistics_reach_the_network_and_the_full_dose_pass_has_its_own():
     plain = network.denoise_with_features
     seen = []
 
-    def denoise_with_features(x: torch.Tensor, statistics: torch.Tensor) -> Any:
+    def denoise_with_features(x: torch.Tensor, statistics: torch.Tensor, noise_map: torch.Tensor) -> Any:
         seen.append((x.clone(), statistics))
+        assert noise_map.mean() == -statistics.mean()
         return plain(x)
 
     network.denoise_with_features = denoise_with_features
-    data = {**batch(dtype=torch.float32), "statistics": torch.full((4, 5), 1.0)}
-    with pytest.raises(PETError, match="label_statistics"):
+    noise_map = torch.full((4, 2, 8, 8, 8), -1.0)
+    data = {**batch(dtype=torch.float32), "statistics": torch.full((4, 7), 1.0), "noise_map": noise_map}
+    with pytest.raises(PETError, match="label_statistics, label_noise_map"):
         tiny_trainer(made, loader=[data]).run()
-    data["label_statistics"] = torch.full((4, 5), 2.0)
+    data |= {"label_statistics": torch.full((4, 7), 2.0), "label_noise_map": 2 * noise_map}
     tiny_trainer(made, loader=[data]).run()
     assert [(torch.equal(x, data["image"]), s.mean().item()) for x, s in seen] == [(True, 1.0), (False, 2.0)]
 
@@ -188,7 +190,7 @@ def test_a_style_from_statistics_learns_from_those_of_the_batch():
         network = UniPET(8, 2, resolution_factor=2, style="statistics", style_width=8, latent_size=8)
         made = tiny_parts() | {"network": network, "optimizer": torch.optim.SGD(network.parameters(), lr=0.1)}
         data = batch(dtype=torch.float32)
-        data |= {"statistics": torch.full((4, 5), low), "label_statistics": torch.full((4, 5), -1.0)}
+        data |= {"statistics": torch.full((4, 7), low), "label_statistics": torch.full((4, 7), -1.0)}
         tiny_trainer(made, 3, loader=[data]).run()
         return network.state_dict()
 

@@ -43,16 +43,35 @@ def test_where_nothing_is_added_nothing_changes():
 def test_lesions_are_drawn_from_the_state_and_lie_in_the_body():
     full = torch.zeros(1, 32, 32, 32)
     full[:, 20:] = 1
-    item = {"image": full + 0.1, "label": full}
-    transform = RandInsertLesiond(["image", "label"], prob=1.0, diameters=(3, 3), contrasts=(5, 5), max_lesions=1)
+    item = {"image": full + 0.1, "label": full, "voxel_size": torch.ones(3)}
+    transform = RandInsertLesiond(
+        ["image", "label"], prob=1.0, diameters=(3, 3), contrasts=(5, 5), max_lesions=1, fwhm=(1.0, 1.8)
+    )
     first = transform.set_random_state(seed=3)(item)["label"]
     again = transform.set_random_state(seed=3)(item)["label"]
     assert torch.equal(first, again)
     added = first - full
     assert added.amax() > 2
     assert torch.nonzero(added[0] == added.amax())[0, 0] >= 18
-    air = RandInsertLesiond(["image", "label"], prob=1.0)({"image": 0 * full, "label": 0 * full})
+    assert not item["label"][:, :20].any()  # what came in is left alone
+    air = RandInsertLesiond(["image", "label"], prob=1.0)({**item, "image": 0 * full, "label": 0 * full})
     assert not air["label"].any()
+
+
+def test_lesions_have_a_size_in_millimetres_and_are_numbered():
+    fine, coarse = torch.full((1, 60, 60, 60), 1.0), torch.full((1, 30, 30, 30), 1.0)
+    options = {"prob": 1.0, "max_lesions": 1, "diameters": (20.0, 20.0), "contrasts": (5.0, 5.0), "fwhm": (5.0, 5.0)}
+    volumes = []
+    for full, side in ((fine, 2.0), (coarse, 4.0)):
+        insert = RandInsertLesiond(["image", "label"], **options).set_random_state(seed=1)
+        there = torch.zeros_like(full, dtype=torch.int16)
+        there[0, 0, 0, 0] = 3
+        item = {"image": full, "label": full, "voxel_size": torch.full((3,), side), "lesions": there}
+        found = insert(item)["lesions"]
+        assert set(found.unique().tolist()) == {0, 3, 4}
+        volumes.append(float((found == 4).sum()) * side**3)
+    sphere = math.pi / 6 * 20**3
+    assert all(0.8**3 * 0.9 < volume / sphere < 1.25**3 * 1.1 for volume in volumes)  # axes of 0.8 to 1.25
 
 
 def test_small_lesions_are_fainter():

@@ -21,7 +21,6 @@ from pipeline.data.building.exclusions import without_excluded
 from pipeline.data.manifest import Image, Manifest, Role, Subject, read_image
 from pipeline.data.store.fingerprints import dose_key, image_name, inputs_of
 from pipeline.data.store.inserted_doses import NoiseInsertion
-from pipeline.data.store.patch_centres import body_blocks, lesion_voxels, numbered_lesions
 from pipeline.data.store.store import (
     FORMAT_VERSION,
     MARKER,
@@ -40,6 +39,7 @@ from pipeline.data.store.store import (
 from pipeline.data.store.volume_file import VolumeFile, write_volume
 from pipeline.errors import PETError, naming, reason_of
 from pipeline.files import UNFINISHED, locked_folder, new_folder, write_text
+from pipeline.images import numbered_lesions
 from pipeline.pet import PETSeries
 from pipeline.pet.grid import check_same_grid
 from pipeline.pet.volumes import read_labels_on, read_on
@@ -289,12 +289,9 @@ class _Task:
             for factor, series in self._noise.low_doses(full, subject.id, attenuation=attenuation):
                 stored = _write_image(series, folder / dose_key(factor), role="dose", factor=factor)
                 yield dose_key(factor), stored.model_copy(update={"noise_inserted": True})
-        yield "body_blocks", _write("body_blocks", body_blocks(full), folder)
         if subject.lesions is not None:
             lesions = numbered_lesions(read_labels_on(self.root / subject.lesions.path, full.grid))
             yield "lesions", _write("lesions", lesions, folder)
-            if lesions.any():
-                yield "lesion_voxels", _write("lesion_voxels", lesion_voxels(lesions), folder)
         if subject.organs is not None:
             yield "organs", _write("organs", read_labels_on(self.root / subject.organs.path, full.grid), folder)
 

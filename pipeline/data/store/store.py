@@ -25,13 +25,13 @@ from pipeline.pet import READING_VERSION, PETHeader, PETSeries
 
 __all__ = ["FORMAT_VERSION", "Input", "Kind", "Store", "StoredSubject", "StoredVolume"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Goes up when the same inputs and settings give other files, so that every subject is prepared anew."""
 MARKER = "store.json"
 """File that tells a store from any other folder."""
 RECORD = "subject.json"
 
-Kind = Literal["image", "lesions", "organs", "attenuation", "body_blocks", "lesion_voxels"]
+Kind = Literal["image", "lesions", "organs", "attenuation"]
 
 
 class _Record(BaseModel):
