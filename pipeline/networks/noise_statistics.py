@@ -12,6 +12,7 @@ from pipeline.constants import OSEM_NOISE_POWER
 
 __all__ = [
     "NOISE_STATISTICS",
+    "STYLE_RANGE",
     "TISSUE_MASK_RADIUS",
     "StatisticsStyle",
     "noise_statistics",
@@ -33,12 +34,14 @@ TISSUE_SUV = 0.1
 OFFSET_SUV = 0.1
 """Keeps the uptake of lung and air from dividing by nearly nothing, SUVbw [g/mL]."""
 
+STYLE_RANGE = 3.0
+"""Beyond so many standard deviations of the training scans a statistic counts as that many."""
+
 _WIDTH = 7  # voxels of the window of a local mean
 _REACH = _WIDTH + 2 * TISSUE_MASK_RADIUS  # voxels to a side that decide about a window
 _FEWEST_WINDOWS = 50
 _PLANES = 32  # windows along X at once: bounds the memory
 _TINY = 1e-6  # noise of an image without any, so that its logarithm exists
-_RANGE = 3.0  # standard deviations
 
 # Mixed second differences: pairs of dimensions and the distance between their voxels.
 _KINDS: list[list[tuple[tuple[int, int], int]]] = [
@@ -131,11 +134,17 @@ class StatisticsStyle(nn.Module):
         self.mean.copy_(measured.mean(dim=0))
         self.std.copy_(measured.std(dim=0))
 
+    def standardised(self, statistics: Tensor) -> Tensor:
+        """Return how many standard deviations of the training scans each of the statistics (B, n) lies from their mean.
+
+        Shape (B, n), not clamped; NaN where a scan could not be measured.
+        """
+        return (statistics.to(self.mean.dtype) - self.mean) / self.std
+
     def forward(self, statistics: Tensor) -> Tensor:
         """Latents (B, 1, latent_size) of statistics (B, 7)."""
         with torch.autocast(statistics.device.type, enabled=False):
-            standardised = (statistics.to(self.mean.dtype) - self.mean) / self.std
-            standardised = standardised.nan_to_num(nan=0.0).clamp(-_RANGE, _RANGE)
+            standardised = self.standardised(statistics).nan_to_num(nan=0.0).clamp(-STYLE_RANGE, STYLE_RANGE)
             hidden = self.activation(self.hidden(standardised))
             return self.activation(self.to_latent(hidden))[:, None]
 

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from pipeline.networks.base_denoising import BaseDenoisingNetwork, ModulatedConv3d, ResidualBlock, Upsample
 from pipeline.networks.local_noise import LocalNoise
-from pipeline.networks.noise_statistics import TISSUE_SUV, StatisticsStyle, noise_statistics, tissue_mask
+from pipeline.networks.noise_statistics import (
+    NOISE_STATISTICS,
+    TISSUE_SUV,
+    StatisticsStyle,
+    noise_statistics,
+    tissue_mask,
+)
 from pipeline.networks.released_weights import convert_released_state_dict, released_architecture
 from pipeline.networks.style_alignment import StyleAlignmentNetwork, halved
 
@@ -120,6 +126,19 @@ class UniPET(nn.Module):
         """Return the noise statistics (B, 7) of whole scans x (B, 1, X, Y, Z), scaled SUV, that this network takes."""
         threshold = TISSUE_SUV if self.tissue_threshold is None else self.tissue_threshold
         return noise_statistics(x, suv_scale=self.suv_scale, tissue_threshold=threshold)
+
+    @torch.no_grad()
+    def style_deviation(self, x: Tensor) -> dict[str, float]:
+        """Return how far the noise of a whole scan x (1, 1, X, Y, Z), scaled SUV, lies from that of the training scans.
+
+        By name of the statistic, in standard deviations of the training scans, see `StatisticsStyle.standardised`. The
+        style stops to follow at 3. Empty where the style is not from statistics, or the scan holds too little body to
+        be measured.
+        """
+        if self.style != "statistics":
+            return {}
+        deviations = self.statistics_style.standardised(self.scan_statistics(x))[0]
+        return dict(zip(NOISE_STATISTICS, deviations.tolist(), strict=True)) if deviations.isfinite().all() else {}
 
     def encode_style(self, x: Tensor, statistics: Tensor | None = None) -> Tensor:
         """Style of each volume: latents (B, number of latents, latent_size) of x (B, 1, X, Y, Z), scaled SUV.

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.networks import BaseDenoisingNetwork, StatisticsStyle, UniPET
+from pipeline.networks.noise_statistics import NOISE_STATISTICS
 
 BODIES = [{"n_blocks": 3}, {"n_blocks": (1, 1, 1), "resolution_factor": 2}, {"n_blocks": (1, 0, 1, 0, 1)}]
 STYLES = [
@@ -178,3 +179,20 @@ def test_a_trace_holds_for_other_scans(measured):
         traced = torch.jit.trace(network, scan().float(), check_trace=False)
         other = F.pad(scan(sd=0.3, side=14, seed=2), (3,) * 6).float()
         torch.testing.assert_close(traced(other), network(other))
+
+
+def test_how_far_a_scan_lies_from_those_of_the_training_is_told_in_their_standard_deviations():
+    network = UniPET(4, 3, **STYLES[0]).double()
+    scans = [scan(sd=sd, seed=seed) for seed, sd in enumerate((0.08, 0.1, 0.12))]
+    measured = torch.cat([network.scan_statistics(x) for x in scans])
+    network.statistics_style.fit(measured)
+    found = [network.style_deviation(x) for x in scans]
+    assert list(found[0]) == list(NOISE_STATISTICS)
+    # Standardised they are of mean 0 and standard deviation 1, whatever they are.
+    values = torch.tensor([list(deviations.values()) for deviations in found])
+    torch.testing.assert_close(values.mean(dim=0), torch.zeros(len(NOISE_STATISTICS)), atol=1e-4, rtol=0)
+    torch.testing.assert_close(values.std(dim=0), torch.ones(len(NOISE_STATISTICS)), atol=1e-4, rtol=0)
+    # Ten times the noise is not clamped.
+    assert network.style_deviation(scan(sd=1.0))["quiet"] > 5
+    assert network.style_deviation(torch.zeros(1, 1, 20, 20, 20).double()) == {}
+    assert UniPET(4, 3, **STYLES[1]).style_deviation(scan().float()) == {}
