@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.console import errors_in_one_line, progress_bar
+from pipeline.cli.console import Reconstructor, errors_in_one_line, progress_bar
 
 __all__ = ["prepare"]
 
@@ -15,7 +15,8 @@ def prepare(
     source: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest with subjects, or a simulated recipe.")],
     store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder to make or to bring up to date.")],
     root: Annotated[Path | None, typer.Option(help="Folder of the data; by default that of the manifest.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Subjects converted at once.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Subjects simulated or converted at once.")] = 1,
+    device: Reconstructor = None,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every input again to see what changed.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Remove subjects that the manifest no longer has.")] = False,
     insert_drf: Annotated[
@@ -52,7 +53,7 @@ def prepare(
             def advance(n_done: int, total: int) -> None:
                 progress.update(task, completed=n_done, total=total)
 
-            described, folder = described_data(source, root=root, jobs=jobs, progress=advance)
+            described, folder = described_data(source, root=root, jobs=jobs, device=device, progress=advance)
             progress.update(task, description="preparing", completed=0, total=None)
             done = prepare_store(
                 described,
