@@ -60,6 +60,7 @@ GEMINI = Scanner(
     bed_length=180.0,
     bed_overlap=0.5,
     ring_diameter=903.0,
+    supersampling=1,
 )
 """Like a Philips Gemini with LOR-RAMLA: few updates with wide basis functions. For quiet, smooth, blobby noise.
 
@@ -85,6 +86,7 @@ VEREOS = Scanner(
     bed_length=164.0,
     bed_overlap=0.5,
     ring_diameter=764.0,
+    supersampling=1,
 )
 """Like a Philips Vereos.
 
