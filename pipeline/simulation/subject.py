@@ -132,8 +132,9 @@ def simulate_subject(
 ) -> SimulatedSubject:
     """Simulate one patient: phantom, expected data, Poisson counts, thinning, reconstructions.
 
-    The counts at a dose reduction factor are a part of the counts of every lower factor. The reconstruction
-    knows scatter, randoms and attenuation exactly, and planes are coupled by an axial blur only.
+    The counts at a dose reduction factor are a part of the counts of every lower factor. The patient
+    breathes. The reconstruction knows scatter and randoms exactly and attenuation as a map of another moment says it;
+    planes are coupled by an axial blur only.
 
     Parameters
     ----------
@@ -170,8 +171,8 @@ def simulate_subject(
     for_phantom, for_level, for_trial, for_full, for_repeat, _, for_place = (np.random.default_rng(s) for s in streams)
     patient = _patient(for_phantom, for_place, scanner=scanner, whole=whole, n_lesions=n_lesions, tracer=tracer)
     reference, model = system_model(scanner), system_model(scanner, device)
-    acquisition = reference.acquire(patient.activity, patient.attenuation)
     truth = patient.coarser(scanner.supersampling)
+    acquisition = reference.acquire(*patient.averaged_over_a_breath(), correction_map=truth.correction_map())
     del patient
 
     target = float(for_level.uniform(*scanner.liver_cov))
@@ -246,5 +247,7 @@ def _drawn(patient: Phantom) -> dict[str, object]:
         "height": round(patient.physique.height, 4),
         "body_weight": round(patient.body_weight, 2),
         "arms": patient.arms,
+        "findings": sorted(patient.findings),
+        "breathing": asdict(patient.breathing),
         "organ_uptake": {organ: round(suv, 4) for organ, suv in patient.uptake.items()},
     }

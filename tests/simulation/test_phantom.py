@@ -46,13 +46,17 @@ def population():
 
 def centroid(phantom, organ):
     """Mean position of an organ [mm]: right, anterior, superior of the lower left back corner."""
-    return np.argwhere(phantom.labels == ORGAN_LABELS[organ]).mean(axis=0) * phantom.voxel_size
+    voxels = np.argwhere(phantom.labels == ORGAN_LABELS[organ])
+    return (voxels.mean(axis=0) if len(voxels) else np.full(3, np.nan)) * phantom.voxel_size
+
+
+REMOVED = {"spleen": "no spleen", "kidney": "one kidney"}
 
 
 @pytest.mark.parametrize("organ", LITERATURE)
 def test_organs_of_fifty_patients_have_the_volumes_of_the_literature(population, organ):
     low, high = LITERATURE[organ]
-    volumes = [v[organ] for v, _ in population]
+    volumes = [v[organ] for v, p in population if REMOVED.get(organ) not in p.findings]
     assert low <= min(volumes)
     assert max(volumes) <= high
     # A population, not one organ fifty times.
@@ -71,9 +75,11 @@ def test_organs_are_on_their_sides(phantoms):
         middle = np.argwhere(p.labels > 0).mean(axis=0) * p.voxel_size
         names = ["brain", "parotid", "lung", "myocardium", "liver", "spleen", "kidney", "gallbladder", "bladder"]
         where = {organ: centroid(p, organ) for organ in names}
+        if "no gallbladder" in p.findings:
+            assert np.isnan(where.pop("gallbladder")).all()
         # Right is +x, anterior +y, superior +z.
         assert where["liver"][0] > middle[0] + 20
-        assert where["gallbladder"][0] > middle[0] + 10
+        assert where.get("gallbladder", [np.inf])[0] > middle[0] + 10
         assert where["spleen"][0] < middle[0] - 50
         assert where["myocardium"][0] < middle[0]
         assert where["myocardium"][1] > where["kidney"][1] + 40
@@ -148,7 +154,8 @@ def test_uptake_and_attenuation_are_physical(phantoms):
         assert p.activity.min() >= 0
         assert (p.activity[p.labels == 0] == 0).mean() > 0.9
         assert p.attenuation.min() >= 0
-        assert p.attenuation.max() <= 0.0131
+        has_metal = bool({"hip prosthesis", "dental metal"} & p.findings)
+        assert p.attenuation.max() <= (0.0361 if has_metal else 0.0131)
 
 
 @pytest.mark.parametrize("organ", ["liver", "spleen", "lung", "bladder"])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from pipeline.simulation.patient.canvas import Canvas
+from pipeline.simulation.patient.details.findings import paint_ascites
+from pipeline.simulation.patient.details.muscles import part_muscles
 from pipeline.simulation.patient.shapes import Shape, column, curve, ellipsoid, tube
 
-__all__ = ["SOFT_TISSUE", "paint_body"]
+__all__ = ["SOFT_TISSUE", "Body", "paint_body"]
 
 SOFT_TISSUE = 1
 """Label of everything inside the skin that is no organ of its own."""
@@ -64,6 +68,7 @@ _SHARE_DOWN = 0.45
 _SQUEEZE = 14.0  # [mm] that lowered arms may be pressed into the trunk
 _ROOM = 16.0  # [mm] between arms and edge of the field of view, for shift and warp
 _ARM_POINTS, _ARM_PIECE = 120, 20  # along a centre line, and along a piece of it
+_TABLE_STEP = 0.25  # [mm] of depth, fine enough to be looked up without interpolation
 _HUGE = np.array([1e4, 1e4, 1e4])
 
 
@@ -71,7 +76,7 @@ def _outline(female: bool) -> Shape:
     """Return the head, trunk and legs as one smooth solid."""
     depth = _OUTLINE[:, 0]
     width = _OUTLINE[:, 1] * (np.interp(depth, _FEMALE_WIDTH[:, 0], _FEMALE_WIDTH[:, 1]) if female else 1.0)
-    table = np.arange(0.0, 1401.0, 2.0)
+    table = np.arange(0.0, 1400.0 + _TABLE_STEP, _TABLE_STEP)
     half_width, half_depth, middle = (
         PchipInterpolator(depth, values)(table) for values in (width, _OUTLINE[:, 2], _OUTLINE[:, 3])
     )
@@ -79,8 +84,10 @@ def _outline(female: bool) -> Shape:
     leg_radius = np.interp(table, [_LEG_TOP, 930, 1200, 1400], [90, 85, 66, 58])
 
     def distance(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        place = np.clip(z * np.float32(1 / _TABLE_STEP), 0, len(table) - 1).astype(np.int32)
+
         def at(values: np.ndarray) -> np.ndarray:
-            return np.interp(z, table, values).astype(np.float32)
+            return np.take(values.astype(np.float32), place)
 
         a, b = at(half_width), at(half_depth)
         u, v = np.abs(x / a), np.abs((y - at(middle)) / b)
@@ -141,11 +148,22 @@ def _paint_arms(canvas: Canvas, suv: dict[str, float], arms: list[tuple[np.ndarr
                 canvas.paint(tube(line[part], size[part]), uptake, tissue=tissue, label=SOFT_TISSUE)
 
 
-def paint_body(canvas: Canvas, suv: dict[str, float]) -> tuple[np.ndarray, str]:
+@dataclass(frozen=True)
+class Body:
+    """What later painters need to know of the body."""
+
+    inside: np.ndarray
+    """Fraction of each voxel that lies inside the muscle wall, float32, shape (X, Y, Z)."""
+    arms: str
+    """"up" or "down"."""
+    arm_lines: list[tuple[np.ndarray, np.ndarray]]
+    """Centre line, shape (n, 3), and radius, shape (n,), of both arms in the reference body [mm]."""
+
+
+def paint_body(canvas: Canvas, suv: dict[str, float], *, findings: frozenset[str]) -> Body:
     """Paint skin, fat, muscle, arms, legs and breasts.
 
-    `suv` is the uptake by organ [g/mL]. The result is the fraction of each voxel that lies inside the muscle wall,
-    float32 of shape (X, Y, Z), and the position of the arms, "up" or "down".
+    `suv` is the uptake by organ [g/mL]; `findings` may name a removed breast, or fluid in the abdomen.
     """
     female = canvas.physique.sex == "F"
     fat = canvas.physique.fat_thickness
@@ -154,26 +172,30 @@ def paint_body(canvas: Canvas, suv: dict[str, float]) -> tuple[np.ndarray, str]:
     position, arms = _arms(canvas)
     if female:
         size = rng.uniform(0.75, 1.15)
-        for side in (-1, 1):
+        removed = float(rng.choice([-1, 1])) if "mastectomy" in findings else 0.0
+        for side in {-1, 1} - {removed}:
             breast = ellipsoid((side * 80, 96, 445), (54 * size, 40 * size, 50 * size))
             canvas.paint(breast, suv["fat"], tissue="fat", label=SOFT_TISSUE)
             gland = ellipsoid((side * 80, 104, 448), (34 * size, 26 * size, 32 * size))
-            canvas.paint(gland, suv["breast"], texture=0.25, texture_length=12.0)
+            canvas.paint(gland, suv["breast"], texture=0.35, texture_length=15.0)
     _paint_arms(canvas, suv, arms)
     canvas.paint(outline, suv["skin"], label=SOFT_TISSUE)
-    canvas.paint(_layer(outline, 2.5), suv["fat"], tissue="fat")
+    canvas.paint(_layer(outline, 2.5), suv["fat"], tissue="fat", texture=0.18, texture_length=25.0)
     depths = [0.0, 200.0, 330.0, 500.0, 860.0, 1400.0]
     wall = _layer(outline, np.array([depths, [4.0, 4.0, 4 + 0.4 * fat, 2.5 + fat, 2.5 + 1.1 * fat, 2.5 + 0.8 * fat]]))
-    canvas.paint(wall, suv["muscle"], texture=0.08, texture_length=30.0)
+    canvas.paint(wall, suv["muscle"], texture=0.12, texture_length=25.0, stretch=3.0)
     inner = np.zeros(canvas.shape, dtype=np.float32)
     step = 32
     for first in range(0, canvas.shape[2], step):
         slab = (slice(0, canvas.shape[0]), slice(0, canvas.shape[1]), slice(first, min(first + step, canvas.shape[2])))
         inner[slab] = canvas.coverage(wall, slab)
+    part_muscles(canvas, suv, inside=inner)
     belly = ellipsoid((0, 22, 690), (114, 64, 130), exponent=2.6)
-    canvas.paint(belly, 1.2 * suv["fat"], tissue="fat", texture=0.15, inside=inner)
+    canvas.paint(belly, 1.2 * suv["fat"], tissue="fat", texture=0.25, inside=inner)
+    if "ascites" in findings:
+        paint_ascites(canvas, suv, inside=inner)
     femur = np.array([(88, -5, 838), (114, -8, 872), (102, -5, 960), (92, 0, 1200), (90, 0, 1400)], dtype=float)
     for side in (-1, 1):
         canvas.paint(column(femur * [side, 1, 1], 14.0), suv["cortical_bone"], tissue="bone")
         canvas.paint(column(femur[:3] * [side, 1, 1], 10.0), 0.5 * suv["marrow"], tissue="bone")
-    return inner, position
+    return Body(inner, position, arms)

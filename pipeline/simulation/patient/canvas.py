@@ -5,20 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
+from scipy import ndimage, sparse
 
 from pipeline.simulation.attenuation import WATER
 from pipeline.simulation.patient.physique import TOP_MARGIN, Physique
 from pipeline.simulation.patient.shapes import Shape
+from pipeline.simulation.patient.texture import Texture
 
 __all__ = ["ATTENUATION", "Canvas", "smooth_field"]
 
-ATTENUATION: dict[str, float] = {"air": 0.0, "lung": 0.0028, "fat": 0.0090, "soft": WATER, "bone": 0.0130}
-"""Linear attenuation at 511 keV [1/mm]: what a bilinear CT conversion gives for the usual tissues."""
+ATTENUATION: dict[str, float] = {
+    "air": 0.0,
+    "lung": 0.0028,
+    "fat": 0.0090,
+    "soft": WATER,
+    "bone": 0.0130,
+    "metal": 0.036,
+}
+"""Linear attenuation at 511 keV [1/mm]: what a bilinear CT conversion gives for the usual tissues; metal is titanium
+(4.5 g/cm3, 0.08 cm2/g: NIST XCOM)."""
 
 _WARP_AMPLITUDE = 4.5  # [mm] standard deviation: organs are no longer ellipsoids, and stay in place
 _WARP_CORRELATION = 90.0  # [mm]
 _WARP_LIMIT = 2.8  # standard deviations: bounds how far a painted box must reach
+_SLOPE = 1.9  # of a smooth field per correlation length, root mean square
 _SLAB_VOXELS = 1_500_000  # larger boxes are painted slab by slab, to bound the temporaries
 
 
@@ -92,15 +102,49 @@ class Canvas:
         self.activity = np.zeros(self.shape, dtype=np.float32)
         self.attenuation = np.zeros(self.shape, dtype=np.float32)
         self.labels = np.zeros(self.shape, dtype=np.uint8)
+        self._texture = Texture(self.rng, self.voxel_size)
 
     @property
     def edge(self) -> float:
         """Width over which a surface is anti-aliased [mm]."""
         return float(np.cbrt(np.prod(self.voxel_size)))
 
-    def field(self, shape: tuple[int, ...], *, correlation: float) -> np.ndarray:
-        """Smooth random field on the canvas' voxels, see `smooth_field`."""
-        return smooth_field(self.rng, shape, correlation=correlation, voxel_size=self.voxel_size)
+    def field(self, shape: tuple[int, ...], *, correlation: float, stretch: float = 1.0) -> np.ndarray:
+        """Smooth random field on the canvas' voxels, `stretch` times longer along Z, see `smooth_field`."""
+        dx, dy, dz = self.voxel_size
+        return smooth_field(self.rng, shape, correlation=correlation, voxel_size=(dx, dy, dz / stretch))
+
+    def sheets(
+        self, box: tuple[slice, slice, slice], *, spacing: float, thickness: float, stretch: float = 1.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return thin irregular sheets, as fasciae and septa are: the zeros of a smooth field.
+
+        They lie about `spacing` [mm] apart, `thickness` [mm] is their mean one. The result is the fraction of each
+        voxel of the box that lies in a sheet, and the side of the sheet that it lies on, -1 to 1, both float32.
+        """
+        shape = tuple(s.stop - s.start for s in box)
+        field = self.field(shape, correlation=spacing, stretch=stretch)
+        # Root mean square slope of the field across a sheet.
+        distance = field * np.float32(spacing / _SLOPE)
+        fraction = np.clip(0.5 + (np.float32(thickness / 2) - np.abs(distance)) / np.float32(self.edge), 0, 1)
+        fraction *= np.float32(min(1.0, thickness / self.edge))
+        return fraction, np.clip(distance / np.float32(self.edge), -1, 1)
+
+    def texture(self, shape: tuple[int, ...], *, sd: float, length: float, stretch: float = 1.0) -> np.ndarray:
+        """Return factors of mean 1, log-normal with standard deviation `sd` of the logarithm, see `Texture`."""
+        field = self._texture.field(shape, length=length, stretch=stretch)
+        field *= np.float32(sd)
+        np.exp(field, out=field)
+        field /= field.mean()
+        return field
+
+    def hold_mean(self, label: int, suv: float, box: tuple[slice, slice, slice]) -> None:
+        """Scale an organ in a box so that its mean, away from its surface, is `suv` [g/mL] again."""
+        organ = self.labels[box] == label
+        core = ndimage.binary_erosion(organ)
+        if core.any():
+            activity = self.activity[box]
+            activity[organ] *= np.float32(suv / activity[core].mean(dtype=np.float64))
 
     def box(self, lower: np.ndarray, upper: np.ndarray) -> tuple[slice, slice, slice]:
         """Return the voxels that may see a solid between two corners [mm], with room for the warp."""
@@ -152,20 +196,22 @@ class Canvas:
         label: int = 0,
         texture: float = 0.0,
         texture_length: float = 25.0,
+        stretch: float = 1.0,
         inside: np.ndarray | None = None,
     ) -> None:
         """Paint a solid over what is there, weighted by how much of each voxel it covers.
 
         `shape` is in reference coordinates, `suv` in g/mL. `tissue` is a key of `ATTENUATION` (None leaves the
         attenuation alone), `label` an organ's label (0 leaves the labels alone). `texture` is the standard deviation of
-        the uptake relative to its mean, `texture_length` its correlation length [mm]. `inside` is a fraction, 0 to 1,
-        that the coverage is multiplied with (for instance: inside the muscle wall), shape (X, Y, Z).
+        the uptake relative to its mean, `texture_length` its largest scale [mm], `stretch` how much longer it is along
+        Z. `inside` is a fraction, 0 to 1, that the coverage is multiplied with (for instance: inside the muscle wall),
+        shape (X, Y, Z).
         """
         box = self.box(shape.lower, shape.upper)
         extent = tuple(s.stop - s.start for s in box)
         if min(extent) < 1:
             return
-        modulation = self.field(extent, correlation=texture_length) if texture else None
+        modulation = self.texture(extent, sd=texture, length=texture_length, stretch=stretch) if texture else None
         step = max(1, _SLAB_VOXELS // (extent[0] * extent[1]))
         for first in range(box[2].start, box[2].stop, step):
             slab = (box[0], box[1], slice(first, min(first + step, box[2].stop)))
@@ -174,8 +220,7 @@ class Canvas:
                 alpha *= inside[slab]
             value: np.ndarray | np.float32 = np.float32(suv)
             if modulation is not None:
-                part = modulation[:, :, slab[2].start - box[2].start : slab[2].stop - box[2].start]
-                value = value * np.clip(1 + np.float32(texture) * part, 0.2, 3)
+                value = value * modulation[:, :, slab[2].start - box[2].start : slab[2].stop - box[2].start]
             self.activity[slab] += alpha * (value - self.activity[slab])
             if tissue is not None:
                 self.attenuation[slab] += alpha * (np.float32(ATTENUATION[tissue]) - self.attenuation[slab])

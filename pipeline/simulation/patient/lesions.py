@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.spatial import cKDTree
 
 from pipeline.simulation.patient.body import SOFT_TISSUE
 from pipeline.simulation.patient.canvas import Canvas
@@ -85,15 +86,13 @@ def _places(canvas: Canvas, *, inside: np.ndarray) -> dict[str, np.ndarray]:
     coarse = (sx, sy, sz)
     labels = np.where((canvas.labels[coarse] == SOFT_TISSUE) & (inside[coarse] < 0.9), 0, canvas.labels[coarse])
     x, y, z = canvas.coordinates(coarse)
-    near_station = np.zeros(labels.shape, dtype=bool)
-    for station in np.concatenate([_STATIONS, _STATIONS * [-1, 1, 1]]):
-        distance = (x - station[0]) ** 2 + (y - station[1]) ** 2 + (z - station[2]) ** 2
-        near_station |= distance < _STATION_REACH**2
+    stations = cKDTree(np.concatenate([_STATIONS, _STATIONS * [-1, 1, 1]]))
     places = {}
     for name, site in LESION_SITES.items():
         allowed = np.isin(labels, site.labels) & (z >= site.depth[0]) & (z <= site.depth[1])
         if name == "node":
-            allowed &= near_station
+            candidates = np.stack([c[allowed] for c in (x, y, z)], axis=1)
+            allowed[allowed] = np.isfinite(stations.query(candidates, distance_upper_bound=_STATION_REACH)[0])
         places[name] = np.argwhere(allowed) * steps
     return places
 

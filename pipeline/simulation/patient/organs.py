@@ -9,6 +9,9 @@ from scipy import ndimage
 
 from pipeline.simulation.patient.body import SOFT_TISSUE
 from pipeline.simulation.patient.canvas import Canvas
+from pipeline.simulation.patient.details.bowel import paint_bowel
+from pipeline.simulation.patient.details.lungs import paint_lung_details
+from pipeline.simulation.patient.details.vessels import branches, paint_aorta_wall
 from pipeline.simulation.patient.shapes import (
     Shape,
     column,
@@ -56,8 +59,6 @@ ORGAN_LABELS: MappingProxyType[str, int] = MappingProxyType(
 """Voxel value of each organ in the label map; 0 is air."""
 
 _MOSTLY_INSIDE = 0.85
-_BOWEL_LOW, _BOWEL_HIGH = np.array([-92.0, -10.0, 655.0]), np.array([92.0, 72.0, 835.0])
-"""Corners of the room that the small bowel has [mm]."""
 _BRAIN_CENTER, _BRAIN_HALF_AXES = (0.0, 0.0, 84.0), (65.0, 84.0, 71.0)
 # Paired small organs of head and neck: uptake key, centre of the right one, half axes [mm].
 _PAIRED_HEAD = (
@@ -81,7 +82,7 @@ def paint_head(canvas: Canvas, suv: dict[str, float]) -> None:
         canvas.paint(ellipsoid((side * 24, 10, 88), (9, 20, 15)), suv["grey_matter"])
         canvas.paint(ellipsoid((side * 11, -12, 88), (9, 13, 9)), 0.95 * suv["grey_matter"])
         cerebellum = ellipsoid((side * 24, -44, 132), (26, 25, 17))
-        canvas.paint(cerebellum, suv["cerebellum"], label=label, texture=0.08)
+        canvas.paint(cerebellum, suv["cerebellum"], label=label, texture=0.10, texture_length=12.0)
         canvas.paint(ellipsoid((side * 8, -2, 80), (4, 22, 9)), suv["cerebrospinal_fluid"])
         canvas.paint(shell(ellipsoid((side * 31, 72, 118), (12, 12, 12)), 4.0), suv["eye_muscle"])
         for organ, (x, y, z), half_axes in _PAIRED_HEAD:
@@ -101,23 +102,31 @@ def _paint_cortex(canvas: Canvas, brain: Shape, grey_matter: float) -> None:
     folds = canvas.field(extent, correlation=9.0) > 0.1
     ribbon = np.maximum(d, -d - np.where(folds, np.float32(16), np.float32(7)))
     alpha = np.clip(0.5 - ribbon / np.float32(canvas.edge), 0, 1) * np.clip((np.abs(x) - 2) / 3, 0, 1)
-    texture = 1 + np.float32(0.08) * canvas.field(extent, correlation=35.0)
+    # Sulci hold fluid between the folds.
+    alpha *= 1 - np.float32(0.6) * canvas.sheets(box, spacing=13.0, thickness=2.0)[0]
+    texture = canvas.texture(extent, sd=0.10, length=30.0)
     canvas.activity[box] += alpha * (np.float32(grey_matter) * texture - canvas.activity[box])
 
 
-def paint_chest(canvas: Canvas, suv: dict[str, float], *, shift: float, inside: np.ndarray) -> None:
+def paint_chest(
+    canvas: Canvas, suv: dict[str, float], *, shift: float, inside: np.ndarray, inflamed_aorta: bool
+) -> None:
     """Paint lungs, airways, great vessels and heart.
 
     The canvas has the body painted. `suv` is the uptake by organ [g/mL], `shift` how far the diaphragm stands lower
-    than usual [mm], `inside` the fraction of each voxel inside the muscle wall, shape (X, Y, Z).
+    than usual [mm], `inside` the fraction of each voxel inside the muscle wall, shape (X, Y, Z). With `inflamed_aorta`
+    the wall of the aorta takes up in patches.
     """
     rng = canvas.rng
     blood, pool = suv["blood"], ORGAN_LABELS["blood_pool"]
     # Lungs follow the square root of the girth: a heavy patient's chest is wide for its wall and the mediastinum.
     width, depth, _ = np.sqrt(canvas.natural((78.0, 5.0, 440.0), (1.0, 1.0, 1.0)))
+    boxes = {}
     for side, half_width in ((1, 60), (-1, 56)):
         lung = ellipsoid((side * 78, -5, 440 + shift), (half_width * width, 84 * depth, 122), exponent=2.3)
-        canvas.paint(lung, suv["lung"], tissue="lung", label=3, texture=0.18, texture_length=20.0, inside=inside)
+        canvas.paint(lung, suv["lung"], tissue="lung", label=3, texture=0.22, texture_length=22.0, inside=inside)
+        boxes[side] = canvas.box(lung.lower, lung.upper)
+    paint_lung_details(canvas, suv, boxes, label=ORGAN_LABELS["lung"], shift=shift)
     trachea = np.array([(0, 0, 195), (0, -5, 250), (0, -18, 330), (0, -25, 390)], dtype=float)
     canvas.paint(column(trachea, 7.5), 0.1, tissue="air")
     aorta = curve(
@@ -136,7 +145,9 @@ def paint_chest(canvas: Canvas, suv: dict[str, float], *, shift: float, inside: 
     radius = np.linspace(14, 9, 220)
     for first in range(0, 220, 44):
         part = slice(first, first + 46)
-        canvas.paint(tube(aorta[part], radius[part]), blood, label=pool)
+        if inflamed_aorta:
+            paint_aorta_wall(canvas, aorta[part], radius[part], blood * float(rng.uniform(1.1, 1.7)))
+        canvas.paint(tube(aorta[part], radius[part] - 2 * inflamed_aorta), blood, label=pool)
     inferior_cava = np.array([(18, -5, 490), (24, -25, 600), (20, -28, 720)], dtype=float)
     canvas.paint(column(inferior_cava, 11.0), blood, label=pool)
     canvas.paint(column(np.array([(24, 8, 345), (22, 5, 450)], dtype=float), 9.0), blood, label=pool)
@@ -168,7 +179,15 @@ def _paint_heart(canvas: Canvas, suv: dict[str, float], *, shift: float) -> None
     canvas.paint(place(heart), 0.95 * suv["blood"], label=pool)
     ventricle = ellipsoid((14 * scale, -6, 0), np.array([43.0, 32.0, 32.0]) * scale)
     cup = intersection(shell(ventricle, 10.0 * scale), half_space((-1.0, 0.0, 0.0), 8.0))
-    canvas.paint(place(cup), suv["myocardium"], label=ORGAN_LABELS["myocardium"], texture=0.10)
+    canvas.paint(place(cup), suv["myocardium"], label=ORGAN_LABELS["myocardium"], texture=0.18, texture_length=30.0)
+    for side in (-1, 1):
+        papillary = ellipsoid((18 * scale, -6 + side * 12 * scale, 10 * scale), np.array([11.0, 4.5, 4.5]) * scale)
+        canvas.paint(place(papillary), 0.8 * suv["myocardium"])
+    right = intersection(
+        shell(ellipsoid((-8 * scale, 8 * scale, -4), np.array([52.0, 38.0, 42.0]) * scale), 4.0 * scale),
+        half_space((-1.0, 0.0, 0.0), 8.0),
+    )
+    canvas.paint(place(right), 0.35 * suv["myocardium"] + 0.65 * suv["blood"], texture=0.2)
 
 
 def _liver(canvas: Canvas, shift: float, inside: np.ndarray) -> Shape:
@@ -207,6 +226,21 @@ def _liver(canvas: Canvas, shift: float, inside: np.ndarray) -> Shape:
     return shape((low + high) / 2)
 
 
+def _paint_liver(canvas: Canvas, suv: dict[str, float], *, shift: float, inside: np.ndarray) -> None:
+    """Paint the liver and its vessels, which hold blood: hepatic veins to the cava, portal branches from the hilum."""
+    rng = canvas.rng
+    label = ORGAN_LABELS["liver"]
+    texture, length = float(rng.uniform(0.02, 0.07)), float(rng.uniform(15, 45))
+    liver = _liver(canvas, shift, inside)
+    canvas.paint(liver, suv["liver"], label=label, texture=texture, texture_length=length, inside=inside)
+    organ = canvas.labels == label
+    low = np.array([20.0, -50, 520 + shift])
+    for root, width, n in (((24.0, -22, 545 + shift), 5.0, 3), ((22.0, 4, 612 + shift), 6.0, 5)):
+        ends = low + rng.uniform(0, 1, (n, 3)) * [100, 110, 120]
+        for vessel in branches(rng, np.array(root), ends, radius=(width, 1.5)):
+            canvas.paint(vessel, suv["blood"], inside=organ)
+
+
 def _spleen(canvas: Canvas, shift: float, inside: np.ndarray) -> Shape:
     """Return a spleen of 0.1 to 0.3 L under the left ribs, as far to the side as the wall leaves room for it."""
     size = float(np.clip(np.exp(canvas.rng.normal(0.0, 0.07)), 0.84, 1.12))
@@ -224,78 +258,69 @@ def _spleen(canvas: Canvas, shift: float, inside: np.ndarray) -> Shape:
 
 
 def paint_abdomen(
-    canvas: Canvas, suv: dict[str, float], *, shift: float, inside: np.ndarray, bowel_variation: float
+    canvas: Canvas,
+    suv: dict[str, float],
+    *,
+    shift: float,
+    inside: np.ndarray,
+    bowel_variation: float,
+    findings: frozenset[str],
 ) -> None:
     """Paint liver, gallbladder, spleen, stomach, pancreas, adrenals, kidneys and bowel.
 
-    `bowel_variation` is the standard deviation of the logarithm of the uptake along the bowel; for the others see
-    `paint_chest`.
+    `bowel_variation` is the standard deviation of the logarithm of the uptake along the bowel, `findings` may name
+    organs that were removed; for the others see `paint_chest`.
     """
     stomach = ellipsoid((-62, 38, 590 + shift), canvas.natural((62, 38, 590), (38, 38, 52)))
     canvas.paint(stomach, 0.25 * suv["stomach"], label=ORGAN_LABELS["stomach"], inside=inside)
-    canvas.paint(shell(stomach, 8.0), suv["stomach"], texture=0.2, inside=inside)
-    spleen = _spleen(canvas, shift, inside)
-    canvas.paint(spleen, suv["spleen"], label=ORGAN_LABELS["spleen"], texture=0.04, inside=inside)
-    liver = _liver(canvas, shift, inside)
-    canvas.paint(liver, suv["liver"], label=ORGAN_LABELS["liver"], texture=0.035, texture_length=30.0, inside=inside)
-    gallbladder = ellipsoid((38, 50, 640 + shift), (12, 12, 24))
-    canvas.paint(gallbladder, suv["gallbladder"], label=ORGAN_LABELS["gallbladder"], inside=inside)
+    canvas.paint(shell(stomach, 8.0), suv["stomach"], texture=0.25, texture_length=16.0, inside=inside)
+    if "no spleen" not in findings:
+        spleen = _spleen(canvas, shift, inside)
+        canvas.paint(spleen, suv["spleen"], label=ORGAN_LABELS["spleen"], texture=0.06, inside=inside)
+    _paint_liver(canvas, suv, shift=shift, inside=inside)
+    if "no gallbladder" not in findings:
+        gallbladder = ellipsoid((38, 50, 640 + shift), (12, 12, 24))
+        canvas.paint(gallbladder, suv["gallbladder"], label=ORGAN_LABELS["gallbladder"], inside=inside)
     for side in (-1, 1):
         canvas.paint(
             ellipsoid((side * 42, -34, 600 + shift), (5, 10, 12)), suv["adrenal"], label=ORGAN_LABELS["adrenal"]
         )
-    _paint_kidneys(canvas, suv, shift=shift)
-    _paint_bowel(canvas, suv, inside=inside, variation=bowel_variation)
+    sides = (int(canvas.rng.choice([-1, 1])),) if "one kidney" in findings else (-1, 1)
+    _paint_kidneys(canvas, suv, shift=shift, sides=sides)
+    paint_bowel(
+        canvas,
+        suv,
+        inside=inside,
+        variation=bowel_variation,
+        bowel_label=ORGAN_LABELS["bowel"],
+        duodenum_label=ORGAN_LABELS["duodenum"],
+    )
     pancreas = curve([(22, 14, 662), (-10, 18, 642), (-50, 0, 630), (-85, -20, 612)], n_points=60)
     thickness = np.cbrt(canvas.natural((30.0, 0.0, 635.0), (1.0, 1.0, 1.0)).prod()) * np.linspace(13, 9, 60)
     canvas.paint(tube(pancreas, thickness), suv["pancreas"], label=ORGAN_LABELS["pancreas"])
 
 
-def _paint_kidneys(canvas: Canvas, suv: dict[str, float], *, shift: float) -> None:
-    """Paint cortex, a pelvis with urine, and the stretches of ureter that hold urine at the moment."""
+def _paint_kidneys(canvas: Canvas, suv: dict[str, float], *, shift: float, sides: tuple[int, ...]) -> None:
+    """Paint cortex, medulla, calyces, pelvis, and the stretches of ureter that hold urine at the moment."""
     rng = canvas.rng
-    for side, lower in ((1, 12.0), (-1, 0.0)):
-        z = 655.0 + lower + shift
+    for side in sides:
+        z = 655.0 + (12.0 if side == 1 else 0.0) + shift
         half_axes = canvas.natural((62.0, 48.0, 655.0), (28.0, 25.0, 54.0))
-        canvas.paint(
-            ellipsoid((side * 62, -48, z), half_axes), suv["kidney"], label=ORGAN_LABELS["kidney"], texture=0.10
-        )
-        canvas.paint(ellipsoid((side * 54, -45, z), (8, 7, 18)), suv["renal_pelvis"])
+        kidney = ellipsoid((side * 62, -48, z), half_axes)
+        canvas.paint(kidney, 1.12 * suv["kidney"], label=ORGAN_LABELS["kidney"], texture=0.12, texture_length=14.0)
+        medulla = ellipsoid((side * 61, -48, z), half_axes - 9)
+        canvas.paint(medulla, 0.85 * suv["kidney"], texture=0.25, texture_length=9.0)
+        full = float(rng.uniform(0.25, 1.0))
+        canvas.paint(ellipsoid((side * 54, -45, z), (8, 7, 16)), full * suv["renal_pelvis"])
+        for lower in np.linspace(-32, 32, 5)[rng.random(5) < 0.7]:
+            calyx = ellipsoid((side * 59, -47 + rng.normal(0, 4), z + lower), rng.uniform(2.5, 5.0, 3))
+            canvas.paint(calyx, full * float(rng.uniform(0.4, 1.0)) * suv["renal_pelvis"])
         ureter = curve(
             [(side * 44, -40, z), (side * 38, -38, 740), (side * 42, -40, 800), (side * 22, -12, 855)], n_points=120
         )
         holds = ndimage.gaussian_filter1d(rng.standard_normal(120), 6.0)
         for run in ndimage.find_objects(ndimage.label(holds > 0.7 * holds.std())[0]):
-            canvas.paint(tube(ureter[run[0]], 2.6), suv["renal_pelvis"])
-
-
-def _paint_bowel(canvas: Canvas, suv: dict[str, float], *, inside: np.ndarray, variation: float) -> None:
-    """Paint colon with uptake that changes along its course, loops of small bowel, and the duodenum."""
-    rng = canvas.rng
-    label = ORGAN_LABELS["bowel"]
-    for _ in range(8):
-        knots = np.cumsum(rng.normal(0, 24, (9, 3)), axis=0)
-        knots += [rng.uniform(-60, 60), rng.uniform(10, 55), rng.uniform(690, 790)] - knots.mean(axis=0)
-        # A loop that meets the wall turns back; stopped there, it would pass through one point twice.
-        width = _BOWEL_HIGH - _BOWEL_LOW
-        knots = _BOWEL_LOW + width - np.abs((knots - _BOWEL_LOW) % (2 * width) - width)
-        uptake = suv["small_bowel"] * float(np.exp(0.6 * variation * rng.standard_normal()))
-        loop = tube(curve(knots, n_points=120), 10.0)
-        canvas.paint(loop, uptake, label=label, texture=0.25, texture_length=10.0, inside=inside)
-    n = 420
-    course = [(105, 10, 790), (112, 5, 720), (108, 15, 665), (60, 62, 680), (0, 70, 700), (-60, 62, 675)]
-    course += [(-106, -10, 640), (-110, -10, 720), (-104, -5, 790), (-50, 10, 810), (-10, -20, 815), (0, -40, 860)]
-    colon = curve(np.array(course, dtype=float) + rng.normal(0, 6, (len(course), 3)), n_points=n)
-    waves = ndimage.gaussian_filter1d(rng.standard_normal(n), 18.0)
-    uptake_along = suv["colon"] * np.clip(np.exp(variation * waves / waves.std()), 0.4, 4.5)
-    haustra = 16 + 2 * np.sin(0.9 * np.arange(n))
-    for first in range(0, n, 14):
-        part = slice(first, min(first + 18, n))
-        segment = tube(colon[part], haustra[part])
-        canvas.paint(segment, float(uptake_along[first]), label=label, texture=0.25, texture_length=12.0, inside=inside)
-    bend = [(36, 38, 636), (50, 26, 648), (53, 8, 676), (40, 0, 706), (6, -4, 712), (-18, 4, 694)]
-    duodenum = tube(curve(bend, n_points=80), 10.0)
-    canvas.paint(duodenum, suv["duodenum"], label=ORGAN_LABELS["duodenum"], texture=0.15, texture_length=10.0)
+            canvas.paint(tube(ureter[run[0]], float(rng.uniform(1.3, 2.8))), suv["renal_pelvis"])
 
 
 def paint_pelvis(canvas: Canvas, suv: dict[str, float]) -> None:

@@ -6,12 +6,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from scipy import ndimage
 
 from pipeline.errors import PETError
 from pipeline.simulation.patient.body import paint_body
 from pipeline.simulation.patient.canvas import Canvas
+from pipeline.simulation.patient.details.breathing import Breathing, Motion, draw_breathing
+from pipeline.simulation.patient.details.findings import draw_findings, paint_findings, paint_metal
+from pipeline.simulation.patient.details.muscles import paint_muscles
+from pipeline.simulation.patient.details.vessels import paint_vessels
 from pipeline.simulation.patient.lesions import draw_lesion_count, paint_lesions
-from pipeline.simulation.patient.organs import paint_abdomen, paint_chest, paint_head, paint_pelvis
+from pipeline.simulation.patient.organs import (
+    ORGAN_LABELS,
+    paint_abdomen,
+    paint_chest,
+    paint_head,
+    paint_pelvis,
+)
 from pipeline.simulation.patient.physique import Physique, body_mass, draw_physique
 from pipeline.simulation.patient.skeleton import paint_skeleton, paint_skull
 from pipeline.simulation.patient.tracers import FDG
@@ -21,6 +32,13 @@ __all__ = ["Phantom", "block_mean", "majority_labels", "make_phantom", "reduce_l
 
 _LARGEST_SHARE_HELD = 0.88
 """Fraction of the injected activity in the field of view, before lesions; the legs and urine voided have the rest."""
+
+
+_MEAN_HELD = ("lung", "liver", "spleen")
+_MOVING = (
+    *("lung", "blood_pool", "myocardium", "liver", "spleen", "kidney", "bowel", "stomach", "pancreas", "adrenal"),
+    *("duodenum", "gallbladder"),
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +67,23 @@ class Phantom:
     """"up" or "down"."""
     physique: Physique
     """Sex, height and build."""
+    findings: frozenset[str]
+    """What was found in this patient, see `FINDINGS`."""
+    breathing: Breathing
+    """How the organs move during the scan; all arrays are at the end of expiration."""
+
+    def _motion(self) -> Motion:
+        moving = tuple(ORGAN_LABELS[organ] for organ in _MOVING)
+        return Motion.of(self.labels, self.voxel_size, moving=moving, liver=ORGAN_LABELS["liver"])
+
+    def averaged_over_a_breath(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return activity [g/mL] and attenuation [1/mm] as the scan sees them, shape (X, Y, Z)."""
+        motion = self._motion()
+        return self.breathing.averaged(self.activity, motion), self.breathing.averaged(self.attenuation, motion)
+
+    def correction_map(self) -> np.ndarray:
+        """Return the attenuation map [1/mm] that the scan is corrected with, shape (X, Y, Z)."""
+        return self.breathing.correction_map(self.attenuation, self._motion())
 
     def coarser(self, factor: int) -> Phantom:
         """Return the same patient on voxels `factor` times larger."""
@@ -111,17 +146,25 @@ def make_phantom(
         raise PETError(
             f"phantom of shape {shape} and voxel size {voxel_size} mm, expected 3 sizes, at least 8 voxels each"
         )
-    physique = draw_physique(rng, sexes=tracer.sexes)
+    physique = draw_physique(
+        rng, sexes=tracer.sexes, field_of_view=min(shape[0] * voxel_size[0], shape[1] * voxel_size[1])
+    )
+    findings = draw_findings(rng, sex=physique.sex, tracer=tracer.name)
     suv = draw_uptake(rng, tracer.organs)
     canvas = Canvas(shape, voxel_size, rng, physique)
     shift = float(rng.uniform(-10, 10))
-    inside, arms = paint_body(canvas, suv)
+    body = paint_body(canvas, suv, findings=findings)
+    inside = body.inside
+    paint_vessels(canvas, suv)
     paint_skull(canvas, suv)
     paint_head(canvas, suv)
-    paint_chest(canvas, suv, shift=shift, inside=inside)
+    paint_chest(canvas, suv, shift=shift, inside=inside, inflamed_aorta="aortic wall" in findings)
+    paint_muscles(canvas, suv, inside=inside)
     paint_skeleton(canvas, suv)
-    paint_abdomen(canvas, suv, shift=shift, inside=inside, bowel_variation=tracer.bowel_variation)
+    paint_abdomen(canvas, suv, shift=shift, inside=inside, bowel_variation=tracer.bowel_variation, findings=findings)
     paint_pelvis(canvas, suv)
+    paint_findings(canvas, suv, findings, arms=body.arm_lines, lung=ORGAN_LABELS["lung"])
+    _hold_means(canvas, suv)
     weight = body_mass(canvas.attenuation, voxel_size, height=physique.height)
     held = _share_held(canvas.activity, voxel_size, weight)
     if held > _LARGEST_SHARE_HELD:
@@ -134,6 +177,7 @@ def make_phantom(
         tracer=tracer,
         inside=inside,
     )
+    paint_metal(canvas, findings)
     return Phantom(
         activity=canvas.activity,
         attenuation=canvas.attenuation,
@@ -144,9 +188,20 @@ def make_phantom(
         tracer=tracer,
         uptake=suv,
         body_weight=weight,
-        arms=arms,
+        arms=body.arms,
         physique=physique,
+        findings=findings,
+        breathing=draw_breathing(rng),
     )
+
+
+def _hold_means(canvas: Canvas, suv: dict[str, float]) -> None:
+    """Give organs whose vessels and texture may have moved it the mean that was drawn for them."""
+    boxes = ndimage.find_objects(canvas.labels)
+    for organ in _MEAN_HELD:
+        label = ORGAN_LABELS[organ]
+        if label <= len(boxes) and boxes[label - 1] is not None:
+            canvas.hold_mean(label, suv[organ], boxes[label - 1])
 
 
 def _share_held(activity: np.ndarray, voxel_size: tuple[float, float, float], body_weight: float) -> float:

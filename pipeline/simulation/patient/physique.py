@@ -16,7 +16,8 @@ TOP_MARGIN = 12.0
 
 _REFERENCE_HEIGHT = 1.75  # [m] height for which the tables of organs are written
 _REFERENCE_MASS_PER_HEIGHT = 36.0  # [kg/m] girth for which they are written
-_LARGEST_MASS_PER_HEIGHT = 54.0  # [kg/m] wider patients leave a field of view of 480 mm
+_LARGEST_MASS_PER_HEIGHT = 54.0  # [kg/m] wider patients leave a field of view of _FIELD_OF_VIEW
+_FIELD_OF_VIEW = 480.0  # [mm]
 _CHIN = 215.0  # [mm] below the vertex: above it the head's own scale holds
 _SHOULDERS = 325.0  # [mm] below the vertex: below it the trunk's scale holds
 _REFERENCE_BRAIN = 1.62  # [L] brain ellipsoid of the reference head
@@ -75,14 +76,21 @@ class Physique:
         return along_x, along_y, self.stature
 
 
-def draw_physique(rng: np.random.Generator, *, sexes: Sequence[str] = ("F", "M")) -> Physique:
-    """Draw a patient: body mass index from 17.5 kg/m2, brain 1.1 to 1.6 L, liver 1.1 to 2.1 L."""
+def draw_physique(
+    rng: np.random.Generator, *, sexes: Sequence[str] = ("F", "M"), field_of_view: float = _FIELD_OF_VIEW
+) -> Physique:
+    """Draw a patient: body mass index 16.5 to 45 kg/m2, brain 1.1 to 1.6 L, liver 1.1 to 2.1 L.
+
+    A patient who is too wide for the field of view [mm] is drawn as wide as it holds.
+    """
     sex = str(rng.choice(list(sexes)))
     female = sex == "F"
     height = float(np.clip(rng.normal(1.63 if female else 1.76, 0.065), 1.45, 1.98))
-    body_mass_index = float(np.clip(np.exp(rng.normal(np.log(25.5), 0.16)), 17.5, 38.0))
+    body_mass_index = float(np.clip(np.exp(rng.normal(np.log(25.5), 0.19)), 16.5, 45.0))
     brain_volume = float(np.clip(rng.normal(1.27 if female else 1.41, 0.09), 1.12, 1.60))
-    mass = min(body_mass_index * height**2, _LARGEST_MASS_PER_HEIGHT * height)
+    # Mass per height goes with area, the field of view with length.
+    widest = _LARGEST_MASS_PER_HEIGHT * (field_of_view / _FIELD_OF_VIEW) ** 2
+    mass = min(body_mass_index * height**2, widest * height)
     # The liver follows body size, with a spread of its own.
     liver_volume = float(np.clip(1.55 * (mass / 75) ** 0.5 * np.exp(rng.normal(0, 0.12)), 1.1, 2.1))
     fat_thickness = float(np.clip(7 + 1.3 * (body_mass_index - 20) + (4 if female else 0) + rng.normal(0, 3), 6, 36))

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 Distance = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-_FAR = 60.0  # [mm] beyond this a tube only needs to know that it is far
+_FAR = 16.0  # [mm] from the surface: beyond this a tube only needs to know that it is far
 
 
 @dataclass(frozen=True)
@@ -125,17 +125,17 @@ def tube(points: np.ndarray, radius: float | np.ndarray) -> Shape:
     """Return a tube around a curve given by close points. Shape (n, 3) [mm], radius [mm] scalar or (n,)."""
     radii = np.broadcast_to(np.asarray(radius, dtype=np.float32), (len(points),))
     tree = cKDTree(points)
+    reach = float(radii.max())
 
     def distance(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         grid = np.broadcast_arrays(x, y, z)
         query = np.stack([g.ravel() for g in grid], axis=1)
-        d, nearest = tree.query(query, distance_upper_bound=_FAR)
+        d, nearest = tree.query(query, distance_upper_bound=reach + _FAR)
         missed = nearest == len(points)
-        d[missed] = _FAR
+        d[missed] = reach + _FAR
         nearest[missed] = 0
         return (d - radii[nearest]).reshape(grid[0].shape).astype(np.float32)
 
-    reach = float(radii.max())
     return Shape(distance, points.min(axis=0) - reach, points.max(axis=0) + reach)
 
 

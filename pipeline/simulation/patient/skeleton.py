@@ -56,7 +56,7 @@ def _spine(canvas: Canvas, suv: dict[str, float]) -> None:
         return np.abs(phase) - np.float32(disc_half)
 
     canvas.paint(bodies, 0.6 * suv["muscle"], label=BONE)
-    canvas.paint(difference(bodies, discs), suv["marrow"], tissue="bone", texture=0.10, texture_length=14.0)
+    canvas.paint(difference(bodies, discs), suv["marrow"], tissue="bone", texture=0.16, texture_length=22.0)
     canvas.paint(column(line + np.array([0, -31, 8]), 7.0), 0.7 * suv["marrow"], tissue="bone", label=BONE)
     canvas.paint(column(line[z < 660] + np.array([0, -20, 0]), 5.5), suv["spinal_cord"])
 
@@ -69,11 +69,11 @@ def _pelvis(canvas: Canvas, marrow: float) -> None:
         def wing(x: np.ndarray, y: np.ndarray, z: np.ndarray, side: int = side) -> np.ndarray:
             return np.maximum(np.float32(42) - side * x, y - np.float32(24))
 
-        canvas.paint(intersection(bowl, wing), 0.9 * marrow, tissue="bone", label=BONE, texture=0.10)
+        canvas.paint(intersection(bowl, wing), 0.9 * marrow, tissue="bone", label=BONE, texture=0.20)
         canvas.paint(ellipsoid((side * 88, -5, 838), (23, 23, 23)), 0.5 * marrow, tissue="bone", label=BONE)
         canvas.paint(ellipsoid((side * 42, 10, 868), (24, 9, 24)), 0.6 * marrow, tissue="bone", label=BONE)
     sacrum = ellipsoid((0, -70, 800), (44, 17, 44))
-    canvas.paint(sacrum, marrow, tissue="bone", label=BONE, texture=0.10)
+    canvas.paint(sacrum, marrow, tissue="bone", label=BONE, texture=0.20)
 
 
 def paint_skeleton(canvas: Canvas, suv: dict[str, float]) -> None:
@@ -83,7 +83,7 @@ def paint_skeleton(canvas: Canvas, suv: dict[str, float]) -> None:
     """
     marrow = suv["marrow"]
     _spine(canvas, suv)
-    canvas.paint(_ribs(), 0.55 * marrow, tissue="bone", label=BONE)
+    canvas.paint(_ribs(), 0.55 * marrow, tissue="bone", label=BONE, texture=0.2, texture_length=30.0)
     canvas.paint(ellipsoid((0, 90, 420), (17, 6, 78), exponent=3.0), 0.8 * marrow, tissue="bone", label=BONE)
     for side in (-1, 1):
         scapula = ellipsoid((side * 95, -80, 378), (36, 5, 48), exponent=2.2)

@@ -63,7 +63,13 @@ class SystemModel:
     # each other's way, fivefold on a busy machine.
     @threadpool_limits.wrap(limits=1, user_api="blas")
     def acquire(
-        self, activity: np.ndarray, attenuation: np.ndarray, *, supersampling: int | None = None, blurred: bool = True
+        self,
+        activity: np.ndarray,
+        attenuation: np.ndarray,
+        *,
+        correction_map: np.ndarray | None = None,
+        supersampling: int | None = None,
+        blurred: bool = True,
     ) -> Acquisition:
         """Return the expected data of an object.
 
@@ -74,6 +80,9 @@ class SystemModel:
         supersampling, says how many times finer than the image the object is; by default it is the scanner's, and 1 is
         for an image on the scanner's own grid. The scanner's resolution blurs the activity, unless `blurred` is False,
         for an image that has been through it.
+
+        `correction_map` is the attenuation [1/mm] that the reconstruction believes in, on the image's grid, shape
+        (X, Y, Z): of another breath than the scan, as with a CT. None for the true one.
 
         Raises
         ------
@@ -88,6 +97,8 @@ class SystemModel:
                 f"scanner {s.name}: activity of {activity.shape} and attenuation of {attenuation.shape} voxels, "
                 f"expected {expected_shape}"
             )
+        if correction_map is not None and correction_map.shape != s.matrix:
+            raise PETError(f"scanner {s.name}: correction map of {correction_map.shape} voxels, expected {s.matrix}")
         if blurred:
             widths = (s.psf_in_plane, s.psf_in_plane, s.psf_axial)
             sigma = [w * f / v / FWHM_PER_SIGMA for w, v in zip(widths, s.voxel_size, strict=True)]
@@ -108,9 +119,12 @@ class SystemModel:
             projection = (timed @ object_planes).reshape(self.n_lines, s.n_tof_bins, self.nz)
             projection *= weights[:, None]
             trues.append(projection.reshape(-1, self.nz))
-            factors.append(weights)
             # The TOF bins of a line sum to its projection, so the sensitivity needs none.
-            sensitivity.append(resolution(np.ascontiguousarray(self._matrix(k, tof=False).T @ weights)))
+            coarse = plain if f == 1 else self._matrix(k, tof=False)
+            if correction_map is not None:
+                weights = np.exp(-(coarse @ correction_map.reshape(-1, self.nz))) * profile
+            factors.append(weights)
+            sensitivity.append(resolution(np.ascontiguousarray(coarse.T @ weights)))
         return Acquisition(trues, expected_scatter(trues, s), expected_randoms(trues, s, profile), factors, sensitivity)
 
     @threadpool_limits.wrap(limits=1, user_api="blas")
