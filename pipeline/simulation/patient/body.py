@@ -173,7 +173,7 @@ def paint_body(canvas: Canvas, suv: dict[str, float], *, findings: frozenset[str
     if female:
         size = rng.uniform(0.75, 1.15)
         removed = float(rng.choice([-1, 1])) if "mastectomy" in findings else 0.0
-        for side in {-1, 1} - {removed}:
+        for side in sorted({-1, 1} - {removed}):
             breast = ellipsoid((side * 80, 96, 445), (54 * size, 40 * size, 50 * size))
             canvas.paint(breast, suv["fat"], tissue="fat", label=SOFT_TISSUE)
             gland = ellipsoid((side * 80, 104, 448), (34 * size, 26 * size, 32 * size))

@@ -119,9 +119,9 @@ def draw_breathing(rng: np.random.Generator) -> Breathing:
     amplitude = float(rng.uniform(3, 16))
     deep, shifted = rng.random(2)
     inspired = float(rng.uniform(4, 18))
-    shift = rng.normal(0, 1.5, 3)
+    x, y, z = (round(float(v), 2) for v in rng.normal(0, 1.5, 3))
     return Breathing(
         amplitude=round(amplitude, 2),
         map_displacement=round(_MEAN_OF_A_BREATH * amplitude + (inspired if deep < 0.2 else 0.0), 2),
-        map_shift=tuple(round(float(v), 2) for v in shift) if shifted < 0.5 else (0.0, 0.0, 0.0),
+        map_shift=(x, y, z) if shifted < 0.5 else (0.0, 0.0, 0.0),
     )
