@@ -183,7 +183,14 @@ class DenoisingTrainer(Trainer):
             self.data_loader.set_position(self.state.epoch, self.state.iteration % self.state.epoch_length)
 
     def _iteration(self, engine: "DenoisingTrainer", batchdata: dict[str, Any]) -> dict[str, Any]:
-        batch = self._on_device(batchdata)
+        # Patches are all of one shape, so the fastest kernels are sought once; whole scans, in validation, are not.
+        torch.backends.cudnn.benchmark = True
+        try:
+            return self._step(engine, self._on_device(batchdata))
+        finally:
+            torch.backends.cudnn.benchmark = False
+
+    def _step(self, engine: "DenoisingTrainer", batch: TrainingBatch) -> dict[str, Any]:
         parts = batch.split(self.accumulation)
         self.network.train()
 

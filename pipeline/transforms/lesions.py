@@ -25,6 +25,7 @@ def lesion_profile(
     radii: tuple[float, float, float],
     fwhm: float,
     voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    device: torch.device | str = "cpu",
 ) -> Tensor:
     """Ellipsoid of height 1 as a scanner shows it, shape (X, Y, Z).
 
@@ -43,7 +44,7 @@ def lesion_profile(
         [mm].
     """
     axes = [
-        (torch.arange(n, dtype=torch.float64) - c) * side / r
+        (torch.arange(n, dtype=torch.float64, device=device) - c) * side / r
         for n, c, side, r in zip(shape, center, voxel_size, radii, strict=True)
     ]
     distance = axes[0][:, None, None].square() + axes[1][None, :, None].square() + axes[2][None, None, :].square()
@@ -162,7 +163,8 @@ class RandInsertLesiond(RandomizableTransform, MapTransform):
             radii=(radii[0], radii[1], radii[2]),
             fwhm=fwhm,
             voxel_size=(sides[0], sides[1], sides[2]),
-        ).to(full.device)
+            device=full.device,
+        )
         surroundings = float((label[0] * profile).sum() / profile.sum().clamp_min(1e-6))
         uptake = contrast * max(surroundings, self.body_threshold)
         new_low, new_full = insert_lesion(part, label, profile, uptake=uptake)
