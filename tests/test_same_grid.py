@@ -43,7 +43,8 @@ def report_denoising(other, folder):
 
 def report_noise(other, folder):
     region = np.ones(SHAPE, dtype=bool)
-    write_noise_page(folder / "n.html", title="", full=FULL, low={4.0: other}, region=region, noise_cov=0.1, run={})
+    arguments = {"full": FULL, "low": {4.0: other}, "region": region, "noise_cov": 0.1, "texture": "", "run": {}}
+    write_noise_page(folder / "n.html", title="", **arguments)
 
 
 @pytest.mark.parametrize("compare", [denoise, evaluate, report_denoising, report_noise])

@@ -1,6 +1,5 @@
 """Command `unipet insert-noise`."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +32,7 @@ def insert_noise(
     scanner: Scanner = "generic",
     post_filter: Annotated[
         tuple[float, float] | None,
-        typer.Option(help="Gaussian after reconstruction, FWHM in plane and along Z [mm]; by default the preset's."),
+        typer.Option(help="Gaussian after reconstruction, FWHM in plane and along Z [mm]; else fitted to the scan."),
     ] = None,
     liver_center: Annotated[
         tuple[float, float, float] | None,
@@ -55,9 +54,6 @@ def insert_noise(
         from pipeline.simulation import scanner_preset
         from pipeline.workflow import insert_noise_into_scan
 
-        preset = scanner_preset(scanner)
-        if post_filter is not None:
-            preset = replace(preset, post_filter=post_filter[0], post_filter_axial=post_filter[1])
         result = insert_noise_into_scan(
             source,
             output,
@@ -65,7 +61,8 @@ def insert_noise(
             seed=seed,
             series=series,
             ct=ct,
-            scanner=preset,
+            scanner=scanner_preset(scanner),
+            post_filter=post_filter,
             liver_center=liver_center,
             liver_cov=liver_cov,
             device=device,
@@ -76,5 +73,6 @@ def insert_noise(
         for row in result.noise.itertuples():
             measured = f"liver SUV {row.liver_suv_mean:.2f}, CoV {row.liver_cov:.3f} (expected {row.expected_cov:.3f})"
             print(f"DRF {row.dose_reduction_factor:g}: {measured}")
+        print(result.texture)
         print_warnings(result.run)
         print(f"{output / 'report.html'} written in {seconds_so_far():.0f} s")

@@ -76,13 +76,15 @@ def write_noise_page(
     low: Mapping[float, PETSeries],
     region: NDArray[np.bool_],
     noise_cov: float,
+    texture: str,
     run: Mapping[str, object],
 ) -> Path:
     """Write one self-contained HTML page on noise that was inserted into a full-dose series.
 
     All text is escaped; `title`, such as a pseudonym, and `run` are shown as they are given, so keep identifiers out of
-    them. `run` says line by line what was done: scanner, attenuation, seed, versions. The folder of `path` must exist;
-    the other arguments are those of `liver_noise_table`.
+    them. `texture` compares the texture of own and inserted noise in one line, and `run` says line by line what was
+    done: scanner, attenuation, seed, versions. The folder of `path` must exist; the other arguments are those of
+    `liver_noise_table`.
 
     Raises
     ------
@@ -110,6 +112,7 @@ def write_noise_page(
         provenance=low[max(low)].provenance if low else full.provenance,
         rows=table.to_dict("records"),
         noise_cov=noise_cov,
+        texture=texture,
         litres=int(region.sum()) * voxel_volume(voxel_size) / 1000,
         suv_window=SUV_WINDOW,
     )

@@ -3,6 +3,7 @@
 from pipeline.simulation.attenuation import attenuation_from_body, attenuation_from_ct
 from pipeline.simulation.cohort import simulate_cohort
 from pipeline.simulation.ct import attenuation_of_series
+from pipeline.simulation.field_of_view import scanner_of
 from pipeline.simulation.low_dose import DOSE_MODES, DoseMode, check_dose_reduction_factors, thin
 from pipeline.simulation.noise_insertion import (
     FullDoseScan,
@@ -10,7 +11,6 @@ from pipeline.simulation.noise_insertion import (
     full_dose_scan,
     insert_noise,
     low_dose_of,
-    scanner_of,
 )
 from pipeline.simulation.patient.nema import NEMAPhantom, NEMAQuality, nema_phantom, nema_quality
 from pipeline.simulation.patient.organs import ORGAN_LABELS

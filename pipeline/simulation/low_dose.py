@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -20,6 +20,7 @@ __all__ = [
     "check_dose_reduction_factors",
     "dose_entity",
     "dose_from_entity",
+    "nested_doses",
     "thin",
     "thin_to_dose",
 ]
@@ -139,3 +140,21 @@ def thin_to_dose(
         fraction[expected > 0] *= previous / factor
         thinned.append(thin(recorded, fraction, rng))
     return thinned
+
+
+def nested_doses(
+    counts: list[np.ndarray],
+    acquisition: Acquisition,
+    factors: Mapping[float, np.random.Generator],
+    *,
+    mode: DoseMode = "shorter_scan",
+) -> Iterator[tuple[float, list[np.ndarray]]]:
+    """Yield rising dose reduction factors and their counts, each a part of those of the factor before.
+
+    `counts` are those of full dose; each factor draws from its own generator. See `thin_to_dose`.
+    """
+    previous = 1.0
+    for factor in sorted(factors):
+        counts = thin_to_dose(counts, acquisition, previous=previous, factor=factor, mode=mode, rng=factors[factor])
+        previous = factor
+        yield factor, counts

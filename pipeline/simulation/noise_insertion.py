@@ -9,87 +9,35 @@ import numpy as np
 
 from pipeline.errors import PETError
 from pipeline.pet import PETSeries
-from pipeline.simulation.attenuation import WATER, attenuation_from_body
-from pipeline.simulation.low_dose import check_dose_reduction_factors, thin
+from pipeline.simulation.attenuation import attenuation_from_body
+from pipeline.simulation.field_of_view import FieldOfView, body_circle, scanner_of
+from pipeline.simulation.low_dose import check_dose_reduction_factors, nested_doses
+from pipeline.simulation.noise_texture import (
+    NoiseTexture,
+    correlation_error,
+    fitted_post_filter,
+    mean_correlation,
+    noise_correlation,
+)
 from pipeline.simulation.scanner.acquisition import Acquisition
-from pipeline.simulation.scanner.calibration import calibrated_scale, draw_counts
+from pipeline.simulation.scanner.blur import post_filtered
+from pipeline.simulation.scanner.calibration import TrialScans, draw_counts, trial_scans
 from pipeline.simulation.scanner.presets import GENERIC
 from pipeline.simulation.scanner.reconstruction import SystemModel, system_model
 from pipeline.simulation.scanner.scanner import Scanner
 
-__all__ = ["FullDoseScan", "InsertionSettings", "full_dose_scan", "insert_noise", "low_dose_of", "scanner_of"]
+__all__ = [
+    "FullDoseScan",
+    "InsertionSettings",
+    "LowDoses",
+    "full_dose_scan",
+    "insert_noise",
+    "low_dose_of",
+]
 
-_FIELD_MARGIN = 40.0  # [mm] of air around the body that is given noise, too
 _CALIBRATION_DRAWS = 4  # six pairs: the scale is known to 2 or 3 % of the noise
-
-
-def _body_circle(attenuation: np.ndarray, voxel_size: Sequence[float]) -> tuple[float, float, float]:
-    """Return centre x, y [voxels] and radius [mm] of a circle around all that attenuates like half of water."""
-    x, y = np.nonzero((attenuation > WATER / 2).any(axis=2))
-    if x.size == 0:
-        raise PETError("the attenuation map is empty, expected a body in it")
-    center_x, center_y = (x.min() + x.max()) / 2, (y.min() + y.max()) / 2
-    radius = np.hypot((x - center_x) * voxel_size[0], (y - center_y) * voxel_size[1]).max()
-    return float(center_x), float(center_y), float(radius)
-
-
-def scanner_of(attenuation: np.ndarray, *, voxel_size: Sequence[float], preset: Scanner = GENERIC) -> Scanner:
-    """Return a scanner that sees an image's own voxels: the square of them that holds the body, and every slice.
-
-    Time of flight, resolution, background, beds and reconstruction are those of the preset. The field of view is
-    the body's circle and 40 mm of air, at most as wide as the image or the body's circle. With fewer angles than
-    the matrix has columns there are streaks, so a fine matrix is given more than the preset has.
-
-    `attenuation` is on the image's grid [1/mm], shape (X, Y, Z); `voxel_size` is in mm, X and Y equal. The preset is
-    what the image was scanned with, or what is nearest.
-
-    Raises
-    ------
-    PETError
-        If the voxels are not square in plane, the map is empty, or the preset does not reach along Z.
-    """
-    dx, dy, dz = (float(side) for side in voxel_size)
-    if abs(dx - dy) > 1e-3 * dx:
-        raise PETError(f"voxels of {dx:g} x {dy:g} mm in plane, expected square ones to insert noise")
-    _, _, radius = _body_circle(attenuation, voxel_size)
-    needed = 2 * (radius / dx + 2)
-    wanted = max(needed, min(2 * (radius + _FIELD_MARGIN) / dx, max(attenuation.shape[:2])))
-    n = 2 * int(np.ceil(wanted / 2))
-    n_angles = int(np.ceil(max(preset.n_angles, n) / preset.n_subsets)) * preset.n_subsets
-    matrix = (n, n, attenuation.shape[2])
-    return replace(preset, matrix=matrix, voxel_size=(dx, dx, dz), n_angles=n_angles, supersampling=1)
-
-
-@dataclass(frozen=True)
-class _Window:
-    """Where the scanner's square lies in the image; either may be the larger."""
-
-    first: tuple[int, int]
-    """Image voxel at the square's corner, along X and Y; may be negative."""
-    size: int
-    """Voxels of the square along X and Y."""
-
-    def _overlap(self, shape: Sequence[int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        image, square = [], []
-        for first, n in zip(self.first, shape[:2], strict=True):
-            low, high = max(first, 0), min(first + self.size, n)
-            image.append(slice(low, high))
-            square.append(slice(low - first, high - first))
-        return (image[0], image[1]), (square[0], square[1])
-
-    def cut(self, image: np.ndarray) -> np.ndarray:
-        """Cut the square's part out of an image, 0 where the image does not reach."""
-        there, here = self._overlap(image.shape)
-        square = np.zeros((self.size, self.size, image.shape[2]), dtype=image.dtype)
-        square[here] = image[there]
-        return square
-
-    def paste(self, square: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        """Return an image of that shape with the square in its place, 0 around it."""
-        there, here = self._overlap(shape)
-        image = np.zeros(tuple(shape), dtype=square.dtype)
-        image[there] = square[here]
-        return image
+_FIT_MARGIN = 10.0  # [mm] from the ends of the trial slab, where noise is stronger and less alike
+_TOO_SMOOTH = 0.03  # of the correlation: what a filter of width 0 may leave
 
 
 @dataclass(frozen=True)
@@ -104,8 +52,10 @@ class FullDoseScan:
     """Expected data of the image."""
     scale: float
     """Counts at full dose per expected datum [counts / (SUV mm)]."""
-    window: _Window
+    window: FieldOfView
     """Place of the scanner's field of view in the image."""
+    post_filter: tuple[float, float, float]
+    """Gaussian after reconstruction, full width at half maximum along X, Y, Z [mm]."""
 
     @property
     def prompts(self) -> float:
@@ -116,16 +66,14 @@ class FullDoseScan:
         """Return images by dose reduction factor, see `insert_noise`."""
         ordered = check_dose_reduction_factors(factors)
         counts = draw_counts(self.acquisition, self.scale, rng)
-        full = self.model.reconstruct(counts, self.acquisition, scale=self.scale)
-        images, previous = {}, 1.0
+        full = self.model.osem(counts, self.acquisition, scale=self.scale)
         # A real image may be negative where its own reconstruction allows it; noise makes it no more so.
         floor = np.minimum(self.image, 0)
-        for factor in ordered:
-            counts = [thin(c, previous / factor, rng) for c in counts]
-            previous = factor
-            low = self.model.reconstruct(counts, self.acquisition, scale=self.scale / factor)
-            added = self.window.paste(low - full, self.image.shape)
-            images[factor] = np.maximum(self.image + added, floor)
+        images = {}
+        for factor, thinned in nested_doses(counts, self.acquisition, dict.fromkeys(ordered, rng)):
+            low = self.model.osem(thinned, self.acquisition, scale=self.scale / factor)
+            added = post_filtered(low - full, self.post_filter, voxel_size=self.model.scanner.voxel_size)
+            images[factor] = np.maximum(self.image + self.window.paste(added, self.image.shape), floor)
         return images
 
 
@@ -144,6 +92,9 @@ class InsertionSettings:
     """Voxels of the liver in which the noise is known, shape (X, Y, Z)."""
     liver_cov: float | None = None
     """Coefficient of variation of the full dose's noise there."""
+    noise_correlation: tuple[float, float, float] | None = None
+    """Correlation of the full dose's noise there, as `noise_correlation` measures it, to fit the post-filter to; None
+    keeps the scanner's filter."""
     counts: float | None = None
     """Number of prompts at full dose."""
     device: str | None = None
@@ -152,6 +103,9 @@ class InsertionSettings:
 
 def full_dose_scan(image: np.ndarray, settings: InsertionSettings, *, rng: np.random.Generator) -> FullDoseScan:
     """Reproject a full-dose image (SUVbw [g/mL], shape (X, Y, Z)) and find how many counts it was made of.
+
+    Where the noise's correlation is given, the post-filter is fitted to it. A resolution model of the reconstruction
+    that alone makes noise smoother than that, in plane or along Z, is left out there.
 
     Raises
     ------
@@ -166,36 +120,41 @@ def full_dose_scan(image: np.ndarray, settings: InsertionSettings, *, rng: np.ra
             f"image of {image.shape} and attenuation of {attenuation.shape} voxels, expected one shape with "
             f"{expected} slices"
         )
-    center_x, center_y, _ = _body_circle(attenuation, scanner.voxel_size)
-    window = _Window((round(center_x - (n - 1) / 2), round(center_y - (n - 1) / 2)), n)
-    model = system_model(scanner, settings.device)
-    acquisition = model.acquire(
-        window.cut(np.maximum(image, 0)),
-        window.cut(np.asarray(attenuation, dtype=np.float32)),
-        supersampling=1,
-        blurred=False,
-    )
-    if acquisition.total <= 0:
+    center_x, center_y, _ = body_circle(attenuation, scanner.voxel_size)
+    window = FieldOfView((round(center_x - (n - 1) / 2), round(center_y - (n - 1) / 2)), n)
+    activity, mu = window.cut(np.maximum(image, 0)), window.cut(np.asarray(attenuation, dtype=np.float32))
+    if not activity.any():
         raise PETError("the image is empty, expected activity in the field of view")
-    scale = _scale(model, acquisition, window, image.shape, settings, rng=rng)
-    return FullDoseScan(image, model, acquisition, scale, window)
+    if settings.counts is not None and (settings.liver_cov is not None or not settings.counts > 0):
+        raise PETError(
+            f"counts are {settings.counts:g} and liver_cov is {settings.liver_cov}, expected one of them, above 0"
+        )
+
+    def recorded(scanner: Scanner) -> tuple[SystemModel, Acquisition]:
+        model = system_model(scanner, settings.device)
+        return model, model.acquire(activity, mu, supersampling=1, blurred=False)
+
+    model, acquisition = recorded(scanner)
+    post_filter = scanner.post_filter_widths
+    if settings.counts is not None:
+        scale = settings.counts / acquisition.total
+        return FullDoseScan(image, model, acquisition, scale, window, post_filter)
+    liver, liver_cov = _liver_noise(settings, window, image.shape)
+    trials = trial_scans(model, acquisition, liver, rng=rng, n_draws=_CALIBRATION_DRAWS)
+    if (correlation := settings.noise_correlation) is not None:
+        sharper = _sharp_enough(scanner, trials, correlation)
+        if sharper != scanner:
+            model, acquisition = recorded(sharper)
+            trials = trial_scans(model, acquisition, liver, rng=rng, n_draws=_CALIBRATION_DRAWS)
+        inside, sides = trials.liver_inside(_FIT_MARGIN), scanner.voxel_size
+        post_filter = fitted_post_filter(trials.noise, inside, correlation, voxel_size=sides, stated=post_filter)
+    scale = trials.scale_for(liver_cov, post_filter=post_filter)
+    return FullDoseScan(image, model, acquisition, scale, window, post_filter)
 
 
-def _scale(
-    model: SystemModel,
-    acquisition: Acquisition,
-    window: _Window,
-    shape: tuple[int, ...],
-    settings: InsertionSettings,
-    *,
-    rng: np.random.Generator,
-) -> float:
-    """Return the scale of the counts [counts / (SUV mm)], from their number or from the liver's noise."""
-    counts, liver, liver_cov = settings.counts, settings.liver, settings.liver_cov
-    if counts is not None:
-        if liver_cov is not None or not counts > 0:
-            raise PETError(f"counts are {counts:g} and liver_cov is {liver_cov}, expected one of them, above 0")
-        return counts / acquisition.total
+def _liver_noise(settings: InsertionSettings, window: FieldOfView, shape: tuple[int, ...]) -> tuple[np.ndarray, float]:
+    """Return the liver in the scanner's field of view and its coefficient of variation."""
+    liver, liver_cov = settings.liver, settings.liver_cov
     if liver is None or liver_cov is None:
         raise PETError("neither counts nor the liver with its liver_cov were given, expected one to set the noise by")
     if not 0 < liver_cov < 1:
@@ -205,7 +164,18 @@ def _scale(
     region = window.cut(liver.astype(bool))
     if not region.any():
         raise PETError("no voxel of the liver lies in the field of view, expected it there to set the counts by")
-    return calibrated_scale(model, acquisition, region, liver_cov=liver_cov, rng=rng, n_draws=_CALIBRATION_DRAWS)
+    return region, liver_cov
+
+
+def _sharp_enough(scanner: Scanner, trials: TrialScans, correlation: Sequence[float]) -> Scanner:
+    """Return the scanner without the resolution model that alone makes noise smoother than the scan's."""
+    if not scanner.models_psf:
+        return scanner
+    region = trials.liver_inside(_FIT_MARGIN)
+    smoother = np.subtract(mean_correlation(trials.noise, region, voxel_size=trials.voxel_size), correlation)
+    x, y, z = (smoother > _TOO_SMOOTH).tolist()
+    in_plane, axial = (0.0 if x or y else scanner.psf_in_plane), (0.0 if z else scanner.psf_axial)
+    return replace(scanner, psf_in_plane=in_plane, psf_axial=axial)
 
 
 def insert_noise(
@@ -241,6 +211,18 @@ def insert_noise(
     return full_dose_scan(full, settings, rng=rng).low_doses(factors, rng=rng)
 
 
+@dataclass(frozen=True)
+class LowDoses:
+    """What `low_dose_of` made of a scan."""
+
+    series: dict[float, PETSeries]
+    """By dose reduction factor."""
+    texture: NoiseTexture
+    """Of the scan's own noise and of what was inserted for the lowest factor."""
+    modelled_resolution: tuple[float, float]
+    """Resolution that the reconstruction was simulated to know of, in plane and along Z [mm]; 0 where it did not."""
+
+
 def low_dose_of(
     series: PETSeries,
     factors: Sequence[float],
@@ -249,42 +231,66 @@ def low_dose_of(
     liver_cov: float,
     seed: int,
     preset: Scanner = GENERIC,
+    post_filter: tuple[float, float] | None = None,
     attenuation: np.ndarray | None = None,
     attenuation_source: str = "a CT",
     device: str | None = None,
-) -> dict[float, PETSeries]:
+) -> LowDoses:
     """Make the series that scans so many times shorter would have given; see `insert_noise`.
 
     Frame duration is divided by the factor; the provenance says what was done, with all parameters.
 
     The factors are different, above 1 and up to 200. `liver` is a region of the liver, shape (X, Y, Z), and `liver_cov`
     the coefficient of variation of the noise in it. The same seed and input give the same images. The preset is what
-    the series was scanned with, or what is nearest, see `scanner_of`. `attenuation` is at 511 keV on the series' grid
-    [1/mm], made from `attenuation_source`; None takes the body for water, which makes the noise in the lungs about 30 %
-    too strong. OSEM runs on `device`, see `system_model`.
+    the series was scanned with, or what is nearest, see `scanner_of`; its post-filter is replaced by one that is fitted
+    to the scan's own noise in the liver, or by `post_filter`, in plane and along Z [mm]. `attenuation` is at 511 keV on
+    the series' grid [1/mm], made from `attenuation_source`; None takes the body for water, which makes the noise in the
+    lungs about 30 % too strong. OSEM runs on `device`, see `system_model`.
 
     Raises
     ------
     PETError
         If a factor is out of range, the grid does not suit, or the series is not corrected for attenuation.
     """
+    ordered = check_dose_reduction_factors(factors)
     if not series.header.attenuation_corrected:
         raise PETError("the scan is not corrected for attenuation, expected a corrected one to insert noise into")
     if attenuation is None:
         attenuation = attenuation_from_body(series.suv, voxel_size=series.voxel_size)
         attenuation_source = "the outline of the body, taken for water"
+    if post_filter is not None:
+        preset = replace(preset, post_filter=post_filter[0], post_filter_axial=post_filter[1])
     scanner = scanner_of(attenuation, voxel_size=series.voxel_size, preset=preset)
+    own = noise_correlation(series.suv, liver, voxel_size=series.voxel_size)
     settings = InsertionSettings(
-        scanner=scanner, attenuation=attenuation, liver=liver, liver_cov=liver_cov, device=device
+        scanner=scanner,
+        attenuation=attenuation,
+        liver=liver,
+        liver_cov=liver_cov,
+        noise_correlation=own if post_filter is None else None,
+        device=device,
+    )
+    rng = np.random.default_rng(seed)
+    scan = full_dose_scan(series.suv, settings, rng=rng)
+    images = scan.low_doses(ordered, rng=rng)
+    texture = NoiseTexture(
+        own=own,
+        inserted=noise_correlation(images[ordered[0]] - series.suv, liver, voxel_size=series.voxel_size),
+        error=correlation_error(own, int(liver.sum())),
+        post_filter=scan.post_filter,
+        is_fitted=post_filter is None,
+    )
+    made_by = (
+        f", as by a scan so many times shorter: simulated on scanner {scanner.name}, attenuation from "
+        f"{attenuation_source}, coefficient of variation of the liver {liver_cov:.4f} at full dose, "
+        f"{texture}, seed {seed}."
     )
     duration = series.header.frame_duration
     result = {}
-    for factor, image in insert_noise(series.suv, factors, settings, rng=np.random.default_rng(seed)).items():
-        note = (
-            f"Noise inserted for a dose reduction factor of {factor:g}, as by a scan {factor:g} times shorter: "
-            f"simulated on scanner {scanner.name}, attenuation from {attenuation_source}, coefficient of variation of "
-            f"the liver {liver_cov:.4f} at full dose, seed {seed}."
-        )
+    for factor, image in images.items():
         header = replace(series.header, frame_duration=None if duration is None else duration / factor)
+        note = f"Noise inserted for a dose reduction factor of {factor:g}{made_by}"
         result[factor] = replace(series.with_suv(image, note=note), header=header)
-    return result
+    used = scan.model.scanner
+    modelled = (used.psf_in_plane, used.psf_axial) if used.models_psf else (0.0, 0.0)
+    return LowDoses(result, texture, modelled)

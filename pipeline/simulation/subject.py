@@ -15,7 +15,7 @@ from pipeline.simulation.low_dose import (
     at_dose,
     check_dose_mode,
     check_dose_reduction_factors,
-    thin_to_dose,
+    nested_doses,
 )
 from pipeline.simulation.patient.organs import ORGAN_LABELS
 from pipeline.simulation.patient.phantom import Phantom, make_phantom
@@ -224,12 +224,10 @@ def _low_doses(
     rngs: Sequence[np.random.Generator],
 ) -> tuple[dict[float, np.ndarray], list[int]]:
     """Return the images of thinned counts by rising factor, and the number of counts of full dose and of each."""
-    images, prompts, previous = {}, [_sum(counts)], 1.0
-    for factor, rng in zip(factors, rngs, strict=True):
-        counts = thin_to_dose(counts, acquisition, previous=previous, factor=factor, mode=mode, rng=rng)
-        previous = factor
-        prompts.append(_sum(counts))
-        images[factor] = model.reconstruct(counts, at_dose(acquisition, factor, mode=mode), scale=scale / factor)
+    images, prompts = {}, [_sum(counts)]
+    for factor, thinned in nested_doses(counts, acquisition, dict(zip(factors, rngs, strict=True)), mode=mode):
+        prompts.append(_sum(thinned))
+        images[factor] = model.reconstruct(thinned, at_dose(acquisition, factor, mode=mode), scale=scale / factor)
     return images, prompts
 
 

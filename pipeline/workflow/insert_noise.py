@@ -1,5 +1,6 @@
 """A full-dose scan in, the scans that lower doses would have given out: NIfTI, DICOM, page and run record."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from pipeline.report import liver_noise_table, write_noise_page
 from pipeline.simulation import GENERIC, Scanner, check_dose_reduction_factors
 from pipeline.simulation.ct import attenuation_of_series
 from pipeline.simulation.noise_insertion import low_dose_of
-from pipeline.simulation.noise_match import noise_match
+from pipeline.simulation.noise_texture import NoiseTexture
 from pipeline.workflow.denoise import ScanRun, check_elsewhere, shown, source_sha256
 
 __all__ = ["NoisyScan", "insert_noise_into_scan"]
@@ -34,6 +35,8 @@ class NoisyScan:
     """As read."""
     low_dose: dict[float, PETSeries]
     """By dose reduction factor."""
+    texture: NoiseTexture
+    """Correlation of the scan's own noise and of what was inserted, and the post-filter."""
     noise: pd.DataFrame
     """Noise of the liver by dose reduction factor, see `liver_noise_table`."""
     run: dict[str, Any]
@@ -49,6 +52,7 @@ def insert_noise_into_scan(
     seed: int = 0,
     ct: str | Path | None = None,
     scanner: Scanner = GENERIC,
+    post_filter: tuple[float, float] | None = None,
     liver_center: Sequence[float] | None = None,
     liver_cov: float | None = None,
     device: str | None = None,
@@ -74,6 +78,9 @@ def insert_noise_into_scan(
         CT of the same examination, for the attenuation; without it the body is taken for water.
     scanner
         What the scan was made with, or what is nearest.
+    post_filter
+        Gaussian after reconstruction, full width at half maximum in plane and along Z [mm]; by default it is fitted to
+        the texture of the scan's own noise, whatever the scanner's is.
     liver_center
         Centre of a 30 mm sphere in the liver, RAS+ [mm]; by default it is found.
     liver_cov
@@ -105,27 +112,27 @@ def insert_noise_into_scan(
             liver = measured_liver_cov(full_dose, center=liver_center)
             noise_cov = liver.noise_cov if liver_cov is None else liver_cov
         with run.step("reconstructing"):
-            low_dose = low_dose_of(
+            made = low_dose_of(
                 full_dose,
                 ordered,
                 liver=liver.region,
                 liver_cov=noise_cov,
                 seed=seed,
                 preset=scanner,
+                post_filter=post_filter,
                 attenuation=attenuation,
                 device=device,
             )
+        low_dose, texture = made.series, made.texture
         name = scan_name(full_dose)
         with run.step("writing"):
             objection = _write(low_dose, folder, name, source_sha256=source_sha256(full_dose), dicom=dicom)
             noise = liver_noise_table(full_dose, low_dose, region=liver.region, noise_cov=noise_cov)
             write_table(noise, folder / "noise.tsv")
-        with run.step("measuring"):
-            match = noise_match(full_dose, low_dose[ordered[0]], region=liver.region, scanner=scanner)
         record = run.record(
             full_dose,
             objection=objection,
-            warnings=[match.warning] if match.warning else [],
+            warnings=[texture.warning] if texture.warning else [],
             dose_reduction_factors=list(low_dose),
             seed=seed,
             scanner=scanner.name,
@@ -133,9 +140,12 @@ def insert_noise_into_scan(
             liver_center_mm=[round(c, 1) for c in liver.center],
             liver_noise_cov=round(noise_cov, 5),
             liver_noise_cov_is="measured" if liver_cov is None else "stated",
-            post_filter_mm=[scanner.post_filter, scanner.post_filter_axial or scanner.post_filter],
-            noise_correlation_of_the_scan=[round(r, 3) for r in match.scan],
-            noise_correlation_inserted=[round(r, 3) for r in match.inserted],
+            post_filter_mm=[round(width, 2) for width in texture.post_filter],
+            post_filter_is="fitted" if texture.is_fitted else "stated",
+            modelled_resolution_mm=list(made.modelled_resolution),
+            noise_correlation_of_the_scan=_recorded(texture.own),
+            noise_correlation_inserted=_recorded(texture.inserted),
+            noise_correlation_standard_error=_recorded(texture.error),
         )
         with run.step("reporting"):
             write_noise_page(
@@ -145,10 +155,16 @@ def insert_noise_into_scan(
                 low=low_dose,
                 region=liver.region,
                 noise_cov=noise_cov,
+                texture=str(texture),
                 run=shown(record),
             )
         write_json(folder / "run.json", record)
-    return NoisyScan(name=name, full_dose=full_dose, low_dose=low_dose, noise=noise, run=record)
+    return NoisyScan(name=name, full_dose=full_dose, low_dose=low_dose, texture=texture, noise=noise, run=record)
+
+
+def _recorded(correlation: Sequence[float]) -> list[float | None]:
+    """Return correlations as a record has them; null where there is none."""
+    return [None if math.isnan(value) else round(value, 3) for value in correlation]
 
 
 def _write(

@@ -47,11 +47,18 @@ def test_the_page_holds_everything_and_escapes_text(tmp_path, region):
         "low": low,
         "region": region,
         "noise_cov": 0.1,
+        "texture": "own .3 & inserted .31",
         "run": {"Seed": 3},
     }
     page = write_noise_page(tmp_path / "page.html", **arguments).read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == 2
-    for text in ("&lt;b&gt;x&lt;/b&gt;", "Made &lt;up&gt;.", "<td>10</td>", "<dt>Seed</dt><dd>3</dd>"):
+    for text in (
+        "&lt;b&gt;x&lt;/b&gt;",
+        "Made &lt;up&gt;.",
+        "<td>10</td>",
+        "own .3 &amp; inserted .31",
+        "<dt>Seed</dt><dd>3</dd>",
+    ):
         assert text in page
     for text in ("<b>x</b>", "http", "<script"):
         assert text not in page
@@ -69,5 +76,12 @@ def test_series_of_another_grid_is_refused(tmp_path, region):
     other = PETSeries(suv=full.suv[1:], affine=full.affine, header=full.header)
     with pytest.raises(PETError, match="factor 4"):
         write_noise_page(
-            tmp_path / "x.html", title="", full=full, low={4.0: other}, region=region, noise_cov=0.1, run={}
+            tmp_path / "x.html",
+            title="",
+            full=full,
+            low={4.0: other},
+            region=region,
+            noise_cov=0.1,
+            texture="",
+            run={},
         )

@@ -10,7 +10,8 @@ from pipeline.images.liver import measured_liver_cov
 from pipeline.pet import PETError, PETHeader, PETSeries, read_nifti, read_pet, write_nifti
 from pipeline.simulation import DISCOVERY_ST, GENERIC, ORGAN_LABELS, Scanner, make_phantom, system_model, thin
 from pipeline.simulation.attenuation import attenuation_from_body, attenuation_from_ct, resampled
-from pipeline.simulation.noise_insertion import InsertionSettings, full_dose_scan, insert_noise, low_dose_of, scanner_of
+from pipeline.simulation.field_of_view import scanner_of
+from pipeline.simulation.noise_insertion import InsertionSettings, full_dose_scan, insert_noise, low_dose_of
 from pipeline.simulation.scanner.calibration import draw_counts, noise_cov
 
 FACTORS = (4.0, 10.0, 20.0)
@@ -161,7 +162,7 @@ def test_low_dose_series_say_what_they_are(tmp_path):
     header = PETHeader(units="GML", frame_duration=120.0, radiopharmaceutical="FDG")
     series = PETSeries(suv=image, affine=np.diag([8.0, 8.0, 8.0, 1.0]), header=header, provenance=("Made up.",))
     liver = cylinder(radius=60.0)[0] > 0
-    low = low_dose_of(series, [4.0, 10.0], liver=liver, liver_cov=0.1, seed=5, preset=SLAB_SCANNER)
+    low = low_dose_of(series, [4.0, 10.0], liver=liver, liver_cov=0.1, seed=5, preset=SLAB_SCANNER).series
     assert list(low) == [4.0, 10.0]
     assert low[10.0].header.frame_duration == pytest.approx(12.0)
     assert low[4.0].provenance[0] == "Made up."
@@ -330,7 +331,7 @@ def test_liver_noise_of_a_real_scan_rises_as_expected(reference_data):
     found = measured_liver_cov(series)
     low = low_dose_of(
         series, [2.0, 4.0, 10.0], liver=found.region, liver_cov=found.noise_cov, seed=1, preset=DISCOVERY_ST
-    )
+    ).series
     full_cov = measured_liver_cov(series, mask=found.region).cov
     for d, lowest in ((2.0, 0.94), (4.0, 0.90), (10.0, 0.86)):
         measured = measured_liver_cov(low[d], mask=found.region)

@@ -14,7 +14,7 @@ from pipeline.simulation.noise_insertion import low_dose_of
 
 __all__ = ["NoiseInsertion"]
 
-_VERSION = 1
+_VERSION = 2
 """Goes up when the same settings give other images."""
 
 
@@ -25,7 +25,7 @@ class NoiseInsertion:
     dose_reduction_factors: tuple[float, ...]
     """Different factors above 1."""
     scanner: Scanner = field(default_factory=lambda: GENERIC)
-    """What the subjects were scanned with, or what is nearest."""
+    """What the subjects were scanned with, or what is nearest; the post-filter is fitted to each subject's noise."""
     seed: int = 0
     """Each subject's noise follows from this and its id, whatever other subjects there are."""
     liver_cov: float | None = None
@@ -49,7 +49,7 @@ class NoiseInsertion:
         """
         liver = measured_liver_cov(full)
         digest = hashlib.sha256(f"{self.seed} {subject_id}".encode()).digest()
-        images = low_dose_of(
+        made = low_dose_of(
             full,
             self.dose_reduction_factors,
             liver=liver.region,
@@ -59,4 +59,4 @@ class NoiseInsertion:
             attenuation=attenuation,
             attenuation_source="a map or CT of the subject",
         )
-        yield from images.items()
+        yield from made.series.items()

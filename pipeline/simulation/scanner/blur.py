@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from pipeline.constants import FWHM_PER_SIGMA
 from pipeline.simulation.scanner.backend import NUMPY, Backend
 
-__all__ = ["SeparableBlur"]
+__all__ = ["SeparableBlur", "post_filtered"]
 
 _NO_WIDTH = 2e-3  # voxels
 
@@ -31,22 +32,43 @@ class SeparableBlur:
     """Gaussian blur of images; its own adjoint unless normalised at the ends."""
 
     def __init__(
-        self, n: int, nz: int, *, in_plane: float, axial: float, normalise: bool = False, backend: Backend = NUMPY
+        self,
+        n: int,
+        nz: int,
+        *,
+        in_plane: float | tuple[float, float],
+        axial: float,
+        normalise: bool = False,
+        backend: Backend = NUMPY,
     ) -> None:
-        """Make the blur of a volume; sizes and full widths at half maximum are in voxels."""
+        """Make the blur of a volume; sizes and full widths at half maximum are in voxels, in plane one or X and Y."""
         self.n, self.nz = n, nz
-        self._in_plane: Any = None
-        self._axial: Any = None
-        if in_plane > _NO_WIDTH:
-            self._in_plane = backend.array(_gaussian_matrix(n, in_plane, normalise=normalise))
-        if axial > _NO_WIDTH:
-            self._axial = backend.array(_gaussian_matrix(nz, axial, normalise=normalise).T)
+        along_x, along_y = in_plane if isinstance(in_plane, tuple) else (in_plane, in_plane)
+
+        def matrix(size: int, width: float) -> Any:
+            return backend.array(_gaussian_matrix(size, width, normalise=normalise)) if width > _NO_WIDTH else None
+
+        self._along_x, self._along_y, axial_matrix = matrix(n, along_x), matrix(n, along_y), matrix(nz, axial)
+        self._axial: Any = None if axial_matrix is None else axial_matrix.T
 
     def __call__(self, image: Any) -> Any:
         """Blur an image of the backend, shape (n * n, nz); a width of 0 copies nothing."""
         if self._axial is not None:
             image = image @ self._axial
-        if self._in_plane is None:
-            return image
-        blurred = self._in_plane @ image.reshape(self.n, self.n, self.nz)
-        return (self._in_plane @ blurred.reshape(self.n, -1)).reshape(self.n * self.n, self.nz)
+        if self._along_y is not None:
+            image = self._along_y @ image.reshape(self.n, self.n, self.nz)
+        if self._along_x is not None:
+            image = self._along_x @ image.reshape(self.n, self.n * self.nz)
+        return image.reshape(self.n * self.n, self.nz)
+
+
+def post_filtered(image: np.ndarray, fwhm: Sequence[float], *, voxel_size: Sequence[float]) -> np.ndarray:
+    """Return an image after the Gaussian that follows reconstruction, normalised at the ends.
+
+    `image` has any unit and shape (X, Y, Z), X equal to Y; `fwhm`, the full widths at half maximum along X, Y, Z, and
+    `voxel_size` are in mm.
+    """
+    n, _, nz = image.shape
+    x, y, z = (width / side for width, side in zip(fwhm, voxel_size, strict=True))
+    blur = SeparableBlur(n, nz, in_plane=(x, y), axial=z, normalise=True)
+    return blur(image.reshape(-1, nz)).reshape(image.shape)

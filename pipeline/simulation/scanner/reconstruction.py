@@ -12,7 +12,7 @@ from pipeline.constants import FWHM_PER_SIGMA
 from pipeline.errors import PETError
 from pipeline.simulation.scanner.acquisition import Acquisition, expected_randoms, expected_scatter
 from pipeline.simulation.scanner.backend import NUMPY, Backend, backend_on
-from pipeline.simulation.scanner.blur import SeparableBlur
+from pipeline.simulation.scanner.blur import SeparableBlur, post_filtered
 from pipeline.simulation.scanner.projector import strip_matrix
 from pipeline.simulation.scanner.scanner import Scanner, axial_sensitivity
 
@@ -29,7 +29,6 @@ class SystemModel:
         self.scanner = scanner
         self.backend = backend
         n, _, nz = scanner.matrix
-        dx, _, dz = scanner.voxel_size
         self.n, self.nz = n, nz
         self.n_lines = scanner.n_angles // scanner.n_subsets * n
         self._forward, self._adjoint = [], []
@@ -41,8 +40,6 @@ class SystemModel:
         centers = np.arange(n) - (n - 1) / 2
         circle = centers[:, None] ** 2 + centers**2 <= (n / 2 - 1) ** 2
         self._field = backend.array(circle.reshape(-1, 1))
-        in_plane, axial = scanner.post_filter / dx, scanner.axial_post_filter / dz
-        self._filter = SeparableBlur(n, nz, in_plane=in_plane, axial=axial, normalise=True)
 
     def _resolution(self, nz: int, backend: Backend) -> SeparableBlur:
         """Blur that the reconstruction knows of; none if it does not model the PSF."""
@@ -164,7 +161,7 @@ class SystemModel:
 
     def post_filter(self, image: np.ndarray) -> np.ndarray:
         """Apply the Gaussian filter after reconstruction. Shape (X, Y, Z)."""
-        return self._filter(image.reshape(-1, image.shape[2])).reshape(image.shape)
+        return post_filtered(image, self.scanner.post_filter_widths, voxel_size=self.scanner.voxel_size)
 
     def reconstruct(self, data: list[np.ndarray], acquisition: Acquisition, *, scale: float) -> np.ndarray:
         """Reconstruct and post-filter a whole scan; see `osem`."""

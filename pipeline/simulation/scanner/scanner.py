@@ -96,6 +96,11 @@ class Scanner:
         return self.post_filter if self.post_filter_axial is None else self.post_filter_axial
 
     @property
+    def post_filter_widths(self) -> tuple[float, float, float]:
+        """Full widths at half maximum of the filter along X, Y, Z [mm]."""
+        return self.post_filter, self.post_filter, self.axial_post_filter
+
+    @property
     def n_tof_bins(self) -> int:
         """Number of time-of-flight bins; 1 without."""
         if self.tof_fwhm is None:
