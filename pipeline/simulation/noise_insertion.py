@@ -145,11 +145,23 @@ def full_dose_scan(image: np.ndarray, settings: InsertionSettings, *, rng: np.ra
         sharper = _sharp_enough(scanner, trials, correlation)
         if sharper != scanner:
             model, acquisition = recorded(sharper)
-            trials = trial_scans(model, acquisition, liver, rng=rng, n_draws=_CALIBRATION_DRAWS)
-        inside, sides = trials.liver_inside(_FIT_MARGIN), scanner.voxel_size
-        post_filter = fitted_post_filter(trials.noise, inside, correlation, voxel_size=sides, stated=post_filter)
+        # Noise correlates less the fewer the counts are: the fit needs as many as the scan has.
+        scale = trials.scale_for(liver_cov, post_filter=_fitted(trials, correlation, scanner))
+        trials = trial_scans(model, acquisition, liver, rng=rng, n_draws=_CALIBRATION_DRAWS, scale=scale)
+        post_filter = _fitted(trials, correlation, scanner)
     scale = trials.scale_for(liver_cov, post_filter=post_filter)
     return FullDoseScan(image, model, acquisition, scale, window, post_filter)
+
+
+def _fitted(trials: TrialScans, correlation: Sequence[float], scanner: Scanner) -> tuple[float, float, float]:
+    """Return the post-filter that gives trial scans the correlation of the scan's own noise."""
+    return fitted_post_filter(
+        trials.noise,
+        trials.liver_inside(_FIT_MARGIN),
+        correlation,
+        voxel_size=trials.voxel_size,
+        stated=scanner.post_filter_widths,
+    )
 
 
 def _liver_noise(settings: InsertionSettings, window: FieldOfView, shape: tuple[int, ...]) -> tuple[np.ndarray, float]:

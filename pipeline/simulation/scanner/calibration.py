@@ -76,17 +76,25 @@ def _middle(liver: np.ndarray) -> int:
 
 
 def trial_scans(
-    model: SystemModel, acquisition: Acquisition, liver: np.ndarray, *, rng: np.random.Generator, n_draws: int
+    model: SystemModel,
+    acquisition: Acquisition,
+    liver: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    n_draws: int,
+    scale: float | None = None,
 ) -> TrialScans:
     """Draw the counts of a few slices through the liver several times, and reconstruct them without post-filter.
 
-    `liver` are the voxels to measure the noise in, shape (X, Y, Z).
+    `liver` are the voxels to measure the noise in, shape (X, Y, Z). `scale` is that of the counts
+    [counts / (SUV mm)]; None draws as many as a usual scan has.
     """
     nz = liver.shape[2]
     first = int(np.clip(_middle(liver) - _TRIAL_SLICES // 2, 0, max(0, nz - _TRIAL_SLICES)))
     part = slice(first, first + _TRIAL_SLICES)
     slab = acquisition.slices(part)
-    trial = _TRIAL_PROMPTS_PER_MM * nz * model.scanner.voxel_size[2] / acquisition.total
+    usual = _TRIAL_PROMPTS_PER_MM * nz * model.scanner.voxel_size[2] / acquisition.total
+    trial = usual if scale is None else scale
     images = tuple(model.osem(draw_counts(slab, trial, rng), slab, scale=trial) for _ in range(n_draws))
     return TrialScans(images, liver[:, :, part], model.scanner.voxel_size, trial)
 
