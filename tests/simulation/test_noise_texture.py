@@ -127,7 +127,7 @@ SCANNERS = {
     "smooth": small(DISCOVERY_ST, post_filter=11.0, post_filter_axial=9.0),
     "sharp": small(DISCOVERY_ST, post_filter=4.0, post_filter_axial=0.0),
     "time of flight": small(MCT),
-    "fine": small(GENERIC, voxel_size=(5.0, 5.0, 2.0), post_filter=6.0),
+    "fine": small(GENERIC, voxel_size=(5.0, 5.0, 3.0), post_filter=6.0),
 }
 
 
