@@ -183,7 +183,7 @@ def paint_body(canvas: Canvas, suv: dict[str, float], *, findings: frozenset[str
     canvas.paint(_layer(outline, 2.5), suv["fat"], tissue="fat", texture=0.18, texture_length=25.0)
     depths = [0.0, 200.0, 330.0, 500.0, 860.0, 1400.0]
     wall = _layer(outline, np.array([depths, [4.0, 4.0, 4 + 0.4 * fat, 2.5 + fat, 2.5 + 1.1 * fat, 2.5 + 0.8 * fat]]))
-    canvas.paint(wall, suv["muscle"], texture=0.12, texture_length=25.0, stretch=3.0)
+    canvas.paint(wall, suv["muscle"], texture=0.18, texture_length=18.0, stretch=3.0)
     inner = np.zeros(canvas.shape, dtype=np.float32)
     step = 32
     for first in range(0, canvas.shape[2], step):

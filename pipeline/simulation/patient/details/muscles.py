@@ -43,15 +43,15 @@ def _groups(side: int) -> dict[str, Shape]:
 def part_muscles(canvas: Canvas, suv: dict[str, float], *, inside: np.ndarray) -> None:
     """Part what lies inside the muscle wall into muscles of a few centimetres with fat between them.
 
-    `inside` is the fraction of each voxel inside the wall, shape (X, Y, Z). Neighbours differ in uptake by up to a
-    quarter, and the sheets of fat are 0.5 to 3 mm thick: customary.
+    `inside` is the fraction of each voxel inside the wall, shape (X, Y, Z). Neighbours differ in uptake by up to
+    a third, and the sheets of fat are 0.5 to 4 mm thick: customary.
     """
     rng = canvas.rng
     whole = tuple(slice(0, n) for n in canvas.shape)
     fat, side = canvas.sheets(
-        (whole[0], whole[1], whole[2]), spacing=36.0, thickness=float(rng.uniform(0.5, 3.0)), stretch=_STRETCH
+        (whole[0], whole[1], whole[2]), spacing=36.0, thickness=float(rng.uniform(0.5, 4.0)), stretch=_STRETCH
     )
-    side *= np.float32(rng.uniform(0.02, 0.12))
+    side *= np.float32(rng.uniform(0.04, 0.18))
     side *= inside
     side += 1
     canvas.activity *= side
@@ -75,4 +75,4 @@ def paint_muscles(canvas: Canvas, suv: dict[str, float], *, inside: np.ndarray) 
             factors *= used
         for group, factor in zip((right[name], left[name]), factors, strict=True):
             uptake = float(factor) * suv["muscle"]
-            canvas.paint(group, uptake, texture=0.14, texture_length=18.0, stretch=_STRETCH, inside=inside)
+            canvas.paint(group, uptake, texture=0.18, texture_length=16.0, stretch=_STRETCH, inside=inside)
