@@ -147,7 +147,7 @@ def test_a_method_of_the_bundle_is_what_runs_and_what_is_recorded(bundle, tiny_c
     found = next((tmp_path / "out").rglob("*denoised_pet.nii.gz"))
     np.testing.assert_allclose(read_pet(found).suv, read_pet(scans / f"{name}.nii.gz").suv.clip(0), rtol=1e-5)
     record = found.with_name(found.name.replace(".nii.gz", ".json")).read_text()
-    assert "Denoised by identity." in record
+    assert "Denoised by identity, strength 1." in record
 
 
 def test_the_network_is_written_in_one_file(bundle):

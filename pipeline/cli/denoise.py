@@ -22,13 +22,6 @@ from pipeline.cli.console import (
 __all__ = ["denoise"]
 
 
-class VoxelSize(StrEnum):
-    """Voxels that the network runs on."""
-
-    native = "native"
-    training = "training"
-
-
 class Regions(StrEnum):
     """Images that the regions are drawn on."""
 
@@ -46,9 +39,9 @@ def denoise(
     ),
     bundle: Bundle = None,
     device: Device = None,
-    voxel_size: Annotated[
-        VoxelSize, typer.Option(help="native runs on the scan's voxels, training on those of the training data.")
-    ] = VoxelSize.native,
+    strength: Annotated[
+        float | None, typer.Option(help="Part of the change that is made: 0 is the scan as it is. [default: 1]")
+    ] = None,
     threshold: Annotated[float, typer.Option(help="SUV from which voxels form regions [g/mL].")] = 4.0,
     min_volume: Annotated[float, typer.Option(help="Smaller regions are left out [mL].")] = 1.0,
     regions: Annotated[
@@ -79,7 +72,7 @@ def denoise(
             bundle,
             method=method,
             device=device,
-            voxel_size=voxel_size.value,
+            strength=strength,
             on_progress=lambda p: status.update(f"denoising, {p.done:.0%} done, {p.seconds_left:.0f} s left"),
         )
         full_dose = None if reference is None else read_pet(reference)

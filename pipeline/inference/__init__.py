@@ -3,22 +3,19 @@
 from pipeline.files import sha256_of
 from pipeline.inference.conservation import ConservingInferer
 from pipeline.inference.denoiser import Denoiser, Method, fast_dtype, find_bundle, load_weights
-from pipeline.inference.resampling import ResamplingInferer
-from pipeline.inference.restoration import LocalMeanRestoration
 from pipeline.inference.streaming.inferer import Progress, StreamingInferer
 from pipeline.inference.streaming.plan import Plan, make_plan
 from pipeline.inference.streaming.planes import stream
+from pipeline.inference.unfamiliar import style_rows, unfamiliar_noise
 from pipeline.inference.windows import WindowInferer
 from pipeline.shipped import method_names, work_folder
 
 __all__ = [
     "ConservingInferer",
     "Denoiser",
-    "LocalMeanRestoration",
     "Method",
     "Plan",
     "Progress",
-    "ResamplingInferer",
     "StreamingInferer",
     "WindowInferer",
     "fast_dtype",
@@ -28,5 +25,7 @@ __all__ = [
     "method_names",
     "sha256_of",
     "stream",
+    "style_rows",
+    "unfamiliar_noise",
     "work_folder",
 ]

@@ -1,12 +1,13 @@
 """A method of a bundle, what the files of methods call, and the denoiser that applies a method to a PET series."""
 
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 
 from pipeline.errors import PETError, causes_of
 from pipeline.files import read_yaml, sha256_of
-from pipeline.inference.resampling import ResamplingInferer
 from pipeline.inference.streaming.inferer import Progress, TellsProgress
 from pipeline.inference.streaming.plan import is_out_of_memory
+from pipeline.networks import UniPET
 from pipeline.pet import PETSeries
 from pipeline.pet.series import HIGHEST_SUV
 from pipeline.shipped import method_files, own_bundle
@@ -66,7 +67,7 @@ class Method:
                 if len(parts) == 1 or parts[0] in self._parser:
                     self._parser["::".join(parts)] = value
         self._parser["bundle_root"] = str(bundle)
-        self._parser["device"] = f"$torch.device({str(device)!r})"
+        self._parser["device"] = f"$torch.device({str(available_device(device))!r})"
 
     def __getitem__(self, key: str) -> Any:
         """Return what the method has under a key, built once."""
@@ -114,6 +115,8 @@ def load_weights(network: nn.Module, path: str | Path | None, *, suv_scale: floa
     PETError
         If the file is missing, damaged, of another network, or of another scale.
     """
+    if suv_scale is not None:
+        check_scale(suv_scale)
     if path is None:
         return network.eval()
     try:
@@ -162,6 +165,9 @@ class Denoiser:
     suv_scale: float
     """SUV [g/mL] per network unit."""
 
+    strength: float = 1.0
+    """Part of the change that is made: 1 is the method's result, 0 the scan as it is."""
+
     method: str
     """Name of the method, for provenance."""
 
@@ -171,6 +177,11 @@ class Denoiser:
     weights_sha256: str | None = None
     """SHA-256 of the file of the weights; None for a method without."""
 
+    def __post_init__(self) -> None:
+        check_scale(self.suv_scale)
+        if not isinstance(self.strength, int | float) or not 0 <= self.strength <= 1:
+            raise PETError(f"strength {self.strength}: expected a number from 0 to 1")
+
     @classmethod
     def from_bundle(
         cls,
@@ -178,7 +189,7 @@ class Denoiser:
         *,
         method: str = "unipet",
         device: str | torch.device | None = None,
-        voxel_size: Literal["native", "training"] = "native",
+        strength: float | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> "Denoiser":
         """Return the denoiser that ``configs/inference.yaml`` of a bundle builds of ``configs/methods/METHOD.yaml``.
@@ -192,18 +203,16 @@ class Denoiser:
             Name of a file in ``configs/methods``, or the path of such a file.
         device
             By default a GPU when there is one.
-        voxel_size
-            ``native`` runs the network on the scan's own voxels. ``training`` runs it on those it was trained on,
-            ``voxel_size`` in the configuration, and brings the change back
-            (:class:`~pipeline.inference.ResamplingInferer`).
+        strength
+            Part of the change that is made, 0 to 1; by default what the configuration says, which is all of it.
         on_progress
             Is told how far a scan is, where the inferer tells.
 
         Raises
         ------
         PETError
-            If the bundle, the method or the weights are missing, the weights do not fit the network, or the
-            configuration does not say the voxel size of the training that is asked for.
+            If the bundle, the method or the weights are missing, the weights do not fit the network, or the strength
+            is not one.
         """
         bundle = own_bundle() if bundle is None else Path(bundle)
         if not (bundle / "configs" / "inference.yaml").is_file():
@@ -213,20 +222,17 @@ class Denoiser:
         parser["bundle_root"] = str(bundle.resolve())
         parser["method"] = method
         if device is not None:
-            parser["device"] = _available(device)
+            parser["device"] = available_device(device)
         with _original_errors():
             weights = parser.get_parsed_content("weights")
             inferer = parser.get_parsed_content("inferer")
             if on_progress is not None and isinstance(inferer, TellsProgress):
                 inferer.on_progress = on_progress
-            if voxel_size == "training":
-                if parser.get("voxel_size") is None:
-                    raise PETError(f"{bundle}: configs/inference.yaml has no voxel_size, expected that of the training")
-                inferer = ResamplingInferer(inferer, parser.get_parsed_content("voxel_size"))
             return cls(
                 network=parser.get_parsed_content("network"),
                 inferer=inferer,
                 suv_scale=parser.get_parsed_content("suv_scale"),
+                strength=parser.get_parsed_content("strength", default=1.0) if strength is None else strength,
                 method=method,
                 device=parser.get_parsed_content("device"),
                 weights_sha256=sha256_of(weights) if weights else None,
@@ -243,23 +249,39 @@ class Denoiser:
         PETError
             If memory does not suffice, or the inferer refuses the scan. The message names the file or folder.
         """
-        image = scale_suv(pet_to_tensor(series).as_tensor(), suv_scale=self.suv_scale)[None].to(self.device)
-        limit = HIGHEST_SUV / self.suv_scale
-        note = f"Denoised by {self.method}."
-        if float(image.abs().max()) > limit:
-            image = image.clamp(-limit, limit)
+        note = f"Denoised by {self.method}, strength {self.strength:g}."
+        if self.strength == 0:
+            return series.with_suv(series.suv, note=note)
+        image, clamped = self._entering(series)
+        if clamped:
             note += f" Voxels beyond SUV {HIGHEST_SUV:g} entered as SUV {HIGHEST_SUV:g}."
         name = _name_of(series)
         meta = {} if name is None else {"filename_or_obj": name}
         try:
             with torch.inference_mode():
                 pred = self.inferer(MetaTensor(image, affine=torch.from_numpy(series.affine), meta=meta), self.network)
+                if self.strength < 1:
+                    pred = image.to(pred).lerp(pred, self.strength)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             shape = " x ".join(map(str, series.suv.shape))
             raise PETError(f"{name or 'the scan'}: memory does not suffice to denoise {shape} voxels") from error
         return tensor_to_pet(pred[0], series, suv_scale=self.suv_scale, note=note)
+
+    def style_deviation(self, series: PETSeries) -> dict[str, float]:
+        """Return how far a scan's noise lies from that of the training scans, see `UniPET.style_deviation`."""
+        if not isinstance(self.network, UniPET):
+            return {}
+        image, _ = self._entering(series)
+        return self.network.style_deviation(image.to(next(self.network.parameters()).dtype))
+
+    def _entering(self, series: PETSeries) -> tuple[Tensor, bool]:
+        """Scan as it enters the network, (1, 1, X, Y, Z), and whether any voxel was clamped."""
+        image = scale_suv(pet_to_tensor(series).as_tensor(), suv_scale=self.suv_scale)[None].to(self.device)
+        limit = HIGHEST_SUV / self.suv_scale
+        clamped = float(image.abs().max()) > limit
+        return (image.clamp(-limit, limit) if clamped else image), clamped
 
 
 def _name_of(series: PETSeries) -> str | None:
@@ -268,7 +290,26 @@ def _name_of(series: PETSeries) -> str | None:
     return None if not files else str(files[0] if len(files) == 1 else files[0].parent)
 
 
-def _available(device: str | torch.device) -> torch.device:
+def check_scale(suv_scale: float) -> None:
+    """Refuse a scale that nothing can be divided by.
+
+    Raises
+    ------
+    PETError
+        If it is no finite number above 0.
+    """
+    if not isinstance(suv_scale, int | float) or not 0 < suv_scale < math.inf:
+        raise PETError(f"suv_scale {suv_scale!r}: expected a number above 0, SUVbw [g/mL] per network unit")
+
+
+def available_device(device: str | torch.device) -> torch.device:
+    """Return a device that torch can use.
+
+    Raises
+    ------
+    PETError
+        If there is none of that name.
+    """
     if not re.fullmatch(r"cpu|cuda(:\d+)?", str(device)):
         raise PETError(f"device {str(device)!r} cannot be used, expected cpu, cuda or, of several GPUs, such as cuda:1")
     try:

@@ -93,19 +93,25 @@ def write_denoised(
     *,
     name: str,
     method: str,
+    strength: float = 1.0,
     weights_sha256: str | None = None,
     source_sha256: str | None = None,
     dicom_folder: str = "dicom",
     options: DicomOptions | None = None,
 ) -> str | None:
     """Write a denoised series as ``NAME_desc-denoised_pet.nii.gz`` and DICOM into a folder; see `write_derived`."""
+    shown = method if strength == 1 else f"{method}, strength {strength:g}"
     hashes = {"DenoisingWeightsSHA256": weights_sha256, "DenoisingSourceSHA256": source_sha256}
     return write_derived(
         series,
         Path(folder) / f"{name}_desc-denoised_pet.nii.gz",
         Path(folder) / dicom_folder,
-        description=f"Denoised PET ({method})",
-        derivation=f"Denoised by unipet_3d {__version__}, method {method}",
-        extra={"DenoisingMethod": method, **{key: value for key, value in hashes.items() if value is not None}},
+        description=f"Denoised PET ({shown})",
+        derivation=f"Denoised by unipet_3d {__version__}, method {method}, strength {strength:g}",
+        extra={
+            "DenoisingMethod": method,
+            "DenoisingStrength": strength,
+            **{key: value for key, value in hashes.items() if value is not None},
+        },
         options=options,
     )

@@ -32,8 +32,8 @@ __all__ = ["NIFTI", "is_volume_name", "read_grid", "read_labels_on", "read_on", 
 NIFTI = (".nii.gz", ".nii")
 """Ends of the names of NIfTI files."""
 
-FOREIGN = (".mha", ".nrrd")
-"""Ends of the names of files that ITK and 3D Slicer write, which SimpleITK reads."""
+FOREIGN = {".mha": "MetaImage", ".nrrd": "NRRD"}
+"""Ends of the names of files that ITK and 3D Slicer write, which SimpleITK reads, and what they are called."""
 
 MAX_GZIP_RATIO = 1032
 """Deflate cannot expand data by more; a header that promises more does not belong to its file."""
@@ -45,7 +45,7 @@ _DAMAGE = (
 
 
 def _suffix_of(name: str) -> str | None:
-    return next((end for end in NIFTI + FOREIGN if name.lower().endswith(end) and len(name) > len(end)), None)
+    return next((end for end in (*NIFTI, *FOREIGN) if name.lower().endswith(end) and len(name) > len(end)), None)
 
 
 def is_volume_name(path: str | Path) -> bool:
@@ -83,7 +83,8 @@ def _opened(path: Path) -> Iterator[tuple[Grid, Callable[[], NDArray[np.float32]
     except (PETError, FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except _DAMAGE as error:
-        raise PETError(f"not a readable NIfTI file, damaged or cut short ({reason_of(error)})") from error
+        kind = "NIfTI" if path.name.lower().endswith(NIFTI) else FOREIGN[path.suffix.lower()]
+        raise PETError(f"not a readable {kind} file, damaged or cut short ({reason_of(error)})") from error
 
 
 def _checked_image(path: Path, stream: IOBase) -> nib.Nifti1Image:

@@ -2,7 +2,7 @@
 
 import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ def write_report(
     after: PETSeries,
     lesions: pd.DataFrame,
     run: Mapping[str, object],
+    noise: Sequence[Mapping[str, object]] = (),
 ) -> Path:
     """Write the report of one denoised series; the file appears complete or not at all.
 
@@ -51,7 +52,8 @@ def write_report(
 
     The folder of `path` must exist, and both series lie on one grid. `title` is a heading, such as a pseudonym;
     `lesions` are rows of `pipeline.evaluation.lesion_table`, perhaps none; `run` says line by line what was done:
-    method, weights and their SHA-256, versions, device, time.
+    method, weights and their SHA-256, versions, device, time. `noise` are rows on the scan's noise beside that of the
+    training: name, meaning, deviation [SD], and outside, whether it lies beyond what the method knows.
 
     Raises
     ------
@@ -85,6 +87,7 @@ def write_report(
         provenance=after.provenance,
         body=_body_facts(before.suv, after.suv, body),
         lesions=lesions.to_dict("records"),
+        noise=noise,
         regions=_region_facts(lesions),
         suv_window=SUV_WINDOW,
         notable_change=NOTABLE_CHANGE,

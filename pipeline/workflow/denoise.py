@@ -265,6 +265,9 @@ def denoise_into(
     if reference is not None:
         check_same_grid({"the reference": reference.grid, str(run.source): before.grid})
     _check_memory(before, run.source)
+    # Here, because it imports torch, and noise is inserted without.
+    from pipeline.inference import style_rows, unfamiliar_noise
+
     with run.step("denoising"), naming(run.source):
         after = denoiser(before)
     name = scan_name(before)
@@ -274,6 +277,7 @@ def denoise_into(
             folder,
             name=name,
             method=denoiser.method,
+            strength=denoiser.strength,
             weights_sha256=denoiser.weights_sha256,
             source_sha256=source_sha256(before),
             options=dicom,
@@ -289,18 +293,31 @@ def denoise_into(
         )
         lesions = lesion_table(before.suv, after.suv, found, voxel_size=before.voxel_size, affine=before.affine)
         quality = {} if reference is None else _quality(before, after, reference)
+        deviations = denoiser.style_deviation(before)
+    unfamiliar = unfamiliar_noise(deviations)
     write_table(lesions, folder / "lesions.tsv")
     record = run.record(
         before,
         objection=objection,
+        warnings=[] if unfamiliar is None else [unfamiliar],
         method=denoiser.method,
+        strength=denoiser.strength,
         weights_sha256=denoiser.weights_sha256,
         device=str(denoiser.device),
         regions=found.method,
+        style_deviation_sd={name: round(deviation, 2) for name, deviation in deviations.items()},
         **quality,
     )
     with run.step("reporting"), naming(folder / "report.html"):
-        write_report(folder / "report.html", title=name, before=before, after=after, lesions=lesions, run=shown(record))
+        write_report(
+            folder / "report.html",
+            title=name,
+            before=before,
+            after=after,
+            lesions=lesions,
+            run=shown(record),
+            noise=style_rows(deviations),
+        )
     write_json(folder / "run.json", record)
     return ScanResult(name=name, before=before, after=after, lesions=lesions, run=record)
 

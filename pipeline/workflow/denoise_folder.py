@@ -90,9 +90,11 @@ class FolderDenoiser:
                 return place
             if record.get("source_sha256") == source:
                 break
-        if (record.get("method"), record.get("weights_sha256")) == (self.denoiser.method, self.denoiser.weights_sha256):
+        # Version 0.2.0 had no strength.
+        made_by = (record.get("method"), record.get("weights_sha256"), record.get("strength", 1))
+        if made_by == (self.denoiser.method, self.denoiser.weights_sha256, self.denoiser.strength):
             return None
-        raise PETError(f"{place}: is by another method or other weights, expected another output_dir")
+        raise PETError(f"{place}: is by another method, strength or other weights, expected another output_dir")
 
 
 def _record(place: Path) -> dict[str, object]:

@@ -1,15 +1,16 @@
 """Inferer, bundle lookup and Denoiser."""
 
+import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from monai.inferers import SimpleInferer
 from torch import nn
 
-from pipeline.inference import Denoiser, fast_dtype, find_bundle, load_weights, method_names
+from pipeline.inference import Denoiser, Method, fast_dtype, find_bundle, load_weights, method_names
 from pipeline.networks import UniPET
 from pipeline.pet import PETError, PETHeader, PETSeries
 
@@ -43,7 +44,7 @@ def test_denoiser_applies_the_scale_around_the_network():
     np.testing.assert_allclose(seen[0][0, 0].numpy(), source.suv / 4)
     np.testing.assert_allclose(result.suv, source.suv / 2, rtol=1e-6)
     np.testing.assert_array_equal(result.affine, source.affine)
-    assert result.provenance[-1] == "Denoised by halve."
+    assert result.provenance[-1] == "Denoised by halve, strength 1."
 
 
 def test_the_shipped_bundle_denoises():
@@ -63,7 +64,7 @@ def test_identity_is_exact():
 
 
 def test_methods_are_the_overlays(repository):
-    assert method_names(repository / "bundles" / "unipet_3d") == ["unipet", "identity", "restored"]
+    assert method_names(repository / "bundles" / "unipet_3d") == ["unipet", "identity"]
 
 
 def make_bundle(folder: Path) -> Path:
@@ -123,33 +124,82 @@ def test_weights_that_would_run_code_are_refused(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_scan_reaches_the_inferer_with_its_voxel_size_and_is_resampled_on_demand(repository, tmp_path):
-    bundle = repository / "bundles" / "unipet_3d"
-    native = Denoiser.from_bundle(bundle, method="identity")
-    assert type(native.inferer).__name__ == "SimpleInferer"
-    configured = make_bundle(tmp_path / "bundle")
-    (configured / "configs" / "methods").mkdir()
-    for name in ("inference.yaml", "methods/identity.yaml"):
-        (configured / "configs" / name).write_text((bundle / "configs" / name).read_text())
-    config = configured / "configs" / "inference.yaml"
-    lines = [line for line in config.read_text().splitlines() if not line.startswith("voxel_size:")]
-    config.write_text("\n".join(lines))
-    with pytest.raises(PETError, match="has no voxel_size"):
-        Denoiser.from_bundle(configured, method="identity", voxel_size="training")
-    config.write_text("\n".join([*lines, "voxel_size: [8.0, 8.0, 8.0]"]))
+class Doubling(nn.Module):
+    def forward(self, x):
+        return 2 * x
+
+
+def doubling(strength, **options):
+    settings = {"network": Doubling(), "inferer": SimpleInferer(), "suv_scale": 3.0, "method": "double"}
+    return Denoiser(**settings | {"device": torch.device("cpu"), "strength": strength} | options)
+
+
+def test_a_scan_reaches_the_inferer_with_its_voxel_size():
     seen = []
 
-    class Doubling(nn.Module):
-        def forward(self, x):
-            seen.append(tuple(x.shape[2:]))
-            return 2 * x
+    def inferer(x, network):
+        seen.append(x.affine)
+        return x
 
-    trained = Denoiser.from_bundle(configured, method="identity", voxel_size="training")
     source = series()
-    result = replace(trained, network=Doubling())(source)
-    # 12 x 13 x 14 voxels of 4 x 4 x 3 mm in voxels of 8 mm, then once more in its own.
-    assert seen == [(6, 7, 6), (12, 13, 14)]
-    assert result.suv.shape == source.suv.shape
+    doubling(1.0, inferer=inferer)(source)
+    np.testing.assert_array_equal(seen[0].numpy(), source.affine)
+
+
+@pytest.mark.parametrize("strength", [0.25, 0.5, 1])
+def test_strength_is_the_part_of_the_change_that_is_made(strength):
+    source = series()
+    result = doubling(strength)(source)
+    np.testing.assert_allclose(result.suv, (1 + strength) * source.suv, rtol=1e-6)
+    assert result.provenance[-1] == f"Denoised by double, strength {strength:g}."
+
+
+def test_strength_0_is_the_identity_to_the_bit_whatever_the_voxels():
+    source = series()
+    source.suv[0, 0, :3] = (-0.3, 1e6, 1e-20)
+    result = doubling(0)(source)
+    np.testing.assert_array_equal(result.suv, source.suv)
+    assert result.provenance[-1] == "Denoised by double, strength 0."
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.01, float("nan"), "half"])
+def test_a_strength_that_is_none_is_refused(strength):
+    with pytest.raises(PETError, match=f"strength {strength}: expected a number from 0 to 1"):
+        doubling(strength)
+
+
+def test_the_configuration_says_the_strength_unless_the_caller_does(tmp_path, repository):
+    assert Denoiser.from_bundle(method="identity").strength == 1
+    assert Denoiser.from_bundle(method="identity", strength=0.3).strength == 0.3
+    bundle = repository / "bundles" / "unipet_3d" / "configs"
+    own = make_bundle(tmp_path / "own") / "configs"
+    (own / "methods").mkdir()
+    (own / "methods" / "identity.yaml").write_text((bundle / "methods" / "identity.yaml").read_text())
+    config = (bundle / "inference.yaml").read_text()
+    for line, strength in (("strength: 0.6\n", 0.6), ("", 1)):  # bundles of version 0.2.0 have no such line
+        (own / "inference.yaml").write_text(re.sub(r"(?m)^strength: .*\n", line, config))
+        assert Denoiser.from_bundle(own.parent, method="identity").strength == strength
+
+
+@pytest.mark.parametrize("scale", ["abc", 0, -2.0, float("inf"), None])
+def test_a_scale_that_is_none_is_refused(scale):
+    with pytest.raises(PETError, match=r"suv_scale .*: expected a number above 0"):
+        doubling(1, suv_scale=scale)
+
+
+def test_a_method_for_a_device_that_does_not_exist_is_refused(repository):
+    with pytest.raises(PETError, match="device 'gpu' cannot be used"):
+        Method(repository / "bundles" / "unipet_3d", "identity", device="gpu")
+
+
+def test_noise_is_compared_with_that_of_the_training_as_it_enters_the_network():
+    network = UniPET(4, 2, style="statistics").eval()
+    source = series((24, 24, 24))
+    found = doubling(1, network=network).style_deviation(source)
+    entering = torch.from_numpy(source.suv)[None, None] / 3
+    assert found == network.style_deviation(entering)
+    assert len(found) > 4
+    assert doubling(1).style_deviation(source) == {}
 
 
 def test_denoiser_tells_how_far_it_is():

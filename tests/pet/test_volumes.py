@@ -97,3 +97,11 @@ def test_a_small_file_of_a_huge_volume_is_not_expanded(series, tmp_path):
     huge = spoiled(mha, lambda content: content.replace(b"DimSize = 8 10 12", b"DimSize = 3000 3000 3000"))
     with pytest.raises(PETError, match="voxels, expected at most"):
         read_pet(huge)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("scan.mha", "MetaImage"), ("scan.nrrd", "NRRD"), ("scan.nii", "NIfTI")])
+def test_a_damaged_file_is_called_what_it_is(name, kind, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(b"NRRD0004\nspace: left-posterior-superior\nno volume at all")
+    with pytest.raises(PETError, match=f"not a readable {kind} file"):
+        read_grid(path)

@@ -34,6 +34,29 @@ def test_the_folder_holds_everything_about_the_scan(scan, identity, tmp_path):
     assert run["warnings"] == []
 
 
+def test_the_strength_is_in_every_output(scan, identity, tmp_path):
+    run = denoise_scan(scan, tmp_path / "out", replace(identity, strength=0.5)).run
+    assert run["strength"] == 0.5
+    sidecar = json.loads((tmp_path / "out" / "sub-01_desc-denoised_pet.json").read_text())
+    assert sidecar["DenoisingStrength"] == 0.5
+    assert sidecar["Description"] == "Denoised PET (identity, strength 0.5)"
+    assert "Denoised by identity, strength 0.5." in sidecar["Provenance"]
+    assert "<dt>strength</dt><dd>0.5</dd>" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_noise_unlike_that_of_the_training_is_told(scan, identity, tmp_path, monkeypatch):
+    deviations = {"quiet": 0.123, "coarse": 4.2}
+    monkeypatch.setattr(Denoiser, "style_deviation", lambda self, series: deviations)
+    run = denoise_scan(scan, tmp_path / "out", identity).run
+    assert run["style_deviation_sd"] == {"quiet": 0.12, "coarse": 4.2}
+    assert len(run["warnings"]) == 1
+    assert "more correlated between voxels (+4.2 SD)" in run["warnings"][0]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "more correlated between voxels (+4.2 SD)" in page
+    assert '<td class="first marked">4.2</td>' in page
+    assert '<td class="first">0.1</td>' in page
+
+
 def test_results_carry_a_digest_of_their_source(scan, identity, body_series, tmp_path):
     first = denoise_scan(scan, tmp_path / "a", identity).run["source_sha256"]
     sidecar = json.loads((tmp_path / "a" / "sub-01_desc-denoised_pet.json").read_text())

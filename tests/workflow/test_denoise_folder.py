@@ -79,10 +79,10 @@ def test_a_scan_is_read_once(scans, identity, tmp_path, monkeypatch):
     assert sorted(map(str, read)) == find_scans(scans)
 
 
-@pytest.mark.parametrize("change", [{"method": "other"}, {"weights_sha256": "abc"}])
+@pytest.mark.parametrize("change", [{"method": "other"}, {"weights_sha256": "abc"}, {"strength": 0.5}])
 def test_results_by_another_method_are_neither_kept_nor_replaced(scan, identity, tmp_path, change):
     denoise(scan.parent, tmp_path / "out", identity)
-    with pytest.raises(PETError, match=r"1 of 1 scans .* is by another method or other weights"):
+    with pytest.raises(PETError, match=r"1 of 1 scans .* is by another method, strength or other weights"):
         denoise(scan.parent, tmp_path / "out", replace(identity, **change))
 
 
@@ -195,7 +195,16 @@ def test_a_bundle_run_ends_in_one_line(repository, scan, tmp_path):
     assert "nowhere: no such folder" in the_line(done)
     done = run_bundle(repository, tmp_path, method="nosuch", dataset_dir=str(tmp_path), output_dir="out")
     assert done.returncode == 1
-    assert "unknown method 'nosuch', expected one of unipet, identity, restored" in the_line(done)
+    assert "unknown method 'nosuch', expected one of unipet, identity" in the_line(done)
+    done = run_bundle(repository, tmp_path, device="gpu", dataset_dir=str(tmp_path), output_dir="out")
+    assert done.returncode == 1
+    assert "device 'gpu' cannot be used, expected cpu, cuda" in the_line(done)
+    done = run_bundle(repository, tmp_path, suv_scale="abc", dataset_dir=str(tmp_path), output_dir="out")
+    assert done.returncode == 1
+    assert "suv_scale 'abc': expected a number above 0" in the_line(done)
+    done = run_bundle(repository, tmp_path, strength=2, dataset_dir=str(tmp_path), output_dir="out")
+    assert done.returncode == 1
+    assert "strength 2: expected a number from 0 to 1" in the_line(done)
 
 
 @pytest.mark.slow
