@@ -30,8 +30,8 @@ ALLOWED = {
     "inference": {"errors", "files", "networks", "pet", "shipped", "transforms"},
     "report": {"errors", "evaluation", "files", "images", "pet"},
     "comparison": {
-        *("data", "errors", "evaluation", "files", "images", "inference", "networks", "pet", "simulation"),
-        "transforms",
+        *("data", "errors", "evaluation", "files", "images", "inference", "networks", "pet", "processes"),
+        *("simulation", "transforms"),
     },
     "workflow": {
         *("data", "errors", "evaluation", "files", "images", "inference", "pet", "report", "simulation"),

@@ -32,9 +32,7 @@ def denoise(other, folder):
 
 
 def evaluate(other, folder):
-    evaluate_scan(
-        FULL, {4.0: other}, {}, competitors=Competitors(gaussian_fwhm={4.0: 0.0}, nonlocal_means_strength={4.0: 0.0})
-    )
+    evaluate_scan(FULL, {4.0: other}, {}, competitors=Competitors())
 
 
 def report_denoising(other, folder):

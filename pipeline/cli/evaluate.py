@@ -14,7 +14,7 @@ from pipeline.cli.output import check_output, print_table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.comparison import Case, Competitors, Measurements
+    from pipeline.comparison import Case, Competitors, KeptResults, Measurements, ResultTable
     from pipeline.inference import Denoiser
 
 __all__ = ["evaluate"]
@@ -34,13 +34,25 @@ def evaluate(
         typer.Argument(metavar="MANIFEST", help="Manifests or recipes to measure on, or folders that simulate wrote."),
     ] = None,
     split: Annotated[Split, typer.Option(help="Which subjects of a manifest; of a folder all are taken.")] = Split.test,
+    subjects: Annotated[
+        int | None, typer.Option(min=1, help="At most so many subjects of each manifest or folder, the first ones.")
+    ] = None,
+    drf: Annotated[list[float] | None, typer.Option(help="Only this dose reduction factor, repeatable.")] = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter", help="Filter to compare with, repeatable: gaussian, nonlocal_means, bm4d (if installed)."
+        ),
+    ] = None,
     tuning: Annotated[
         list[Path] | None,
-        typer.Option(help="The filters are tuned on these, repeatable; by default on the manifests measured on."),
+        typer.Option(
+            help="Choose the filters' settings on these subjects, repeatable; else the best for each scan itself."
+        ),
     ] = None,
     tuning_split: Annotated[Split, typer.Option(help="Which subjects of a manifest to tune on.")] = Split.validation,
     root: Annotated[Path | None, typer.Option(help="Folder of the manifests' data; by default that of each.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Subjects of a recipe simulated at once.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Subjects simulated or measured at once.")] = 1,
     method: Annotated[
         list[str] | None, typer.Option(help="Method of the bundle, repeatable; by default unipet.")
     ] = None,
@@ -52,6 +64,9 @@ def evaluate(
     ] = None,
     bundle: Bundle = None,
     device: Device = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep the results of each subject in this folder; killed, the next run goes on.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Also write every scan to this .tsv file, and lesions beside: NAME_lesions.tsv.")
     ] = None,
@@ -60,18 +75,21 @@ def evaluate(
         Path | None, typer.Option(help="Demands on the first method (YAML): exit code 1 if one is missed.")
     ] = None,
 ) -> None:
-    """Compare methods with the noisy input, the best Gaussian and the best non-local means, per dose.
+    """Compare methods with the noisy input and the best filters, for each scanner, its voxels, and each dose.
 
-    Example: `unipet evaluate data/manifest.yaml --split test`
+    Each filter gets the setting that is best for the very scan, which favours it, or with --tuning the one that is best
+    for other subjects of the same scanner.
+
+    Example: `unipet evaluate data/manifest.yaml --split test --keep results`
 
     Of folders: `unipet evaluate data/test data/test_tof --tuning data/validation`
 
-    Of a real scan: `unipet evaluate --scan FULL --low 4=LOW4 --low 20=LOW20 --tuning data/validation`
+    Of a real scan: `unipet evaluate --scan FULL --low 4=LOW4 --low 20=LOW20`
     """
     with errors_in_one_line():
-        from pipeline.comparison import as_markdown, check_gate, read_gate, result_tables
+        from pipeline.comparison import check_gate, filters_named, read_gate, result_tables
+        from pipeline.comparison.baselines import DEFAULT_FILTERS, Competitors
         from pipeline.errors import PETError
-        from pipeline.files import write_table, write_text
         from pipeline.inference import Denoiser
 
         sources = source or []
@@ -79,24 +97,32 @@ def evaluate(
             if path is not None:
                 check_output(path, suffixes=suffixes)
         demands = None if gate is None else read_gate(gate)
-        if scan is not None and (sources or demands is not None):
-            raise PETError(f"{scan}: --scan was given with manifests or a gate, expected it alone")
+        if scan is not None and (sources or demands is not None or keep is not None):
+            raise PETError(f"{scan}: --scan was given with manifests, --keep or a gate, expected it alone")
         if scan is None and low:
             raise PETError("--low was given without --scan, expected the full-dose scan that it belongs to")
         low_scans = {} if scan is None else _low_scans(low or [])
+        compared = filters_named(filters or DEFAULT_FILTERS)
         names = list(dict.fromkeys(method or ["unipet"]))
         swaps: dict[str, pd.DataFrame] = {}
         with progress_bar() as progress:
-            cases = [] if scan is not None else _cases(sources, split, root, jobs, progress)
-            to_tune_on = _to_tune_on(tuning or [], sources, is_same_split=tuning_split == split)
-            others = _cases(to_tune_on, tuning_split, root, jobs, progress)
+            cases = [] if scan is not None else _cases(sources, split, root, jobs, progress, subjects, drf)
+            competitors = Competitors(filters=compared)
+            if tuning:
+                others = _cases(tuning, tuning_split, root, jobs, progress, None, drf)
+                competitors = _tuned(cases, others, compared, progress)
             methods = {name: Denoiser.from_bundle(bundle, method=name, device=device) for name in names}
             if scan is not None:
-                measurements, preface = _measured_scan(scan, low_scans, others, methods, progress)
+                measurements = _measured_scan(scan, low_scans, competitors, methods, progress)
+                preface = "One real scan: its full-dose image takes the place of the truth, noise and all"
             else:
-                measurements, swaps, preface = _measured_cases(cases, others, methods, progress)
+                kept = None if keep is None else _kept(keep, bundle, competitors, methods)
+                measurements = _measured_cases(cases, competitors, methods, kept, jobs, progress)
+                if demands is not None and demands.style_swap_db is not None:
+                    swaps = _style_swaps(cases, methods)
                 which = ", ".join(p.resolve().name if p.is_dir() else f"{p.stem}, split {split}" for p in sources)
-                preface = f"{len(cases)} subjects ({which}); {preface}"
+                preface = f"{len(cases)} subjects ({which}){_doses_that_some_lack(cases)}"
+        preface += f"; {_chosen(measurements)}"
         tables = result_tables(measurements, names, style_swaps=swaps)
         lines = [] if demands is None else check_gate(demands, measurements, names[0], style_swap=swaps.get(names[0]))
         print(preface)
@@ -104,27 +130,37 @@ def evaluate(
             print_table(table.title, table.header, table.rows, n_text_columns=table.n_text_columns)
         for line in lines:
             print(line)
-        if output is not None:
-            write_table(measurements.scans, output)
-            write_table(measurements.lesions, output.with_name(f"{output.stem}_lesions{output.suffix}"))
-        if markdown is not None:
-            write_text(markdown, as_markdown(tables, preface=f"{preface}."))
+        _write(measurements, tables, preface, output, markdown)
         if missed := sum(not line.met for line in lines):
             raise PETError(f"{gate}: {missed} of {len(lines)} demands missed by {names[0]}, expected all met")
 
 
-def _to_tune_on(tuning: Sequence[Path], sources: Sequence[Path], *, is_same_split: bool) -> Sequence[Path]:
-    """Return what the filters are tuned on, which must be other subjects than those measured on."""
-    from pipeline.errors import PETError
+def _write(
+    measurements: "Measurements",
+    tables: "Sequence[ResultTable]",
+    preface: str,
+    output: Path | None,
+    markdown: Path | None,
+) -> None:
+    from pipeline.comparison import as_markdown
+    from pipeline.files import write_table, write_text
 
-    if tuning:
-        return tuning
-    if not sources or is_same_split or any(path.is_dir() for path in sources):
-        raise PETError("the filters have nothing to be tuned on, expected --tuning with other subjects")
-    return sources
+    if output is not None:
+        write_table(measurements.scans, output)
+        write_table(measurements.lesions, output.with_name(f"{output.stem}_lesions{output.suffix}"))
+    if markdown is not None:
+        write_text(markdown, as_markdown(tables, preface=f"{preface}."))
 
 
-def _cases(sources: Sequence[Path], split: Split, root: Path | None, jobs: int, progress: Progress) -> "list[Case]":
+def _cases(
+    sources: Sequence[Path],
+    split: Split,
+    root: Path | None,
+    jobs: int,
+    progress: Progress,
+    subjects: int | None,
+    factors: Sequence[float] | None,
+) -> "list[Case]":
     from pipeline.comparison import cases_of
 
     task = progress.add_task("simulating", total=None, visible=False)
@@ -132,58 +168,104 @@ def _cases(sources: Sequence[Path], split: Split, root: Path | None, jobs: int, 
     def advance(done: int, total: int) -> None:
         progress.update(task, completed=done, total=total, visible=True)
 
-    return cases_of(sources, split=split.value, root=root, jobs=jobs, progress=advance)
+    return cases_of(
+        sources, split=split.value, root=root, jobs=jobs, progress=advance, n_subjects=subjects, factors=factors
+    )
+
+
+def _tuned(
+    cases: "Sequence[Case]", others: "Sequence[Case]", filters: Sequence[str], progress: Progress
+) -> "Competitors":
+    from pipeline.comparison import check_other_cases, doses_of, tune_competitors
+
+    check_other_cases(cases, others)
+    task = progress.add_task("tuning", total=len(doses_of(others)))
+    return tune_competitors(others, filters=filters, on_dose=lambda factor: progress.advance(task))
+
+
+def _kept(
+    folder: Path, bundle: Path | None, competitors: "Competitors", methods: "dict[str, Denoiser]"
+) -> "KeptResults":
+    """Return the folder of results, and what each method's depend on: settings of filters, weights, configuration."""
+    from pipeline.comparison import KeptResults
+    from pipeline.files import sha256_of
+    from pipeline.shipped import method_files, own_bundle
+
+    place = own_bundle() if bundle is None else bundle
+    identities = {"input": "input"}
+    for name in competitors.filters:
+        identities[name] = repr(sorted(item for item in competitors.tuned.items() if item[0][0] == name))
+    for name, denoiser in methods.items():
+        files = [place / "configs" / "inference.yaml", *method_files(place, name)]
+        identities[name] = " ".join([str(denoiser.weights_sha256), str(denoiser.device), *map(sha256_of, files)])
+    return KeptResults(folder, identities)
 
 
 def _measured_cases(
-    cases: "Sequence[Case]", tuning: "Sequence[Case]", methods: "dict[str, Denoiser]", progress: Progress
-) -> "tuple[Measurements, dict[str, pd.DataFrame], str]":
-    from pipeline.comparison import (
-        check_other_cases,
-        doses_of,
-        evaluate_methods,
-        has_style,
-        measure_style_swap,
-        tune_competitors,
+    cases: "Sequence[Case]",
+    competitors: "Competitors",
+    methods: "dict[str, Denoiser]",
+    kept: "KeptResults | None",
+    jobs: int,
+    progress: Progress,
+) -> "Measurements":
+    from pipeline.comparison import evaluate_methods
+
+    task = progress.add_task("measuring", total=len(cases))
+    return evaluate_methods(
+        cases, methods, competitors=competitors, kept=kept, jobs=jobs, on_case=lambda case: progress.advance(task)
     )
 
-    check_other_cases(cases, tuning)
-    doses = doses_of(cases)
-    counts = {factor: sum(factor in case.doses for case in cases) for factor in doses}
-    everywhere = [factor for factor in doses if counts[factor] == len(cases)]
-    task = progress.add_task("tuning", total=len(doses))
-    competitors = tune_competitors(tuning, factors=doses, on_dose=lambda factor: progress.advance(task))
-    task = progress.add_task("measuring", total=sum(counts.values()))
-    measurements = evaluate_methods(
-        cases, methods, competitors=competitors, on_scan=lambda scan: progress.advance(task)
-    )
-    swaps = {
-        name: measure_style_swap(cases, denoiser, factors=(everywhere[0], everywhere[-1]))
-        for name, denoiser in methods.items()
-        if len(everywhere) > 1 and has_style(denoiser)
-    }
-    preface = _chosen(competitors, len(tuning))
-    if len(everywhere) < len(doses):
-        preface += "; subjects a dose: " + ", ".join(f"DRF {factor:g}: {n}" for factor, n in counts.items())
-    return measurements, swaps, preface
+
+def _style_swaps(cases: "Sequence[Case]", methods: "dict[str, Denoiser]") -> "dict[str, pd.DataFrame]":
+    """Swap the styles of the lowest and the highest dose that every subject has, where the gate demands it."""
+    from pipeline.comparison import doses_of, has_style, measure_style_swap
+
+    everywhere = [factor for factor in doses_of(cases) if all(factor in case.doses for case in cases)]
+    if len(everywhere) < 2:
+        return {}
+    ends = (everywhere[0], everywhere[-1])
+    return {n: measure_style_swap(cases, one, factors=ends) for n, one in methods.items() if has_style(one)}
 
 
 def _measured_scan(
-    full: Path, low: dict[float, Path], tuning: "Sequence[Case]", methods: "dict[str, Denoiser]", progress: Progress
-) -> "tuple[Measurements, str]":
-    from pipeline.comparison import evaluate_scan, tune_competitors
+    full: Path, low: dict[float, Path], competitors: "Competitors", methods: "dict[str, Denoiser]", progress: Progress
+) -> "Measurements":
+    from pipeline.comparison import evaluate_scan
     from pipeline.pet import read_pet
 
-    full_dose = read_pet(full)
     scans = {factor: read_pet(path) for factor, path in low.items()}
-    task = progress.add_task("tuning", total=len(low))
-    competitors = tune_competitors(tuning, factors=list(low), on_dose=lambda factor: progress.advance(task))
-    task = progress.add_task("measuring", total=len(low))
-    measurements = evaluate_scan(
-        full_dose, scans, methods, competitors=competitors, on_scan=lambda scan: progress.advance(task)
+    task = progress.add_task("measuring", total=1 + len(competitors.filters) + len(methods))
+    return evaluate_scan(
+        read_pet(full), scans, methods, competitors=competitors, on_method=lambda name: progress.advance(task)
     )
-    preface = "One real scan: its full-dose image takes the place of the truth, noise and all"
-    return measurements, f"{preface}; {_chosen(competitors, len(tuning))}"
+
+
+def _doses_that_some_lack(cases: "Sequence[Case]") -> str:
+    from pipeline.comparison import doses_of
+
+    counts = {factor: sum(factor in case.doses for case in cases) for factor in doses_of(cases)}
+    if set(counts.values()) == {len(cases)}:
+        return ""
+    return "; subjects a dose: " + ", ".join(f"DRF {factor:g}: {n}" for factor, n in counts.items())
+
+
+def _chosen(measurements: "Measurements") -> str:
+    """Say what the settings of the filters were chosen on."""
+    filters = measurements.scans[measurements.scans["method"].isin(["gaussian", "nonlocal_means", "bm4d"])]
+    names = ", ".join(dict.fromkeys(filters["method"]))
+    counts = filters["chosen_on"].value_counts()
+    own, other = (int(counts.get(name, 0)) for name in ("this scan", "other subjects"))
+    if not other:
+        return (
+            f"each filter ({names}) has its best setting for each scan, chosen on that scan: this favours the filters"
+        )
+    if not own:
+        return f"settings of the filters ({names}) chosen on other subjects of the same scanner and voxels"
+    return (
+        f"settings of the filters ({names}) chosen on other subjects of the same scanner and voxels for {other} "
+        f"images, and on the scan itself, which favours the filters, for {own} without such subjects"
+    )
 
 
 def _low_scans(stated: Sequence[str]) -> dict[float, Path]:
@@ -207,11 +289,3 @@ def _low_scans(stated: Sequence[str]) -> dict[float, Path]:
     if not scans:
         raise PETError("--scan was given without --low, expected its low-dose versions as DRF=SCAN")
     return scans
-
-
-def _chosen(competitors: "Competitors", n_tuning: int) -> str:
-    chosen = ", ".join(
-        f"DRF {factor:g}: {width:g} mm, {competitors.nonlocal_means_strength[factor]:g}"
-        for factor, width in competitors.gaussian_fwhm.items()
-    )
-    return f"Gaussian width and strength of non-local means chosen on other subjects, {n_tuning} ({chosen})"

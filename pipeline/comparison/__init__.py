@@ -1,15 +1,11 @@
 """Methods against each other on the same scans: measured, compared, held to a gate, and put into tables."""
 
-from pipeline.comparison.baselines import (
-    Competitors,
-    best_gaussian_fwhm,
-    best_nonlocal_means_strength,
-    nonlocal_means_filter,
-    tune_competitors,
-)
-from pipeline.comparison.cases import Case, cases_of, check_other_cases, doses_of
-from pipeline.comparison.differences import Interval, compare_methods, paired_bootstrap
+from pipeline.comparison.baselines import Competitors, best_setting, tune_competitors
+from pipeline.comparison.cases import Case, cases_of, check_other_cases, doses_of, scanner_of
+from pipeline.comparison.differences import Interval, compare_methods, gains_by_scanner, paired_bootstrap
+from pipeline.comparison.filters import bm4d_filter, filters_named, nonlocal_means_filter
 from pipeline.comparison.gate import GateLine, ReleaseGate, check_gate, read_gate
+from pipeline.comparison.kept import KeptResults
 from pipeline.comparison.measure import Measurements, evaluate_methods, evaluate_scan, lesions_in_class, summarise
 from pipeline.comparison.reference import Reference, full_dose_reference, reference_of
 from pipeline.comparison.style_swap import has_style, measure_style_swap, swap_styles
@@ -21,13 +17,14 @@ __all__ = [
     "Competitors",
     "GateLine",
     "Interval",
+    "KeptResults",
     "Measurements",
     "Reference",
     "ReleaseGate",
     "ResultTable",
     "as_markdown",
-    "best_gaussian_fwhm",
-    "best_nonlocal_means_strength",
+    "best_setting",
+    "bm4d_filter",
     "cases_of",
     "check_gate",
     "check_other_cases",
@@ -35,7 +32,9 @@ __all__ = [
     "doses_of",
     "evaluate_methods",
     "evaluate_scan",
+    "filters_named",
     "full_dose_reference",
+    "gains_by_scanner",
     "has_style",
     "lesions_in_class",
     "measure_style_swap",
@@ -44,6 +43,7 @@ __all__ = [
     "read_gate",
     "reference_of",
     "result_tables",
+    "scanner_of",
     "summarise",
     "summarise_lesions",
     "swap_styles",

@@ -1,74 +1,70 @@
-"""What a network has to beat: the noisy input, the best Gaussian and the best non-local means for each dose."""
+"""What a network has to beat: the noisy input, and every filter with its best setting for each scanner and dose."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from pipeline.comparison.cases import Case, doses_of
-from pipeline.errors import PETError
-from pipeline.evaluation import PEAK_SUV, noise_sd, psnr
-from pipeline.images import body_mask, gaussian_filter_mm
+from pipeline.comparison.cases import Case, doses_of, scanner_of
+from pipeline.comparison.filters import FILTERS, root_noise
+from pipeline.evaluation import PEAK_SUV
 from pipeline.pet import PETSeries
 
-__all__ = [
-    "COMPETITORS",
-    "Competitors",
-    "best_gaussian_fwhm",
-    "best_nonlocal_means_strength",
-    "nonlocal_means_filter",
-    "tune_competitors",
-]
+__all__ = ["COMPETITORS", "DEFAULT_FILTERS", "Competitors", "Setting", "best_setting", "tune_competitors"]
 
-COMPETITORS = ("input", "gaussian", "nonlocal_means")
+COMPETITORS = ("input", *FILTERS)
 """Names of the competitors in the measurements, the noisy input first."""
 
-_PATCH_SIZE = 5  # voxels a side
-_PATCH_DISTANCE = 3  # voxels to the farthest patch compared, so 7 x 7 x 7 patches
-_GIVEN_BACK_FWHM = 30.0  # [mm]
-_FWHM_CANDIDATES = (0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16)
+DEFAULT_FILTERS = ("gaussian", "nonlocal_means")
+
+_N_SLABS = 4
+_SLAB = 16  # planes, or a sixteenth of the scan where that is more
+_FEWEST_PLANES = 96  # a scan of fewer is taken whole
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A filter's setting for one scan."""
+
+    value: float
+    """Width [mm] or strength."""
+    chosen_on: str
+    """``other subjects`` of the same scanner, or ``this scan``, which favours the filter."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Competitors:
-    """Filters with settings that were chosen on other subjects."""
+    """Filters, and the settings that were chosen on other subjects, if any."""
 
-    gaussian_fwhm: Mapping[float, float]
-    """Dose reduction factor -> full width at half maximum [mm]."""
-    nonlocal_means_strength: Mapping[float, float]
-    """Dose reduction factor -> strength relative to the noise of the scan."""
+    filters: tuple[str, ...] = DEFAULT_FILTERS
+    """Names in FILTERS."""
+    tuned: Mapping[tuple[str, str, float], float] = field(default_factory=dict)
+    """(Filter, scanner and voxels, dose reduction factor) -> setting. What is not in it is chosen for each scan."""
 
-    def at(self, factor: float) -> dict[str, Callable[[PETSeries], PETSeries]]:
-        """Return the competitors for a dose reduction factor, by name.
+    def setting(self, name: str, factor: float, low: PETSeries, full: PETSeries, *, near: float | None) -> Setting:
+        """Return the setting of a filter for a scan.
 
-        Raises
-        ------
-        PETError
-            If they were not tuned for that dose.
+        Without one from other subjects of the same scanner, voxels and dose it is the best for this very scan against
+        its full dose, which can only favour the filter. `near` is where the search begins, such as the best at
+        another dose.
         """
-        if factor not in self.gaussian_fwhm or factor not in self.nonlocal_means_strength:
-            tuned = ", ".join(f"{f:g}" for f in self.gaussian_fwhm)
-            raise PETError(f"the filters were tuned for DRF {tuned}, expected tuning subjects with DRF {factor:g}")
-        fwhm, strength = self.gaussian_fwhm[factor], self.nonlocal_means_strength[factor]
-
-        def gaussian(series: PETSeries) -> PETSeries:
-            return series.with_suv(gaussian_filter_mm(series.suv, fwhm=fwhm, voxel_size=series.voxel_size))
-
-        def nonlocal_means(series: PETSeries) -> PETSeries:
-            return series.with_suv(nonlocal_means_filter(series.suv, strength=strength, voxel_size=series.voxel_size))
-
-        return dict(zip(COMPETITORS, (lambda series: series, gaussian, nonlocal_means), strict=True))
+        tuned = self.tuned.get((name, scanner_of(low), factor))
+        if tuned is not None:
+            return Setting(tuned, "other subjects")
+        return Setting(best_setting(name, [(low, full)], near=near), "this scan")
 
 
 def tune_competitors(
     cases: Sequence[Case],
     *,
+    filters: Sequence[str] = DEFAULT_FILTERS,
     factors: Sequence[float] | None = None,
     on_dose: Callable[[float], None] = lambda factor: None,
 ) -> Competitors:
-    """Return the settings with the highest mean PSNR against full dose, for each dose.
+    """Return the settings with the highest mean PSNR against full dose, for each scanner, its voxels, and each dose.
 
     Give it other subjects than those measured on. `factors` are the dose reduction factors to tune for, by default all
     that a subject has; `on_dose` is told each one when it is done.
@@ -76,130 +72,80 @@ def tune_competitors(
     Raises
     ------
     PETError
-        If no subject has one of the doses.
+        If an image cannot be read.
     """
-    widths, strengths = {}, {}
-    known = doses_of(cases)
-    full_dose = {case.name: case.full_dose() for case in cases}
-    for factor in known if factors is None else sorted(factors):
-        if factor not in known:
-            had = ", ".join(f"{f:g}" for f in known) or "none"
-            raise PETError(f"no subject to tune on has DRF {factor:g} (found {had}), expected every dose measured")
-        having = [case for case in cases if factor in case.doses]
-        low_dose = [case.read(case.doses[factor]) for case in having]
-        pairs = [(low.suv, full_dose[c.name].suv, low.voxel_size) for c, low in zip(having, low_dose, strict=True)]
-        widths[factor] = best_gaussian_fwhm(pairs, data_range=PEAK_SUV)
-        strengths[factor] = best_nonlocal_means_strength(pairs, data_range=PEAK_SUV)
+    tuned: dict[tuple[str, str, float], float] = {}
+    groups = defaultdict(list)
+    for case in cases:
+        groups[scanner_of(case.full_dose())].append(case)
+    for factor in doses_of(cases) if factors is None else sorted(factors):
+        for scanner, members in groups.items():
+            having = [case for case in members if factor in case.doses]
+            pairs = [(case.read(case.doses[factor]), case.full_dose()) for case in having]
+            for name in filters if pairs else ():
+                last = max((f for n, s, f in tuned if (n, s) == (name, scanner)), default=None)
+                near = None if last is None else tuned[name, scanner, last]
+                tuned[name, scanner, factor] = best_setting(name, pairs, near=near)
         on_dose(factor)
-    return Competitors(gaussian_fwhm=widths, nonlocal_means_strength=strengths)
+    return Competitors(filters=tuple(filters), tuned=tuned)
 
 
-def best_gaussian_fwhm(
-    pairs: Iterable[tuple[ArrayLike, ArrayLike, Sequence[float]]],
+def best_setting(
+    name: str,
+    pairs: Sequence[tuple[PETSeries, PETSeries]],
     *,
-    data_range: float,
-    candidates: Sequence[float] = _FWHM_CANDIDATES,
+    near: float | None = None,
+    candidates: Sequence[float] | None = None,
 ) -> float:
-    """Return the filter width [mm] with the highest mean PSNR over given subjects; a tie goes to the narrowest.
+    """Return the setting of a filter with the highest mean PSNR over given scans; a tie goes to the weakest.
 
-    Give it other subjects than those it is then compared on: chosen on the test image itself the baseline knows the
-    answer.
-
-    `pairs` holds (noisy SUV, reference SUV, voxel size [mm]) of each subject and is read once, so a generator will do.
-    `data_range` is the peak of the PSNR [g/mL], `candidates` are the widths to try [mm].
+    `pairs` holds (noisy, reference) of each. A scan of many planes is judged on four slabs of 16 planes or more,
+    one in the middle of each fourth, with the noise of the whole scan. The search climbs from `near`, by default the middle of the
+    `candidates`, by default the filter's own: the curve has one peak.
 
     Raises
     ------
     ValueError
         No pairs or no candidates.
     """
-    widths = sorted(candidates)
-
-    def score(noisy: ArrayLike, reference: ArrayLike, voxel_size: Sequence[float], width: float) -> float:
-        filtered = gaussian_filter_mm(noisy, fwhm=width, voxel_size=voxel_size)
-        return psnr(filtered, reference, data_range=data_range)
-
-    scores = np.array([[score(*pair, width) for width in widths] for pair in pairs])
-    if scores.size == 0:
-        raise ValueError("best_gaussian_fwhm: no pairs or no candidates to choose from")
-    return float(widths[int(np.argmax(scores.mean(axis=0)))])
-
-
-def nonlocal_means_filter(suv: ArrayLike, *, strength: float, voxel_size: Sequence[float]) -> NDArray[np.float32]:
-    """Return non-local means of the square root of SUV (Buades 2005, CVPR 2:60; Darbon 2008, ISBI 1331).
-
-    The variance of a PET image rises with its uptake and non-local means wants it constant: the filter works on the
-    square root, and its result is squared. Weights are exp(-d / h^2) with d the mean squared difference of patches of
-    5 x 5 x 5 voxels within 7 x 7 x 7, and h = `strength` x noise of the square root, measured in the body of this
-    scan. The square of a mean root is less than the mean, by the variance that was averaged away: it is given back as
-    the local mean, over a Gaussian of 30 mm, of what the filter took.
-
-    Everything was chosen for the highest PSNR, on 40 planes through the liver of a simulated patient with 5 mm voxels,
-    each with its best strength, at a fourth, a twentieth and a hundredth of the dose: without giving back 0.3, 1.3
-    and 3.2 dB less, and the liver 1, 5 and 23 % too low; on SUV itself about 1, 0.8 and 0.4 dB less; patches of 3 or
-    7 voxels and a search of 9 x 9 x 9 voxels no better anywhere.
-
-    `suv` has shape (X, Y, Z) [g/mL]; negative values count as 0. `strength` is h relative to the noise; 0 returns a
-    copy. `voxel_size` is in mm.
-
-    Raises
-    ------
-    ValueError
-        The strength is negative.
-    """
-    if not strength >= 0:
-        raise ValueError(f"nonlocal_means_filter: strength must not be negative, found {strength}")
-    volume = np.array(suv, dtype=np.float32)
-    if strength == 0:
-        return volume
-    body = body_mask(volume, voxel_size=voxel_size)
-    root = np.sqrt(np.maximum(volume, 0))
-    noise = noise_sd(root, mask=body) if body.any() else 0.0
-    if noise == 0:
-        return volume
-    # Imported here: the rest of the package does without.
-    from skimage.restoration import denoise_nl_means
-
-    smooth = denoise_nl_means(
-        root, patch_size=_PATCH_SIZE, patch_distance=_PATCH_DISTANCE, h=strength * noise, fast_mode=True
-    )
-    smooth = smooth**2
-    return smooth + gaussian_filter_mm(volume - smooth, fwhm=_GIVEN_BACK_FWHM, voxel_size=voxel_size)
-
-
-def best_nonlocal_means_strength(
-    pairs: Iterable[tuple[ArrayLike, ArrayLike, Sequence[float]]],
-    *,
-    data_range: float,
-    candidates: Sequence[float] = (0, 1, 1.5, 1.75, 2, 2.25, 2.5, 3, 3.5, 4, 5),
-) -> float:
-    """Return the strength with the highest mean PSNR over given subjects; a tie goes to the weakest.
-
-    Give it other subjects than those it is then compared on, and whole scans: of the middle third of the planes the
-    noise is up to 8 % less, and the strength that was best there cost 0.5 dB on the whole scan at a hundredth of the
-    dose. The search climbs from the middle of the candidates: the curve has one peak, and a scan takes seconds.
-
-    `candidates` are the strengths to try; the other arguments are those of `best_gaussian_fwhm`.
-
-    Raises
-    ------
-    ValueError
-        No pairs or no candidates.
-    """
-    strengths, scans = sorted(candidates), list(pairs)
-    if not (strengths and scans):
-        raise ValueError("best_nonlocal_means_strength: no pairs or no candidates to choose from")
+    chosen = FILTERS[name]
+    settings = sorted(chosen.candidates if candidates is None else candidates)
+    if not (pairs and settings):
+        raise ValueError("best_setting: no pairs or no candidates to choose from")
+    samples = [(_slabs(low.suv), _slabs(full.suv), low.voxel_size) for low, full in pairs]
+    noises = [root_noise(low.suv, voxel_size=low.voxel_size) for low, _ in pairs]
 
     @cache
     def score(i: int) -> float:
-        filtered = (
-            (nonlocal_means_filter(noisy, strength=strengths[i], voxel_size=voxel_size), reference)
-            for noisy, reference, voxel_size in scans
+        return float(
+            np.mean(
+                [
+                    _psnr([chosen.apply(slab, settings[i], size, noise) for slab in noisy], full)
+                    for (noisy, full, size), noise in zip(samples, noises, strict=True)
+                ]
+            )
         )
-        return float(np.mean([psnr(pred, reference, data_range=data_range) for pred, reference in filtered]))
 
-    best, previous = len(strengths) // 2, -1
+    best, previous = len(settings) // 2 if near is None else int(np.searchsorted(settings, near)), -1
+    best = min(best, len(settings) - 1)
     while best != previous:
         previous = best
-        best = max(range(max(best - 1, 0), min(best + 2, len(strengths))), key=score)
-    return float(strengths[best])
+        best = max(range(max(best - 1, 0), min(best + 2, len(settings))), key=score)
+    return float(settings[best])
+
+
+def _slabs(suv: NDArray[np.floating]) -> list[NDArray[np.floating]]:
+    """Return slabs of an image (X, Y, Z) that stand for the whole."""
+    n_planes = suv.shape[2]
+    if n_planes < _FEWEST_PLANES:
+        return [suv]
+    thick = max(_SLAB, n_planes // 16)
+    starts = ((np.arange(_N_SLABS) + 0.5) / _N_SLABS * n_planes - thick / 2).round().astype(int)
+    return [suv[..., start : start + thick] for start in starts]
+
+
+def _psnr(images: Sequence[NDArray[np.floating]], references: Sequence[NDArray[np.floating]]) -> float:
+    """Return the PSNR over all of the slabs together [dB]."""
+    squares = [np.square(x.astype(np.float64) - y) for x, y in zip(images, references, strict=True)]
+    mse = sum(float(s.sum()) for s in squares) / sum(s.size for s in squares)
+    return float("inf") if mse == 0 else float(10 * np.log10(PEAK_SUV**2 / mse))

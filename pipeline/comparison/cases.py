@@ -11,7 +11,7 @@ from pipeline.data.manifest import Image, Role, Split, Subject
 from pipeline.errors import PETError
 from pipeline.pet import PETSeries
 
-__all__ = ["Case", "cases_of", "check_other_cases", "doses_of"]
+__all__ = ["Case", "cases_of", "check_other_cases", "doses_of", "scanner_of"]
 
 _REFERENCES: tuple[Role, ...] = ("full_repeat", "noise_free")
 
@@ -48,11 +48,15 @@ def cases_of(
     root: str | Path | None = None,
     jobs: int = 1,
     progress: Callable[[int, int], object] | None = None,
+    n_subjects: int | None = None,
+    factors: Sequence[float] | None = None,
 ) -> list[Case]:
     """Return the subjects of manifests and of folders of simulated subjects, less what the manifests exclude.
 
     `sources` are YAML manifests and recipes, of which the subjects of `split` are taken, and folders of simulated
-    subjects, of which all are taken. The other arguments are those of `pipeline.data.described_data`.
+    subjects, of which all are taken. `n_subjects` is the most to take of each source, the first ones, and `factors`
+    leaves out other dose reduction factors; None takes all. The other arguments are those of
+    `pipeline.data.described_data`.
 
     Raises
     ------
@@ -73,7 +77,10 @@ def cases_of(
         subjects = [s for s in without_excluded(manifest) if path.is_dir() or s.split == split]
         if not subjects:
             raise PETError(f"{path}: has no subject of split {split}, expected at least one")
+        subjects = [_with_doses(s, factors) for s in subjects[:n_subjects]]
         cases += [Case(f"{name}/{s.id}" if len(sources) > 1 else s.id, s, folder) for s in subjects]
+    if factors is not None and (absent := sorted(set(factors) - set(doses_of(cases)))):
+        raise PETError(f"{sources[0]}: no subject has a scan of DRF {absent[0]:g}, expected one")
     check_other_cases(cases, [])
     for role in _REFERENCES:
         having = [case for case in cases if case.subject.image(role) is not None]
@@ -83,6 +90,14 @@ def cases_of(
                 f"{lacking.name}: has no image {role} as {having[0].name} has, expected it of all or of none"
             )
     return cases
+
+
+def _with_doses(subject: Subject, factors: Sequence[float] | None) -> Subject:
+    """Return a subject without the low doses that are not asked for."""
+    if factors is None:
+        return subject
+    kept = [i for i in subject.images if i.role != "dose" or i.dose_reduction_factor in (1, *factors)]
+    return subject.model_copy(update={"images": tuple(kept)})
 
 
 def check_other_cases(cases: Sequence[Case], others: Sequence[Case]) -> None:
@@ -106,3 +121,9 @@ def check_other_cases(cases: Sequence[Case], others: Sequence[Case]) -> None:
 def doses_of(cases: Iterable[Case]) -> list[float]:
     """Return the dose reduction factors that one of the subjects has, rising."""
     return sorted({factor for case in cases for factor in case.doses})
+
+
+def scanner_of(series: PETSeries) -> str:
+    """Return manufacturer, model and voxels of a scan: what a filter is tuned for, and results are listed by."""
+    name = f"{series.header.manufacturer or ''} {series.header.model_name or ''}".strip() or "unknown scanner"
+    return f"{name}, {' x '.join(f'{size:.3g}' for size in series.voxel_size)} mm"

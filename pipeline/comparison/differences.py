@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from pipeline.comparison.measure import Measurements, lesions_in_class, summarise
 
-__all__ = ["COMPARED", "Difference", "Interval", "compare_methods", "paired_bootstrap"]
+__all__ = ["COMPARED", "Difference", "Interval", "compare_methods", "gains_by_scanner", "paired_bootstrap"]
 
 COMPARED: dict[str, tuple[str, bool]] = {
     "psnr_full": ("PSNR against full dose [dB]", True),
@@ -82,6 +82,26 @@ def compare_methods(
             if interval is not None:
                 differences.append(Difference(measure, float(factor), method, best, interval))
     return differences
+
+
+def gains_by_scanner(scans: pd.DataFrame, measure: str, method: str, others: Sequence[str]) -> pd.DataFrame:
+    """Return how far a method is above the best of the others on each scanner with its voxels, at each dose.
+
+    `scans` are those of :class:`~pipeline.comparison.Measurements`, `measure` one of which more is better. One row per
+    scanner and dose: scanner, dose_reduction_factor, own and best (means over the scanner's subjects), other (the name
+    of the best), and gain. Empty where the measure, the method or the others are missing.
+    """
+    rows = []
+    measured = scans if measure in scans else scans.iloc[:0]
+    for (scanner, factor), group in measured.groupby(["scanner", "dose_reduction_factor"], sort=False):
+        means = group.groupby("method")[measure].mean().dropna()
+        rivals = means.reindex([*others]).dropna()
+        if method in means.index and len(rivals):
+            best = {"own": means[method], "other": rivals.idxmax(), "best": rivals.max()}
+            rows.append(
+                {"scanner": scanner, "dose_reduction_factor": factor, **best, "gain": means[method] - rivals.max()}
+            )
+    return pd.DataFrame(rows, columns=["scanner", "dose_reduction_factor", "own", "other", "best", "gain"])
 
 
 def _rows_of(measurements: Measurements, measure: str) -> pd.DataFrame:

@@ -1,34 +1,25 @@
 """Every method on every scan: one row per subject, dose and method, and one per lesion of each."""
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from pipeline.comparison.baselines import Competitors
-from pipeline.comparison.cases import Case
+from pipeline.comparison.baselines import Competitors, Setting
+from pipeline.comparison.cases import Case, scanner_of
+from pipeline.comparison.figures import figures_of_scan, lesions_of_scan
+from pipeline.comparison.filters import FILTERS, root_noise
+from pipeline.comparison.kept import KeptResults
 from pipeline.comparison.reference import Reference, full_dose_reference, reference_of
-from pipeline.errors import PETError, UndefinedMeasureError
-from pipeline.evaluation import (
-    PEAK_SUV,
-    bias,
-    false_hot_spots,
-    lesion_bias,
-    local_variance_ratio,
-    nrmse,
-    psnr,
-    ssim,
-)
+from pipeline.errors import PETError
+from pipeline.evaluation import LESION_BIAS_COLUMNS
 from pipeline.pet import PETSeries
 from pipeline.pet.grid import check_same_grid
+from pipeline.processes import run_in_processes
 
 __all__ = ["Measurements", "Method", "evaluate_methods", "evaluate_scan", "lesions_in_class", "summarise"]
-
-logger = logging.getLogger(__name__)
 
 Method = Callable[[PETSeries], PETSeries]
 """A denoised series of a noisy one, on its grid."""
@@ -39,9 +30,12 @@ class Measurements:
     """What was measured; both tables begin with subject, dose_reduction_factor and method."""
 
     scans: pd.DataFrame
-    """One row per subject, dose and method. For every reference image NAME: ``psnr_NAME`` [dB] over the whole volume
+    """One row per subject, dose and method: also ``scanner`` (with voxels), of a filter ``setting`` and what it was
+    ``chosen_on``. For every reference image NAME: ``psnr_NAME`` [dB] over the whole volume
     at a peak of 20 SUV and ``nrmse_NAME``; ``ssim_full``; ``local_variance_ratio_full`` and that to the truth. Against
-    the truth: ``liver_bias_percent`` of SUVmean in the liver and ``n_false_hot_spots``."""
+    the truth: ``liver_bias_percent`` of SUVmean in the liver and ``n_false_hot_spots``, in all and by distance from the
+    ends. Against the noisy scan: ``change_percent REGION`` of the mean of body, liver, lung, muscle and brain, and of
+    50 mm spheres all over the body ``spheres_rms_percent`` and ``spheres_largest_percent``."""
     lesions: pd.DataFrame
     """One row per subject, dose, method and lesion: the columns of :func:`pipeline.evaluation.lesion_bias`, against
     the truth."""
@@ -73,35 +67,34 @@ def lesions_in_class(lesions: pd.DataFrame, *, diameter_from: float, diameter_be
 
 
 def evaluate_methods(
-    cases: Iterable[Case],
+    cases: Sequence[Case],
     methods: Mapping[str, Method],
     *,
     competitors: Competitors | None,
-    on_scan: Callable[[str], None] = lambda scan: None,
+    kept: KeptResults | None = None,
+    jobs: int = 1,
+    on_case: Callable[[str], None] = lambda case: None,
 ) -> Measurements:
-    """Measure the input, the tuned filters and every method on every subject and low dose.
+    """Measure the input, the filters and every method on every subject and low dose.
 
-    `cases` are subjects that no method was trained or tuned on, from :func:`~pipeline.comparison.cases_of`; `methods`
-    maps names to methods, such as a :class:`pipeline.inference.Denoiser`. `competitors` are from
-    :func:`~pipeline.comparison.tune_competitors` on other subjects; None measures the methods alone. `on_scan` is told
-    the name of each scan when it is done.
+    `cases` are subjects that no method was trained on, from :func:`~pipeline.comparison.cases_of`; `methods` maps names
+    to methods, such as a :class:`pipeline.inference.Denoiser`. `competitors` are the filters, with settings of
+    :func:`~pipeline.comparison.tune_competitors` or without; None measures the methods alone. `kept` holds results of
+    earlier runs and gets the new ones, subject by subject. `jobs` is the number of processes, which share the subjects;
+    methods must then be picklable. `on_case` is told the name of each subject when it is done.
 
     Raises
     ------
     PETError
         If an image cannot be read, or is on another grid than the others of its subject.
     """
-
-    def scans() -> Iterator[tuple[Reference, float, PETSeries]]:
-        for case in cases:
-            if not case.doses:
-                continue
-            reference = reference_of(case)
-            for factor, image in case.doses.items():
-                yield reference, factor, case.read(image)
-                on_scan(f"{case.name} DRF {factor:g}")
-
-    return _measured(scans(), methods, competitors)
+    having = [case for case in cases if case.doses]
+    tasks = [partial(_measured_case, case, dict(methods), competitors, kept) for case in having]
+    found: dict[int, list[dict[str, Any]]] = {}
+    for index, results in run_in_processes(tasks, jobs=jobs):
+        found[index] = results
+        on_case(having[index].name)
+    return _gathered([result for index in sorted(found) for result in found[index]])
 
 
 def evaluate_scan(
@@ -111,12 +104,13 @@ def evaluate_scan(
     *,
     competitors: Competitors | None,
     subject: str = "scan",
-    on_scan: Callable[[str], None] = lambda scan: None,
+    on_method: Callable[[str], None] = lambda method: None,
 ) -> Measurements:
     """Measure on a real scan and its low-dose versions, as ``unipet insert-noise`` writes them.
 
     The full-dose image takes the place of the truth: see :func:`~pipeline.comparison.full_dose_reference`. `low` maps
-    dose reduction factors to scans on the same grid; the other arguments are those of `evaluate_methods`.
+    dose reduction factors to scans on the same grid; `on_method` is told each method when it is done; the other
+    arguments are those of `evaluate_methods`.
 
     Raises
     ------
@@ -124,65 +118,94 @@ def evaluate_scan(
         If a scan is on another grid than the full dose.
     """
     reference = full_dose_reference(full, subject=subject)
+    readers = {factor: partial(_same, series) for factor, series in low.items()}
+    scans = _Scans(subject, partial(_same, reference), readers)
+    results = []
+    for name in _names(methods, competitors):
+        results.append(_measured_method(scans, name, methods, competitors))
+        on_method(name)
+    return _gathered(results)
 
-    def scans() -> Iterator[tuple[Reference, float, PETSeries]]:
-        for factor, series in sorted(low.items()):
-            yield reference, factor, series
-            on_scan(f"{subject} DRF {factor:g}")
 
-    return _measured(scans(), methods, competitors)
+def _same(value: Any) -> Any:
+    return value
 
 
-def _measured(
-    scans: Iterable[tuple[Reference, float, PETSeries]],
-    methods: Mapping[str, Method],
-    competitors: Competitors | None,
-) -> Measurements:
-    rows, lesion_tables, truth, regions = [], [], "full", dict[str, None]()
-    for reference, factor, low in scans:
-        truth = reference.truth
-        regions[reference.regions] = None
-        _check_grid(low, reference, factor)
-        for name, method in {**(competitors.at(factor) if competitors else {}), **methods}.items():
-            which = {"subject": reference.subject, "dose_reduction_factor": factor, "method": name}
-            pred = method(low)
-            rows.append({**which, **_measure(pred, reference)})
-            lesions = lesion_bias(pred.suv, reference.images[truth].suv, reference.lesions, voxel_size=pred.voxel_size)
-            lesion_tables.append(pd.DataFrame(which, index=lesions.index).join(lesions))
-    if not rows:
+@dataclass(frozen=True)
+class _Scans:
+    """A subject's scans, read when they are needed."""
+
+    subject: str
+    make_reference: Callable[[], Reference]
+    readers: Mapping[float, Callable[[], PETSeries]]
+    """Dose reduction factor -> reads the scan."""
+
+    @cached_property
+    def reference(self) -> Reference:
+        return self.make_reference()
+
+    def read(self, factor: float) -> PETSeries:
+        """Read a scan, which must lie on the grid of the others."""
+        low = self.readers[factor]()
+        for name, image in self.reference.images.items():
+            named = f"{self.subject}: the scan of DRF {factor:g}"
+            check_same_grid({f"the {name.replace('_', '-')} image": image.grid, named: low.grid})
+        return low
+
+
+def _names(methods: Mapping[str, Method], competitors: Competitors | None) -> list[str]:
+    return [*(() if competitors is None else ("input", *competitors.filters)), *methods]
+
+
+def _measured_case(
+    case: Case, methods: Mapping[str, Method], competitors: Competitors | None, kept: KeptResults | None
+) -> list[dict[str, Any]]:
+    """Return what `_measured_method` found of each method on one subject."""
+    readers = {factor: partial(case.read, image) for factor, image in case.doses.items()}
+    scans = _Scans(case.name, partial(reference_of, case), readers)
+    results = []
+    for name in _names(methods, competitors):
+        make = partial(_measured_method, scans, name, methods, competitors)
+        results.append(make() if kept is None else kept.of(case, name, make))
+    return results
+
+
+def _measured_method(
+    scans: _Scans, name: str, methods: Mapping[str, Method], competitors: Competitors | None
+) -> dict[str, Any]:
+    """Return the rows of one method on every dose of one subject, as JSON holds them."""
+    rows, lesions, setting = [], [], None
+    reference = scans.reference
+    for factor in sorted(scans.readers):
+        low = scans.read(factor)
+        which = {"subject": scans.subject, "dose_reduction_factor": float(factor), "method": name}
+        details: dict[str, Any] = {"scanner": scanner_of(low)}
+        if name in methods:
+            pred = methods[name](low)
+        elif competitors is None or name == "input":
+            pred = low
+        else:
+            near = None if setting is None else setting.value
+            setting = competitors.setting(name, factor, low, reference.images["full"], near=near)
+            details |= {"setting": setting.value, "chosen_on": setting.chosen_on}
+            pred = _filtered(low, name, setting)
+        rows.append({**which, **details, **figures_of_scan(pred, low, reference)})
+        found = lesions_of_scan(pred, reference).to_dict("records")
+        lesions += [{**which, **{str(key): float(value) for key, value in row.items()}} for row in found]
+    return {"scans": rows, "lesions": lesions, "truth": reference.truth, "regions": reference.regions}
+
+
+def _filtered(low: PETSeries, name: str, setting: Setting) -> PETSeries:
+    noise = root_noise(low.suv, voxel_size=low.voxel_size)
+    return low.with_suv(FILTERS[name].apply(low.suv, setting.value, low.voxel_size, noise))
+
+
+def _gathered(results: Iterable[Mapping[str, Any]]) -> Measurements:
+    found = list(results)
+    if not any(result["scans"] for result in found):
         raise PETError("nothing was measured, expected at least one scan of a lower dose")
-    filled = [table for table in lesion_tables if len(table)]
-    lesions = pd.concat(filled or lesion_tables[:1], ignore_index=True)
-    return Measurements(pd.DataFrame(rows), lesions, truth, " and ".join(regions))
-
-
-def _check_grid(low: PETSeries, reference: Reference, factor: float) -> None:
-    for name, image in reference.images.items():
-        named = f"{reference.subject}: the scan of DRF {factor:g}"
-        check_same_grid({f"the {name.replace('_', '-')} image": image.grid, named: low.grid})
-
-
-def _measure(pred: PETSeries, reference: Reference) -> dict[str, float]:
-    values = {}
-    for name, image in reference.images.items():
-        values[f"psnr_{name}"] = psnr(pred.suv, image.suv, data_range=PEAK_SUV)
-        values[f"nrmse_{name}"] = _or_nan(nrmse, pred.suv, image.suv)
-    values["ssim_full"] = _or_nan(ssim, pred.suv, reference.images["full"].suv, data_range=PEAK_SUV)
-    for name in dict.fromkeys(("full", reference.truth)):
-        values[f"local_variance_ratio_{name}"] = _or_nan(local_variance_ratio, pred.suv, reference.images[name].suv)
-    true = reference.images[reference.truth].suv
-    values["liver_bias_percent"] = (
-        np.nan if reference.liver is None else _or_nan(bias, pred.suv, true, mask=reference.liver)
-    )
-    spots = false_hot_spots(pred.suv, true, voxel_size=pred.voxel_size, mask=reference.body)
-    values["n_false_hot_spots"] = float(len(spots))
-    return values
-
-
-def _or_nan(measure: Callable[..., float], *images: NDArray[np.floating], **options: Any) -> float:
-    """Return a measure, or NaN where it is not defined for the scan; the log says why."""
-    try:
-        return measure(*images, **options)
-    except UndefinedMeasureError as error:
-        logger.warning("%s is missing: %s", measure.__name__, error)
-        return np.nan
+    scans = pd.DataFrame([row for result in found for row in result["scans"]])
+    columns = ["subject", "dose_reduction_factor", "method", *LESION_BIAS_COLUMNS]
+    lesions = pd.DataFrame([row for result in found for row in result["lesions"]], columns=columns)
+    regions = " and ".join(dict.fromkeys(result["regions"] for result in found))
+    return Measurements(scans, lesions.astype({"region": int}), found[-1]["truth"], regions)

@@ -10,6 +10,7 @@ from scipy import ndimage
 from pipeline.comparison.cases import Case
 from pipeline.data.manifest import Role
 from pipeline.errors import PETError
+from pipeline.evaluation import Spheres, spheres_in
 from pipeline.images import body_mask, connected_regions, gaussian_filter_mm, measured_liver_cov, numbered_lesions
 from pipeline.pet import PETSeries
 from pipeline.pet.volumes import read_labels_on
@@ -18,6 +19,8 @@ from pipeline.simulation import ORGAN_LABELS
 __all__ = ["HOT_REGIONS", "Reference", "full_dose_reference", "reference_of"]
 
 _ROLES: dict[str, Role] = {"repeat": "full_repeat", "noise_free": "noise_free"}
+_ORGANS = {"liver": "liver", "lung": "lung", "muscle": "soft_tissue", "brain": "brain"}
+_SPHERE, _SPACING = 50.0, 25.0  # [mm] diameter, and from centre to centre
 _DEEP = 10.0  # [mm] from the liver's surface and from lesions in it, out of reach of the blur
 
 _HOT_SUV = 4.0  # [g/mL]
@@ -45,6 +48,11 @@ class Reference:
     """Liver tissue away from its surface, shape (X, Y, Z); None where there is none."""
     body: NDArray[np.bool_]
     """Inside of the patient, shape (X, Y, Z)."""
+    organs: Mapping[str, NDArray[np.bool_]]
+    """Where a denoised scan must keep the mean of its noisy one, by name: the body, and of a simulated subject liver,
+    lung, muscle (what the labels call soft tissue) and brain, whole but for lesions; of any other, `liver`."""
+    spheres: Spheres
+    """Spheres of 50 mm inside of the body, every 25 mm."""
 
 
 def reference_of(case: Case) -> Reference:
@@ -68,17 +76,27 @@ def reference_of(case: Case) -> Reference:
     else:
         lesions, regions = read_labels_on(case.root / subject.lesions.path, full.grid), "lesions"
         lesions = lesions if is_simulated else numbered_lesions(lesions)
+    body = body_mask(full.suv, voxel_size=full.voxel_size)
+    kept = {"body": body}
     if is_simulated and subject.organs is not None:
-        organs = read_labels_on(case.root / subject.organs.path, full.grid)
-        tissue = (organs == ORGAN_LABELS["liver"]) & (lesions == 0)
-        inner = ndimage.distance_transform_edt(tissue, sampling=full.voxel_size) > _DEEP
+        labels = read_labels_on(case.root / subject.organs.path, full.grid)
+        organs = {name: (labels == ORGAN_LABELS[label]) & (lesions == 0) for name, label in _ORGANS.items()}
+        kept |= {name: region for name, region in organs.items() if region.any()}
+        inner = ndimage.distance_transform_edt(organs["liver"], sampling=full.voxel_size) > _DEEP
         liver = inner if inner.any() else None
     else:
         liver = _measured_liver(full)
-    body = body_mask(full.suv, voxel_size=full.voxel_size)
-    truth = "noise_free" if is_simulated else "full"
+        kept |= {} if liver is None else {"liver": liver}
     return Reference(
-        subject=case.name, images=images, truth=truth, lesions=lesions, regions=regions, liver=liver, body=body
+        subject=case.name,
+        images=images,
+        truth="noise_free" if is_simulated else "full",
+        lesions=lesions,
+        regions=regions,
+        liver=liver,
+        body=body,
+        organs=kept,
+        spheres=_spheres(body, full),
     )
 
 
@@ -89,15 +107,22 @@ def full_dose_reference(full: PETSeries, *, subject: str) -> Reference:
     shows less in them. The liver is the tissue around the sphere that :func:`pipeline.images.measured_liver_cov`
     places; None if it finds none.
     """
+    body, liver = body_mask(full.suv, voxel_size=full.voxel_size), _measured_liver(full)
     return Reference(
         subject=subject,
         images={"full": full},
         truth="full",
         lesions=_hot_regions(full),
         regions=HOT_REGIONS,
-        liver=_measured_liver(full),
-        body=body_mask(full.suv, voxel_size=full.voxel_size),
+        liver=liver,
+        body=body,
+        organs={"body": body} | ({} if liver is None else {"liver": liver}),
+        spheres=_spheres(body, full),
     )
+
+
+def _spheres(body: NDArray[np.bool_], full: PETSeries) -> Spheres:
+    return spheres_in(body, diameter=_SPHERE, spacing=_SPACING, voxel_size=full.voxel_size)
 
 
 def _hot_regions(full: PETSeries) -> NDArray[np.integer]:

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from pipeline.comparison.baselines import COMPETITORS
-from pipeline.comparison.differences import COMPARED, compare_methods
+from pipeline.comparison.differences import COMPARED, compare_methods, gains_by_scanner
 from pipeline.comparison.measure import Measurements, lesions_in_class, summarise
+from pipeline.evaluation import END_CLASSES
 
-__all__ = ["LESION_CLASSES", "ResultTable", "as_markdown", "result_tables", "summarise_lesions"]
+__all__ = ["LESION_CLASSES", "ResultTable", "as_markdown", "result_tables", "scanner_tables", "summarise_lesions"]
 
 _MEASURES = {
     "psnr_full": ("PSNR against full dose [dB], peak 20 SUV", 2),
@@ -23,7 +24,11 @@ _MEASURES = {
     "local_variance_ratio_noise_free": ("Local variance over that of noise-free, median of its stylized region", 2),
     "liver_bias_percent": ("SUVmean bias of the liver against {truth} [%]", 2),
     "n_false_hot_spots": ("False hot spots per scan against {truth}", 1),
+    "spheres_rms_percent": ("50 mm spheres all over the body, change of their mean from the input, RMS [%]", 2),
+    "spheres_largest_percent": ("50 mm spheres all over the body, largest change of a mean from the input [%]", 1),
 }
+_BY_SCANNER = ("psnr_full", "psnr_repeat", "psnr_noise_free")
+_SETTINGS = "Settings of the filters, mean over scans: width [mm]; strength in units of the scan's noise"
 LESION_CLASSES: dict[str, tuple[float, float]] = {
     "all >= 10 mm": (10.0, np.inf),
     ">= 15 mm": (15.0, np.inf),
@@ -80,10 +85,68 @@ def result_tables(
             header = ("method", *(f"DRF {factor:g}" for factor in summary.columns))
             rows = tuple((str(name), *_figures(row, digits)) for name, row in summary.iterrows())
             tables.append(ResultTable(title.format(truth=truth), header, rows))
+    tables.append(_conservation_table(measurements.scans))
+    tables.append(_ends_table(measurements.scans, truth))
     tables.extend(_lesion_table(measurements, quantity, truth) for quantity in _QUANTITIES)
+    tables.extend(scanner_tables(measurements.scans, methods))
     tables.extend(_difference_tables(measurements, methods))
     tables.extend(_swap_table(name, swap) for name, swap in (style_swaps or {}).items())
     return [table for table in tables if table.rows]
+
+
+def scanner_tables(scans: pd.DataFrame, methods: Sequence[str]) -> Iterator[ResultTable]:
+    """Yield PSNR and gain over the best competitor for each scanner, where there are several, and filter settings."""
+    scanners = list(scans["scanner"].unique())
+    if len(scanners) > 1:
+        for measure in (name for name in _BY_SCANNER if name in scans):
+            title = _MEASURES[measure][0]
+            groups = {name: summarise(scans[scans["scanner"] == name], measure=measure) for name in scanners}
+            yield _grouped_table(f"{title}, by scanner", "scanner", groups, 2)
+            for method in methods:
+                gains = gains_by_scanner(scans, measure, method, COMPETITORS)
+                table = gains.pivot_table(index="scanner", columns="dose_reduction_factor", values="gain", sort=False)
+                table = table[sorted(table.columns)]
+                table.loc["mean over scanners"] = table.mean()
+                rows = tuple((str(name), *_figures(row, 2)) for name, row in table.iterrows())
+                header = ("scanner", *(f"DRF {factor:g}" for factor in table.columns))
+                yield ResultTable(
+                    f"{method} minus the best of input and filters on each scanner: {title}", header, rows
+                )
+    if "setting" in scans and scans["setting"].notna().any():
+        filters = scans[scans["setting"].notna()]
+        groups = {
+            n: summarise(filters[filters["scanner"] == n], measure="setting") for n in filters["scanner"].unique()
+        }
+        yield _grouped_table(_SETTINGS, "scanner", groups, 2)
+
+
+def _conservation_table(scans: pd.DataFrame) -> ResultTable:
+    """Mean over subjects of the absolute change: gains and losses do not cancel."""
+    names = [str(name) for name in scans if str(name).startswith("change_percent ")]
+    rest = scans[scans["method"] != "input"]  # which is no change by definition
+    groups = {
+        name.removeprefix("change_percent "): summarise(rest.assign(**{name: rest[name].abs()}), measure=name)
+        for name in names
+        if len(rest)
+    }
+    title = "Change of the mean SUV of regions from the input's, absolute, mean over subjects [%]"
+    return _grouped_table(title, "region", groups, 2)
+
+
+def _ends_table(scans: pd.DataFrame, truth: str) -> ResultTable:
+    groups = {name: summarise(scans, measure=f"n_false_hot_spots {name}") for name in END_CLASSES}
+    return _grouped_table(f"False hot spots per scan against {truth}, by place", "place", groups, 1)
+
+
+def _grouped_table(title: str, kind: str, groups: Mapping[str, pd.DataFrame], digits: int) -> ResultTable:
+    """Return a table of methods by dose for each group, under the group's name."""
+    factors = sorted({factor for summary in groups.values() for factor in summary.columns})
+    rows = [
+        (group if i == 0 else "", str(name), *_figures(row.reindex(factors), digits))
+        for group, summary in groups.items()
+        for i, (name, row) in enumerate(summary.iterrows())
+    ]
+    return ResultTable(title, (kind, "method", *(f"DRF {factor:g}" for factor in factors)), tuple(rows), 2)
 
 
 def as_markdown(tables: Sequence[ResultTable], *, preface: str = "") -> str:

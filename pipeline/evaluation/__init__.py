@@ -4,7 +4,14 @@ Everything takes plain arrays of SUVbw [g/mL] of shape (X, Y, Z) and the voxel s
 how an image was made.
 """
 
-from pipeline.evaluation.hot_spots import false_hot_spots, lesion_bias
+from pipeline.evaluation.conservation import Spheres, spheres_in
+from pipeline.evaluation.hot_spots import (
+    END_CLASSES,
+    LESION_BIAS_COLUMNS,
+    count_by_distance_from_ends,
+    false_hot_spots,
+    lesion_bias,
+)
 from pipeline.evaluation.image_quality import PEAK_SUV, bias, noise_level, noise_sd, nrmse, psnr, ssim
 from pipeline.evaluation.quantification import (
     LESION_TABLE_COLUMNS,
@@ -18,9 +25,13 @@ from pipeline.evaluation.seams import seam_ratio
 from pipeline.evaluation.texture import local_variance, local_variance_ratio
 
 __all__ = [
+    "END_CLASSES",
+    "LESION_BIAS_COLUMNS",
     "LESION_TABLE_COLUMNS",
     "PEAK_SUV",
+    "Spheres",
     "bias",
+    "count_by_distance_from_ends",
     "false_hot_spots",
     "lesion_bias",
     "lesion_table",
@@ -31,6 +42,7 @@ __all__ = [
     "nrmse",
     "psnr",
     "seam_ratio",
+    "spheres_in",
     "ssim",
     "suv_max",
     "suv_mean",

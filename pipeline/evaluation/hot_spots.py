@@ -10,7 +10,21 @@ from scipy import ndimage
 from pipeline.evaluation.quantification import each_region, measure_region
 from pipeline.images import ball_offsets, label_touching
 
-__all__ = ["false_hot_spots", "lesion_bias"]
+__all__ = ["END_CLASSES", "LESION_BIAS_COLUMNS", "count_by_distance_from_ends", "false_hot_spots", "lesion_bias"]
+
+_QUANTITIES = ("suv_max", "suv_peak", "suv_mean")
+LESION_BIAS_COLUMNS = [
+    *("region", "diameter_mm"),
+    *(f"{quantity}_{end}" for quantity in _QUANTITIES for end in ("pred", "reference", "error_percent")),
+]
+"""Columns of `lesion_bias`."""
+
+END_CLASSES: dict[str, tuple[float, float]] = {
+    "within 3 slices of an end": (0, 3),
+    "3 to 10 slices from it": (3, 10),
+    "farther": (10, np.inf),
+}
+"""Distances from the nearer end of a scan, from and below [slices]; the first and the last slice are at 0."""
 
 
 def false_hot_spots(
@@ -53,6 +67,15 @@ def false_hot_spots(
     return found[image[tuple(found.T)] > 1.5 * background + 0.3]
 
 
+def count_by_distance_from_ends(spots: NDArray[np.intp], *, n_slices: int) -> dict[str, int]:
+    """Return how many hot spots lie how far from the ends of the scan, by the names of END_CLASSES.
+
+    `spots` are voxel indices (n, 3) with the axial one last, `n_slices` the number of slices of the scan.
+    """
+    distance = np.minimum(spots[:, 2], n_slices - 1 - spots[:, 2])
+    return {name: int(((distance >= low) & (distance < high)).sum()) for name, (low, high) in END_CLASSES.items()}
+
+
 def lesion_bias(
     pred: ArrayLike,
     reference: ArrayLike,
@@ -75,19 +98,16 @@ def lesion_bias(
     image, truth = np.asarray(pred), np.asarray(reference)
     if not image.shape == truth.shape == lesion_labels.shape:
         raise ValueError(f"lesion_bias: shapes {image.shape}, {truth.shape}, {lesion_labels.shape} differ")
-    quantities = ("suv_max", "suv_peak", "suv_mean")
     rows = []
     for number, box, inside in each_region(lesion_labels):
         volume_mm3 = np.count_nonzero(inside) * float(np.prod(voxel_size))
         row: dict[str, float] = {"region": number, "diameter_mm": float(np.cbrt(6 * volume_mm3 / np.pi))}
         found, true = (measure_region(a, box, inside, voxel_size=voxel_size) for a in (image, truth))
-        for quantity in quantities:
+        for quantity in _QUANTITIES:
             row[f"{quantity}_pred"] = found[quantity]
             row[f"{quantity}_reference"] = true[quantity]
             row[f"{quantity}_error_percent"] = (
                 100 * (found[quantity] / true[quantity] - 1) if true[quantity] else np.nan
             )
         rows.append(row)
-    endings = ("pred", "reference", "error_percent")
-    columns = ["region", "diameter_mm", *(f"{quantity}_{end}" for quantity in quantities for end in endings)]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=LESION_BIAS_COLUMNS)

@@ -1,14 +1,25 @@
 """The filters that a network has to beat: what they do to small volumes, and that their settings are chosen right."""
 
+import sys
+
 import numpy as np
 import pytest
 
-from pipeline.comparison import best_gaussian_fwhm, best_nonlocal_means_strength, nonlocal_means_filter
+from pipeline.comparison import best_setting, bm4d_filter, filters_named, nonlocal_means_filter
 from pipeline.evaluation import noise_sd, psnr
 from pipeline.images import gaussian_filter_mm
+from pipeline.pet import PETError, PETHeader, PETSeries
 
 VOXEL_SIZE = (4.0, 4.0, 4.0)
 FLAT = (2.0, 2.0, 4.0)
+
+
+def series(suv, voxel_size=VOXEL_SIZE) -> PETSeries:
+    return PETSeries(suv=np.float32(suv), affine=np.diag([*voxel_size, 1.0]), header=PETHeader(units="GML"))
+
+
+def best(name, *pairs, voxel_size=VOXEL_SIZE, **options):
+    return best_setting(name, [(series(a, voxel_size), series(b, voxel_size)) for a, b in pairs], **options)
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +69,16 @@ def test_the_best_strength_is_the_one_with_the_highest_psnr(pair):
     scores = [
         psnr(nonlocal_means_filter(noisy, strength=s, voxel_size=VOXEL_SIZE), truth, data_range=20) for s in candidates
     ]
-    chosen = best_nonlocal_means_strength([(noisy, truth, VOXEL_SIZE)], data_range=20, candidates=candidates)
+    chosen = best("nonlocal_means", (noisy, truth), candidates=candidates)
     assert chosen == candidates[int(np.argmax(scores))] == 1
-    assert best_nonlocal_means_strength([(truth, truth, VOXEL_SIZE)], data_range=20, candidates=candidates) == 0
+    assert best("nonlocal_means", (truth, truth), candidates=candidates) == 0
 
 
 def test_mistakes_are_refused(pair):
     with pytest.raises(ValueError, match="negative"):
         nonlocal_means_filter(pair[0], strength=-1, voxel_size=VOXEL_SIZE)
     with pytest.raises(ValueError, match="no pairs"):
-        best_nonlocal_means_strength([], data_range=20)
+        best("nonlocal_means")
 
 
 def test_noise_is_measured_in_the_unit_of_the_image():
@@ -81,8 +92,8 @@ def test_the_width_that_made_the_reference_is_chosen():
     pairs = []
     for _ in range(2):
         sharp = rng.gamma(1.0, 1.0, (24, 24, 12))
-        pairs.append((sharp, gaussian_filter_mm(sharp, fwhm=6.0, voxel_size=FLAT) + 1e-3, FLAT))
-    chosen = best_gaussian_fwhm((pair for pair in pairs), data_range=20.0, candidates=(8, 0, 4, 6, 10))
+        pairs.append((sharp, gaussian_filter_mm(sharp, fwhm=6.0, voxel_size=FLAT) + 1e-3))
+    chosen = best("gaussian", *pairs, voxel_size=FLAT, candidates=(8, 0, 4, 6, 10))
     assert chosen == 6.0
 
 
@@ -90,12 +101,46 @@ def test_more_noise_asks_for_a_wider_filter():
     rng = np.random.default_rng(2)
     truth = gaussian_filter_mm(rng.gamma(0.3, 3.0, (32, 32, 16)), fwhm=12.0, voxel_size=FLAT)
     widths = [
-        best_gaussian_fwhm([(truth + rng.normal(0, sd, truth.shape), truth, FLAT)], data_range=20.0)
-        for sd in (0.02, 0.2, 2.0)
+        best("gaussian", (truth + rng.normal(0, sd, truth.shape), truth), voxel_size=FLAT) for sd in (0.02, 0.2, 2.0)
     ]
     assert widths[0] < widths[1] < widths[2]
 
 
-def test_no_width_to_choose_from_is_refused():
-    with pytest.raises(ValueError, match="no pairs"):
-        best_gaussian_fwhm([], data_range=20.0)
+def test_a_tall_scan_is_judged_on_slabs_with_the_noise_of_all_of_it(pair):
+    """Noise that trebles towards one end asks for another strength there than in the other part of the scan."""
+    tall = np.concatenate([pair[1]] * 3, axis=2)
+    rising = np.linspace(0.1, 0.3, tall.shape[2])
+    noisy = tall + np.random.default_rng(3).normal(0, 1, tall.shape) * rising * np.sqrt(np.maximum(tall, 0))
+    candidates = (1, 1.5, 2, 2.5, 3)
+    scores = [
+        psnr(nonlocal_means_filter(noisy, strength=s, voxel_size=VOXEL_SIZE), tall, data_range=20) for s in candidates
+    ]
+    chosen = best("nonlocal_means", (noisy, tall), candidates=candidates)
+    assert chosen == candidates[int(np.argmax(scores))]
+
+
+def test_far_from_the_body_the_result_is_the_local_mean(pair):
+    padded = np.pad(pair[0], ((20, 0), (0, 0), (0, 0)))
+    inside = nonlocal_means_filter(padded, strength=2, voxel_size=VOXEL_SIZE)[25:]
+    np.testing.assert_allclose(inside, nonlocal_means_filter(pair[0], strength=2, voxel_size=VOXEL_SIZE)[5:], atol=0.02)
+
+
+def test_bm4d_beats_nonlocal_means_where_it_is_installed(pair):
+    pytest.importorskip("bm4d")
+    noisy, truth = pair
+    scores = {
+        apply: max(psnr(apply(noisy, strength=s, voxel_size=VOXEL_SIZE), truth, data_range=20) for s in (1, 1.5, 2))
+        for apply in (bm4d_filter, nonlocal_means_filter)
+    }
+    assert scores[bm4d_filter] > scores[nonlocal_means_filter]
+
+
+def test_bm4d_is_asked_for_by_name_where_it_is_missing(pair, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bm4d", None)
+    monkeypatch.setattr("pipeline.comparison.filters.find_spec", lambda name: None)
+    with pytest.raises(PETError, match="pip install bm4d"):
+        bm4d_filter(pair[0], strength=1, voxel_size=VOXEL_SIZE)
+    with pytest.raises(PETError, match="non-commercial"):
+        filters_named(["gaussian", "bm4d"])
+    with pytest.raises(PETError, match="'median' is not known, expected gaussian"):
+        filters_named(["median"])

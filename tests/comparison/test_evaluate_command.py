@@ -52,7 +52,7 @@ def test_several_cohorts_tables_files_and_a_gate_that_is_met(cohorts, tmp_path):
     assert mean["input", 20] < mean["input", 4]
     assert mean["gaussian", 20] >= mean["input", 20]
     text = (tmp_path / "tables.md").read_text()
-    assert text.startswith("2 subjects (one, two); Gaussian width")
+    assert text.startswith("2 subjects (one, two); settings of the filters (gaussian, nonlocal_means) chosen on other")
     # What stands in the document is the mean of what stands in the rows.
     own = rows[rows["method"] == "identity"].groupby("dose_reduction_factor")["psnr_full"].mean()
     assert f"| identity | {own[4]:.2f} | {own[20]:.2f} |" in text
@@ -91,7 +91,10 @@ def test_a_real_scan_gives_the_same_tables(cohorts, tmp_path):
         (("{one}", "--scan", "x.nii.gz", "--low", "4=y.nii.gz"), "expected it alone"),
         (("--scan", "x.nii.gz", "--low", "four=y.nii.gz"), "--low four=y.nii.gz: expected DRF=SCAN"),
         (("--scan", "x.nii.gz", "--low", "4=a", "--low", "4=b"), "DRF 4 was given twice"),
-        (("--scan", "{full}", "--low", "7={full}"), "no subject to tune on has DRF 7 (found 4, 20)"),
+        (("{one}", "--filter", "median"), "filter 'median' is not known, expected gaussian"),
+        (("{one}", "--drf", "7"), "one: no subject has a scan of DRF 7"),
+        (("--scan", "x.nii.gz", "--low", "4=y.nii.gz", "--keep", "k"), "expected it alone"),
+        (("{one}", "--keep", "{full}"), "cannot be used"),
         (("{one}", "{one}"), "expected data sets with different names"),
         (("{one}", "{tuning}"), "expected other subjects to measure and to tune on"),
         (("{one}", "--gate", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
@@ -115,10 +118,6 @@ def test_mistakes_end_in_one_line(cohorts, arguments, said):
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (
-            lambda test, tuning: next(tuning.rglob("*drf020_pet.nii.gz")).unlink(),
-            "no subject to tune on has DRF 20 (found 4)",
-        ),
         (lambda test, tuning: next(test.rglob("*_mask.nii.gz")).write_bytes(b"x"), "mask.nii.gz: not a readable"),
         (lambda test, tuning: shutil.rmtree(test / "sub-0001"), "one: no session of layout simulated found"),
     ],
@@ -167,8 +166,8 @@ def rows_of(*arguments, to: Path) -> tuple[pd.DataFrame, str]:
 
 def test_a_manifest_gives_the_figures_of_its_folders(cohorts, manifest, tmp_path):
     rows, said = rows_of(manifest, to=tmp_path / "a.tsv")
-    assert said.strip().startswith("1 subjects (m, split test); Gaussian width")
-    folders, _ = rows_of(cohorts[0], "--tuning", cohorts[2], to=tmp_path / "b.tsv")
+    assert said.strip().startswith("1 subjects (m, split test); each filter (gaussian, nonlocal_means) has its best")
+    folders, _ = rows_of(cohorts[0], to=tmp_path / "b.tsv")
     assert set(rows["subject"]) == {"one_sub-0001"}
     pd.testing.assert_frame_equal(rows.drop(columns="subject"), folders.drop(columns="subject"))
 
@@ -207,7 +206,6 @@ def test_real_scans_of_a_manifest_are_measured_against_their_full_dose(cohorts, 
     assert not {"psnr_noise_free", "psnr_repeat"} & set(rows)
     assert "subjects a dose: DRF 4: 2, DRF 20: 1" in " ".join(said.split())
     assert "SUVmax bias of lesions and hot regions of the full-dose scan" in " ".join(said.split())
-    assert "nothing to be tuned on" in evaluate(path, "--tuning-split", "test", *METHOD).stderr
 
 
 def test_a_recipe_is_simulated_as_far_as_it_is_measured_on(tmp_path, tiny_preset):
@@ -222,4 +220,27 @@ def test_a_recipe_is_simulated_as_far_as_it_is_measured_on(tmp_path, tiny_preset
     assert "expected --root" in evaluate(path, *METHOD).stderr
     rows, _ = rows_of(path, "--root", tmp_path / "data", to=tmp_path / "rows.tsv")
     assert set(rows["subject"]) == {"test_sub-0001"}
-    assert sorted(folder.name for folder in (tmp_path / "data").iterdir()) == ["test", "validation"]
+    assert sorted(folder.name for folder in (tmp_path / "data").iterdir()) == ["test"]
+
+
+def test_a_dose_that_no_tuning_subject_has_is_tuned_on_the_scan_and_said(cohorts, tmp_path):
+    tuning = shutil.copytree(cohorts[2], tmp_path / "tuning")
+    next(tuning.rglob("*drf020_pet.nii.gz")).unlink()
+    rows, said = rows_of(cohorts[0], "--tuning", tuning, "--filter", "gaussian", to=tmp_path / "rows.tsv")
+    assert "for 1 images, and on the scan itself, which favours the filters, for 1" in " ".join(said.split())
+    chosen = rows[rows["method"] == "gaussian"].set_index("dose_reduction_factor")["chosen_on"]
+    assert chosen.to_dict() == {4: "other subjects", 20: "this scan"}
+
+
+def test_a_part_is_measured_and_kept(cohorts, tmp_path, monkeypatch):
+    both = tmp_path / "both"
+    for cohort in cohorts[:2]:
+        shutil.copytree(next(cohort.glob("sub-*")), both / next(cohort.glob("sub-*")).name)
+    options = (both, "--subjects", 1, "--drf", 20, "--filter", "gaussian", "--keep", tmp_path / "kept")
+    rows, _ = rows_of(*options, to=tmp_path / "a.tsv")
+    assert set(zip(rows["subject"], rows["dose_reduction_factor"], strict=True)) == {("sub-0001", 20)}
+    assert set(rows["method"]) == {"input", "gaussian", "identity"}
+    assert len(list((tmp_path / "kept").iterdir())) == 3
+    monkeypatch.setattr("pipeline.comparison.measure.reference_of", lambda case: pytest.fail("measured again"))
+    again, _ = rows_of(*options, to=tmp_path / "b.tsv")
+    pd.testing.assert_frame_equal(rows, again)

@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from pipeline.comparison import (
     Competitors,
+    KeptResults,
+    best_setting,
     cases_of,
     evaluate_methods,
     evaluate_scan,
@@ -19,6 +22,7 @@ from pipeline.comparison import (
     swap_styles,
     tune_competitors,
 )
+from pipeline.comparison.baselines import Setting
 from pipeline.inference import Denoiser
 from pipeline.pet import PETError, PETHeader, PETSeries
 
@@ -65,17 +69,103 @@ def test_the_liver_is_away_from_its_surface_and_from_lesions(case):
     assert (reference.liver & reference.body).sum() == reference.liver.sum()
 
 
-def test_tuning_beats_the_input_on_the_subjects_it_chose_on(case):
+def test_a_filter_has_the_setting_of_its_own_scanner_and_else_the_best_for_the_scan(case):
+    low, full = case.read(case.doses[20]), case.full_dose()
     tuned = tune_competitors([case], factors=[20.0])
-    assert set(tuned.gaussian_fwhm) == set(tuned.nonlocal_means_strength) == {20.0}
-    rows = evaluate_scan(case.full_dose(), {20.0: case.read(case.doses[20])}, {}, competitors=tuned).scans.set_index(
-        "method"
-    )
+    scanner = "simulated tiny, 15 x 15 x 15 mm"
+    assert set(tuned.tuned) == {(name, scanner, 20.0) for name in ("gaussian", "nonlocal_means")}
+    found = tuned.setting("gaussian", 20.0, low, full, near=None)
+    assert found == Setting(tuned.tuned["gaussian", scanner, 20.0], "other subjects")
+    elsewhere = replace(low, header=replace(low.header, model_name="another"))
+    for factor, series in ((20.0, elsewhere), (4.0, low)):
+        found = tuned.setting("gaussian", factor, series, full, near=None)
+        assert found == Setting(best_setting("gaussian", [(series, full)]), "this scan")
+    rows = evaluate_scan(full, {20.0: low}, {}, competitors=Competitors()).scans.set_index("method")
     assert rows.loc["gaussian", "psnr_full"] >= rows.loc["input", "psnr_full"]
-    with pytest.raises(PETError, match="DRF 20, expected tuning subjects with DRF 7"):
-        tuned.at(7.0)
-    with pytest.raises(PETError, match=r"no subject to tune on has DRF 7 \(found 4, 20\)"):
-        tune_competitors([case], factors=[7.0])
+    assert set(rows["chosen_on"].dropna()) == {"this scan"}
+
+
+def test_regions_and_spheres_are_compared_with_the_noisy_scan(case, competitors):
+    found = evaluate_methods([case], {"high": lambda s: s.with_suv(1.02 * s.suv)}, competitors=competitors)
+    rows = found.scans.set_index("method")
+    for region in ("body", "liver", "lung", "muscle", "brain"):
+        np.testing.assert_allclose(rows.loc["high", f"change_percent {region}"], 2, atol=1e-3)
+        np.testing.assert_allclose(rows.loc["input", f"change_percent {region}"], 0)
+    for measure in ("spheres_rms_percent", "spheres_largest_percent"):
+        np.testing.assert_allclose(rows.loc["high", measure], 2, atol=1e-3)
+    places = [name for name in rows if name.startswith("n_false_hot_spots ")]
+    assert len(places) == 3
+    np.testing.assert_allclose(rows[places].sum(axis=1), rows["n_false_hot_spots"])
+
+
+class Counted:
+    """Changes nothing, and counts the scans."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def __call__(self, series: PETSeries) -> PETSeries:
+        self.n += 1
+        return series
+
+
+def test_results_that_are_kept_are_not_measured_again(case, competitors, tmp_path):
+    method = Counted()
+
+    def measured(identity: str):
+        kept = KeptResults(tmp_path / "kept", {"input": "", "gaussian": "", "same": identity})
+        return evaluate_methods([case], {"same": method}, competitors=competitors, kept=kept)
+
+    first = measured("weights 1")
+    assert method.n == 2
+    again = measured("weights 1")
+    assert method.n == 2
+    pd.testing.assert_frame_equal(first.scans, again.scans)
+    pd.testing.assert_frame_equal(first.lesions, again.lesions)
+    measured("weights 2")
+    assert method.n == 4
+    # A method of which nobody says what it depends on is measured each time.
+    assert not list((tmp_path / "kept").glob("*nonlocal*"))
+    assert len(list((tmp_path / "kept").glob("*_same_*.json"))) == 2
+
+
+def test_a_killed_evaluation_goes_on(tiny_cohort, competitors, tmp_path):
+    cases = cases_of([tiny_cohort[0].parent], split="test")
+    method = Counted()
+
+    class Killed(Counted):
+        def __call__(self, series):
+            if self.n == 3:
+                raise KeyboardInterrupt
+            return super().__call__(series)
+
+    kept = KeptResults(tmp_path, {"input": "", "gaussian": "", "nonlocal_means": "", "net": "1"})
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_methods(cases, {"net": Killed()}, competitors=competitors, kept=kept)
+    found = evaluate_methods(cases, {"net": method}, competitors=competitors, kept=kept)
+    assert method.n == 2  # those of the second subject
+    assert found.n_subjects == 2
+
+
+def test_a_damaged_result_is_refused_in_one_line(case, tmp_path):
+    kept = KeptResults(tmp_path, {"same": "1"})
+    evaluate_methods([case], {"same": Counted()}, competitors=None, kept=kept)
+    next(tmp_path.glob("*.json")).write_text("{")
+    with pytest.raises(PETError, match="expected results that were kept"):
+        evaluate_methods([case], {"same": Counted()}, competitors=None, kept=kept)
+
+
+def unchanged(series: PETSeries) -> PETSeries:
+    return series
+
+
+@pytest.mark.slow
+def test_processes_share_the_subjects(tiny_cohort, competitors):
+    cases = cases_of([tiny_cohort[0].parent], split="test")
+    one, two = (
+        evaluate_methods(cases, {"same": unchanged}, competitors=competitors, jobs=jobs).scans for jobs in (1, 2)
+    )
+    pd.testing.assert_frame_equal(one, two)
 
 
 def test_a_real_scan_is_measured_against_its_full_dose(case, competitors):
@@ -192,8 +282,3 @@ def test_a_method_without_style_is_refused(case):
     scan = case.full_dose()
     with pytest.raises(PETError, match="has no style"):
         swap_styles(plain, scan, scan)
-
-
-def test_filters_of_untuned_doses_are_refused():
-    with pytest.raises(PETError, match="expected tuning subjects with DRF 4"):
-        Competitors(gaussian_fwhm={}, nonlocal_means_strength={}).at(4.0)
