@@ -99,9 +99,9 @@ def best_setting(
 ) -> float:
     """Return the setting of a filter with the highest mean PSNR over given scans; a tie goes to the weakest.
 
-    `pairs` holds (noisy, reference) of each. A scan of many planes is judged on four slabs of 16 planes or more,
-    one in the middle of each fourth, with the noise of the whole scan. The search climbs from `near`, by default the middle of the
-    `candidates`, by default the filter's own: the curve has one peak.
+    `pairs` holds (noisy, reference) of each. A scan of many planes is judged on four slabs of 16 planes or more, one in
+    the middle of each fourth, with the noise of the whole scan. The search climbs from `near`, by default the middle of
+    the `candidates`, by default the filter's own: the curve has one peak.
 
     Raises
     ------

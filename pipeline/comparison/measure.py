@@ -174,7 +174,8 @@ def _measured_method(
     scans: _Scans, name: str, methods: Mapping[str, Method], competitors: Competitors | None
 ) -> dict[str, Any]:
     """Return the rows of one method on every dose of one subject, as JSON holds them."""
-    rows, lesions, setting = [], [], None
+    rows, lesions = [], []
+    setting: Setting | None = None
     reference = scans.reference
     for factor in sorted(scans.readers):
         low = scans.read(factor)
