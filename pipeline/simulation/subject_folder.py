@@ -27,7 +27,7 @@ __all__ = ["is_complete", "subject_request", "write_subject"]
 _FULL_FRAME_DURATION = 150.0  # [s] per bed position at full dose
 _REQUEST = "request"
 _FILES = "files"
-_GENERATOR = 4
+_GENERATOR = 5
 """Goes up when the same seed gives other images, so that cohorts of two kinds are never mixed."""
 
 

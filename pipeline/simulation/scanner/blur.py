@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from pipeline.constants import FWHM_PER_SIGMA
 from pipeline.simulation.scanner.backend import NUMPY, Backend
@@ -50,13 +51,20 @@ class SeparableBlur:
 
         self._along_x, self._along_y, axial_matrix = matrix(n, along_x), matrix(n, along_y), matrix(nz, axial)
         self._axial: Any = None if axial_matrix is None else axial_matrix.T
+        self._planes: tuple[int, ...] = (n, n, nz)
+        if backend is NUMPY:
+            # In plane most of the matrix is zero, which a CPU gains by: twice as fast for 240 x 240 voxels.
+            self._planes = (n * n, nz)
+            self._along_x = None if self._along_x is None else sparse.csr_array(self._along_x)
+            if self._along_y is not None:
+                self._along_y = sparse.kron(sparse.identity(n, dtype=np.float32), self._along_y, format="csr")
 
     def __call__(self, image: Any) -> Any:
         """Blur an image of the backend, shape (n * n, nz); a width of 0 copies nothing."""
         if self._axial is not None:
             image = image @ self._axial
         if self._along_y is not None:
-            image = self._along_y @ image.reshape(self.n, self.n, self.nz)
+            image = self._along_y @ image.reshape(self._planes)
         if self._along_x is not None:
             image = self._along_x @ image.reshape(self.n, self.n * self.nz)
         return image.reshape(self.n * self.n, self.nz)
