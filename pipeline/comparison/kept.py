@@ -15,8 +15,9 @@ from pipeline.files import write_text
 
 __all__ = ["KeptResults"]
 
-_MEASURING = ("evaluation", "images", *(f"comparison/{name}.py" for name in ("filters", "figures", "reference")))
-_DENOISING = ("networks", "inference", "transforms.py")
+# Folders and modules.
+_MEASURING = ("evaluation", "images", *(f"comparison/{name}" for name in ("filters", "figures", "reference")))
+_DENOISING = ("networks", "inference", "transforms")
 _NAMED = 12  # digits of a file's key
 
 
@@ -70,6 +71,6 @@ def _code(parts: tuple[str, ...]) -> str:
     root, digest = Path(pipeline.__file__).parent, hashlib.sha256()
     for part in parts:
         place = root / part
-        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]:
             digest.update(path.read_bytes())
     return digest.hexdigest()
