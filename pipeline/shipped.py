@@ -1,11 +1,12 @@
 """What comes along with the package: the bundle and the manifests of data sets."""
 
+import shutil
 from pathlib import Path
 
 from pipeline.errors import PETError
 from pipeline.files import read_yaml
 
-__all__ = ["method_files", "method_names", "own_bundle", "own_manifest", "work_folder"]
+__all__ = ["copy_bundle", "method_files", "method_names", "own_bundle", "own_manifest", "work_folder"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -31,6 +32,16 @@ def own_bundle() -> Path:
     if not (folder / "configs" / "metadata.json").is_file():
         raise PETError(f"{folder}: has no configs/metadata.json, the installation of unipet_3d is incomplete")
     return folder
+
+
+def copy_bundle(bundle: Path, folder: Path) -> None:
+    """Copy what belongs to a bundle into an existing folder; data and results that lie in it do not."""
+    for name in ("LICENSE", "configs", "docs", "models"):
+        item = bundle / name
+        if item.is_dir():
+            shutil.copytree(item, folder / name)
+        elif item.exists():
+            shutil.copy(item, folder)
 
 
 def own_manifest(name: str) -> str:

@@ -36,8 +36,23 @@ ALLOWED = {
     "workflow": {
         *("data", "errors", "evaluation", "files", "images", "inference", "pet", "report", "simulation"),
     },
+    "adaptation": {
+        *("comparison", "data", "errors", "files", "images", "inference", "pet", "report", "shipped", "simulation"),
+        *("training", "workflow"),
+    },
     "cli": {
-        *("comparison", "data", "errors", "evaluation", "files", "inference", "pet", "processes", "shipped"),
+        *(
+            "adaptation",
+            "comparison",
+            "data",
+            "errors",
+            "evaluation",
+            "files",
+            "inference",
+            "pet",
+            "processes",
+            "shipped",
+        ),
         *("simulation", "training", "workflow"),
     },
 }

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline import __version__
+from pipeline.cli.adapt import adapt
 from pipeline.cli.bundle import bundle
 from pipeline.cli.denoise import denoise
 from pipeline.cli.evaluate import evaluate
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # in which a unit such as [g/mL] is no markup
 )
-for command in (denoise, suv, simulate, insert_noise, prepare, train, evaluate):
+for command in (denoise, suv, simulate, insert_noise, prepare, train, adapt, evaluate):
     app.command()(command)
 app.add_typer(manifest, name="manifest")
 app.add_typer(bundle, name="bundle")

@@ -1,6 +1,5 @@
 """Commands `unipet bundle ...`."""
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -33,14 +32,8 @@ def copy(output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to c
     """
     with errors_in_one_line():
         from pipeline.files import new_folder
-        from pipeline.shipped import own_bundle
+        from pipeline.shipped import copy_bundle, own_bundle
 
-        source = own_bundle()
         with new_folder(output) as folder:
-            for name in ("LICENSE", "configs", "docs", "models"):
-                item = source / name
-                if item.is_dir():
-                    shutil.copytree(item, folder / name)
-                else:
-                    shutil.copy(item, folder)
+            copy_bundle(own_bundle(), folder)
         print(f"{output} written, run it with --bundle {output}")

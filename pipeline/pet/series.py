@@ -84,6 +84,9 @@ class PETHeader:
     reconstruction_method: str = ""
     """Reconstruction, as the source names it."""
 
+    reconstruction_filter: str = ""
+    """Filter of the reconstruction, as the source names it, such as ``"Gaussian 5"``."""
+
     @property
     def uptake_time(self) -> float | None:
         """Time from the administration to the reference time [s], if both are known."""

@@ -75,6 +75,16 @@ def _text(sidecar: Mapping[str, Any], key: str) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
+def _filter(sidecar: Mapping[str, Any]) -> str:
+    """Return type and size of the filter in one text, such as ``"Gaussian 5"``."""
+    values = (sidecar.get("ReconFilterType"), sidecar.get("ReconFilterSize"))
+    parts = [part for value in values for part in (value if isinstance(value, list) else [value])]
+    texts = [
+        part.strip() if isinstance(part, str) else f"{part:g}" for part in parts if type(part) in (str, int, float)
+    ]
+    return " ".join(text for text in texts if text not in ("", "n/a", "0"))
+
+
 def _quantity(sidecar: Mapping[str, Any], key: str) -> tuple[float | None, str]:
     """Return a positive number under a key or the name that DICOM has for it, and which of the two it was."""
     other = DICOM_NAMES[key]
@@ -268,6 +278,7 @@ def header_from_sidecar(sidecar: Mapping[str, Any]) -> SidecarHeader:
         manufacturer=_text(sidecar, "Manufacturer"),
         model_name=_text(sidecar, "ManufacturersModelName"),
         reconstruction_method=_text(sidecar, "ReconMethodName"),
+        reconstruction_filter=_filter(sidecar),
     )
     factor = _factor(sidecar, header, average_time)
     return SidecarHeader(
@@ -312,6 +323,7 @@ def sidecar_of(header: PETHeader, *, suvbw_factor: float | None, provenance: tup
         "Manufacturer": header.manufacturer,
         "ManufacturersModelName": header.model_name,
         "ReconMethodName": header.reconstruction_method,
+        "ReconFilterType": header.reconstruction_filter,
         "Provenance": list(provenance),
     }
     return {key: value for key, value in entries.items() if value is not None and value != ""}

@@ -1,5 +1,6 @@
 """The report of a denoised series: figures as PNG bytes, and one self-contained HTML page."""
 
+from pipeline.report.adaptation_page import gain_figure, write_adaptation_page
 from pipeline.report.figures import SUV_WINDOW, agreement_figure, difference_figure, mip_figure, profile_figure
 from pipeline.report.montage import MontageRow, montage_figure, montage_row
 from pipeline.report.noise_page import liver_noise_figure, liver_noise_table, write_noise_page
@@ -10,12 +11,14 @@ __all__ = [
     "MontageRow",
     "agreement_figure",
     "difference_figure",
+    "gain_figure",
     "liver_noise_figure",
     "liver_noise_table",
     "mip_figure",
     "montage_figure",
     "montage_row",
     "profile_figure",
+    "write_adaptation_page",
     "write_noise_page",
     "write_report",
 ]

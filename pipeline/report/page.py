@@ -128,7 +128,7 @@ def write_page(
     path: Path,
     template: str,
     *,
-    source: PETSeries,
+    source: PETSeries | None,
     figures: Mapping[str, bytes],
     run: Mapping[str, object],
     **content: Any,
@@ -136,14 +136,13 @@ def write_page(
     """Fill in a template of this package, which extends ``base.html``, and write the page, complete or not at all.
 
     The page needs no network, no script and no other file; all text is escaped. The same content gives the same file.
-    The folder of `path` must exist. Facts of `source` are shown, and what was done, `run`, line by line in this order;
-    `figures` are PNG by name, and `content` is what else the template needs.
+    The folder of `path` must exist. Facts of `source`, if the page is about one series, are shown, and what was done,
+    `run`, line by line in this order; `figures` are PNG by name, and `content` is what else the template needs.
     """
     encoded = {name: base64.b64encode(png).decode("ascii") for name, png in figures.items()}
     stated = {name: str(value) for name, value in run.items()}
-    page = (
-        _environment().get_template(template).render(series=_facts_of(source), figures=encoded, run=stated, **content)
-    )
+    facts = {} if source is None else _facts_of(source)
+    page = _environment().get_template(template).render(series=facts, figures=encoded, run=stated, **content)
     write_text(path, page)
     return path
 

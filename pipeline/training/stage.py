@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from pipeline.errors import PETError
 from pipeline.networks import UniPET
 from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.early_end import EarlyEnd
 from pipeline.training.progress import EpochLog
 from pipeline.training.progress_figure import ProgressFigure, ValidationPicture
 from pipeline.training.time_limit import Deadline, TimeLimit
@@ -43,7 +44,7 @@ class Stage:
 
     `prepare` is called before the stage begins, such as to take over the weights of the stage before; once also when
     the stage is built, so that a mistake does not wait for the end of the stage before. The training must end at
-    `deadline`.
+    `deadline`. After `patience` epochs without a better validation the stage has ended early; if None, it never does.
 
     Raises
     ------
@@ -70,6 +71,7 @@ class Stage:
         objects: Mapping[str, Any] | None = None,
         prepare: Callable[[], object] | None = None,
         deadline: Deadline | None = None,
+        patience: int | None = None,
     ) -> None:
         if cast(Any, evaluator.state).key_metric_name is None:
             raise PETError(f"stage {name}: the validation has no key metric, expected one to choose the weights by")
@@ -100,6 +102,9 @@ class Stage:
             ProgressFigure(figure, table=log.path, stage=name, picture=picture),
             self.checkpoint,
         ]
+        self.early_end = None if patience is None else EarlyEnd(self.checkpoint, patience=patience)
+        if self.early_end is not None:
+            handlers.append(self.early_end)
         if deadline is not None:
             handlers.append(TimeLimit(deadline, self.checkpoint, stage=name))
         for handler in handlers:
@@ -107,8 +112,10 @@ class Stage:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """Iterations done, and to do in all."""
+        """Iterations done, and to do in all: no more, once the stage has ended early."""
         state = self.trainer.state
+        if self.early_end is not None and self.early_end.is_reached(self.trainer):
+            return state.iteration, state.iteration
         return state.iteration, cast(int, state.epoch_length) * cast(int, state.max_epochs)
 
     def run(self) -> None:

@@ -180,6 +180,7 @@ def read_header(slices: Sequence[Dataset]) -> SeriesHeader:
         manufacturer=text_of(first, "Manufacturer"),
         model_name=text_of(first, "ManufacturerModelName"),
         reconstruction_method=text_of(first, "ReconstructionMethod"),
+        reconstruction_filter=text_of(first, "ConvolutionKernel"),
     )
     try:
         timed = _with_times(header, slices, item)

@@ -112,6 +112,8 @@ def _describe_scan(common: Dataset, header: PETHeader) -> None:
     common.Manufacturer = _lo(header.manufacturer)
     common.ManufacturerModelName = _lo(header.model_name)
     common.ReconstructionMethod = _lo(header.reconstruction_method)
+    if header.reconstruction_filter:
+        common.ConvolutionKernel = _lo(header.reconstruction_filter)[:16]  # a short string
     common.Units = header.units
     if header.units == "GML":
         common.SUVType = "BW"

@@ -1,0 +1,144 @@
+"""The scans of a site: from folders, files, manifests and BIDS data sets to a list, each with what its header says."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scipy.cluster.hierarchy import DisjointSet
+
+from pipeline.data import build_manifest, described_data, find_scans
+from pipeline.data.building.exclusions import without_excluded
+from pipeline.data.building.headers import ImageHeader, read_image_header
+from pipeline.data.manifest import Image, Manifest, Subject
+from pipeline.errors import PETError, naming
+from pipeline.pet import PETSeries, read_pet
+from pipeline.pet.nifti import read_sidecar
+from pipeline.pet.volumes import is_volume_name
+
+__all__ = ["MOST_SCANS", "SiteScan", "found_scans", "patients_of"]
+
+MOST_SCANS = 50
+"""More scans are a training of their own: `unipet train`."""
+
+
+@dataclass(frozen=True)
+class SiteScan:
+    """One full-dose scan of a site."""
+
+    name: str
+    """What messages on the screen call it; may name a patient, so that no file holds it."""
+    subject: Subject
+    """Its files, with paths relative to `root`."""
+    root: Path
+    header: ImageHeader
+    """Of the full dose."""
+    licence: str = ""
+    """Name of the data set's licence, where a manifest states it."""
+
+    @property
+    def path(self) -> Path:
+        """File or folder of the full dose."""
+        return self.root / self.subject.full_dose.path
+
+    def read(self) -> PETSeries:
+        """Read the full dose as SUVbw."""
+        with naming(self.name):
+            return read_pet(self.path, sidecar=self.subject.full_dose.sidecar)
+
+
+def found_scans(sources: Sequence[str | Path], *, results: Path) -> list[SiteScan]:
+    """Return the full-dose scans of a site in the order given, with their headers.
+
+    A source is a folder of DICOM slices or of such folders, a PET volume with its sidecar or a folder of them, a BIDS
+    data set, or a manifest. What lies in `results` is no scan.
+
+    Raises
+    ------
+    PETError
+        If a source holds no scan, a scan cannot be read, is not of full dose or stands twice, there are more than
+        `MOST_SCANS`, or the results lie inside a source.
+    """
+    for source in map(Path, sources):
+        if source.is_dir() and results.resolve().is_relative_to(source.resolve()):
+            raise PETError(f"{results}: lies inside the scans {source}, expected a folder elsewhere")
+    scans: list[SiteScan] = []
+    for source in map(Path, sources):
+        described = list(_described(source, results))
+        if len(scans) + len(described) > MOST_SCANS:
+            raise PETError(
+                f"{len(scans) + len(described)} scans or more, expected 1 to {MOST_SCANS}; "
+                "unipet prepare and unipet train take any number"
+            )
+        for name, subject, root, licence in described:
+            with naming(name):
+                path = root / subject.full_dose.path
+                _check_is_full_dose(path)
+                header = read_image_header(path, sidecar=subject.full_dose.sidecar)
+            scans.append(SiteScan(name, subject, root, header, licence))
+    if not scans:
+        raise PETError(f"no scan was given, expected 1 to {MOST_SCANS} full-dose scans")
+    places = Counter(scan.path.resolve() for scan in scans)
+    if twice := next((scan for scan in scans if places[scan.path.resolve()] > 1), None):
+        raise PETError(f"{twice.name}: was given twice, expected every scan once")
+    return scans
+
+
+def _described(source: Path, results: Path) -> Iterator[tuple[str, Subject, Path, str]]:
+    """Yield name, subject, root and licence of every scan of a source, before its header is read."""
+    if not source.exists():
+        raise PETError(f"{source}: no such file or folder")
+    if source.suffix.lower() in (".yaml", ".yml"):
+        manifest, root = described_data(source)
+        yield from _of_manifest(manifest, source, root)
+    elif source.is_dir() and _is_bids(source):
+        yield from _of_manifest(build_manifest("bids_pet", source), source, source)
+    else:
+        paths = [Path(path) for path in find_scans(source, results=results)] if source.is_dir() else [source]
+        for path in paths:
+            subject = Subject(id="scan", patient=str(path), split="train", images=(Image(path=path.name),))
+            yield str(path), subject, path.parent, ""
+
+
+def _is_bids(folder: Path) -> bool:
+    return (folder / "dataset_description.json").is_file() or any(p.is_dir() for p in folder.glob("sub-*"))
+
+
+def _of_manifest(manifest: Manifest, source: Path, root: Path) -> Iterator[tuple[str, Subject, Path, str]]:
+    """Yield the subjects of a manifest; one whose full dose could not be read must not be missing in silence."""
+    subjects = without_excluded(manifest)
+    kept = {subject.id for subject in subjects}
+    if broken := next((e for e in manifest.exclusions if e.is_whole and e.subject not in kept), None):
+        raise PETError(f"{source}: {broken.subject} cannot be used ({broken.reason}), expected usable scans only")
+    for subject in subjects:
+        yield f"{source}: {subject.id}", subject, root, manifest.licence.name
+
+
+def _check_is_full_dose(path: Path) -> None:
+    """Refuse a volume whose sidecar says that it has less dose, or that it was denoised."""
+    if not is_volume_name(path) or not path.is_file():
+        return
+    try:
+        sidecar = read_sidecar(path)
+    except PETError:
+        return  # its reader says why, or the manifest has the sidecar
+    if method := sidecar.get("DenoisingMethod"):
+        raise PETError(f"was denoised by {method}, expected a full-dose scan as the scanner gave it")
+    factor = sidecar.get("DoseReductionFactor", 1)
+    if isinstance(factor, int | float) and factor > 1:
+        raise PETError(f"has DoseReductionFactor {factor:g}, expected a full-dose scan")
+
+
+def patients_of(scans: Iterable[SiteScan]) -> list[int]:
+    """Return the number of each scan's patient: scans share one that have a name or a DICOM identifier in common."""
+    scans = list(scans)
+    same = DisjointSet()
+    for scan in scans:
+        named = (str(scan.root), scan.subject.patient)
+        same.add(named)
+        for identity in scan.header.identities:
+            same.add(identity)
+            same.merge(named, identity)
+    roots = [same[(str(scan.root), scan.subject.patient)] for scan in scans]
+    numbers = {root: number for number, root in enumerate(dict.fromkeys(roots))}
+    return [numbers[root] for root in roots]
