@@ -127,9 +127,8 @@ def write_bundle(adaptation: Adaptation, folder: Path, *, base: Path, trained: P
 def _restate_data(path: Path, *, n_scans: int) -> None:
     if path.is_file():
         content = json.loads(path.read_text(encoding="utf-8"))
-        content["data_source"] = f"{content.get('data_source', '')}; fine-tuned on {n_scans} scans of one site".lstrip(
-            "; "
-        )
+        said = [content.get("data_source", ""), f"fine-tuned on {n_scans} scans of one site"]
+        content["data_source"] = "; ".join(filter(None, said))
         write_json(path, content)
 
 
