@@ -97,7 +97,7 @@ def _read(path: Path) -> pd.DataFrame:
 def gains_of(measurements: Measurements) -> pd.DataFrame:
     """Return PSNR against full dose after less before [dB]: a row per scan, a column per dose reduction factor."""
     index = ["subject", "dose_reduction_factor"]
-    psnr = measurements.scans.pivot_table(index=index, columns="method", values="psnr_full")
+    psnr = measurements.scans.set_index([*index, "method"])["psnr_full"].unstack("method")
     return (psnr[AFTER] - psnr[BEFORE]).unstack("dose_reduction_factor")
 
 
@@ -105,7 +105,7 @@ def judge(measurements: Measurements, *, is_one_scan: bool = False) -> Verdict:
     """Hold the new weights against the old ones: a gain that is sure, and nothing lost."""
     scans, gains = measurements.scans, gains_of(measurements)
     of_scans, gain = gains.mean(axis=1), float(gains.to_numpy().mean())
-    interval = paired_bootstrap(of_scans, np.zeros(len(of_scans))) if len(of_scans) > 1 else None
+    interval = paired_bootstrap(of_scans, np.zeros(len(of_scans))) if np.isfinite(of_scans).sum() > 1 else None
     least = LEAST_GAIN_OF_ONE if is_one_scan else LEAST_GAIN
     worst = float(gains.mean(axis=0).min())
     criteria = [
@@ -121,7 +121,8 @@ def judge(measurements: Measurements, *, is_one_scan: bool = False) -> Verdict:
         criteria.append(Criterion("gain of the worst scan [dB]", np.nan, least_of_scans, "> 0", least_of_scans > 0))
     for column in (name for name in scans.columns if name.endswith("_bias_percent")):
         name = column.removesuffix("_bias_percent").replace("_", " ")
-        criteria += _no_worse(scans, column, f"absolute bias of SUV, {name} [%]", _MORE_BIAS)
+        # What the noisy scan has already is not the denoiser's to mend.
+        criteria += _no_worse(scans, column, f"absolute bias of SUV, {name} [%]", _MORE_BIAS, or_than=INPUT)
     large = lesions_in_class(measurements.lesions, diameter_from=10, diameter_below=np.inf)
     what = "absolute error of SUVmean, regions from 10 mm [%]"
     criteria += _no_worse(large, "suv_mean_error_percent", what, _MORE_LESION_ERROR)
@@ -129,10 +130,11 @@ def judge(measurements: Measurements, *, is_one_scan: bool = False) -> Verdict:
     return Verdict(tuple(criteria), gain, interval)
 
 
-def _no_worse(rows: pd.DataFrame, column: str, what: str, allowed: float) -> list[Criterion]:
-    """Compare the mean of the absolute values; none where it was measured for neither."""
+def _no_worse(rows: pd.DataFrame, column: str, what: str, allowed: float, *, or_than: str = BEFORE) -> list[Criterion]:
+    """Compare the mean of the absolute values with that before, or of another method if that is larger."""
     means = rows.assign(value=rows[column].abs()).groupby("method")["value"].mean()
-    before, after = (float(means.get(method, np.nan)) for method in (BEFORE, AFTER))
+    before, after, other = (float(means.get(method, np.nan)) for method in (BEFORE, AFTER, or_than))
     if np.isnan(before) and np.isnan(after):
         return []
-    return [Criterion(what, before, after, f"<= before + {allowed:g}", after <= before + allowed)]
+    demand = f"<= before {'' if or_than == BEFORE else f'or {or_than} '}+ {allowed:g}"
+    return [Criterion(what, before, after, demand, after <= np.fmax(before, other) + allowed)]

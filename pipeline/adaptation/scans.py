@@ -101,7 +101,10 @@ def _described(source: Path, results: Path) -> Iterator[tuple[str, Subject, Path
 
 
 def _is_bids(folder: Path) -> bool:
-    return (folder / "dataset_description.json").is_file() or any(p.is_dir() for p in folder.glob("sub-*"))
+    is_subject = folder.resolve().name.startswith("sub-")
+    return (
+        is_subject or (folder / "dataset_description.json").is_file() or any(p.is_dir() for p in folder.glob("sub-*"))
+    )
 
 
 def _of_manifest(manifest: Manifest, source: Path, root: Path) -> Iterator[tuple[str, Subject, Path, str]]:

@@ -19,6 +19,7 @@ from pipeline.transforms import with_scale
 
 _TRAINING = (
     ("n_patches", 32),
+    ("n_scans", 2),
     ("patch_size", [16, 16, 16]),
     ("train#max_epochs", 6),
     ("stage#warmup", 2),

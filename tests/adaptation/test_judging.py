@@ -65,6 +65,12 @@ def test_what_is_missed_is_named_and_the_old_weights_stay(made, what):
     assert what in missed(verdict)
 
 
+def test_the_bias_that_the_noisy_scan_has_already_is_allowed():
+    made = measurements(liver=0.3)
+    made.scans.loc[made.scans["method"] == "input", "liver_bias_percent"] = -1.2
+    assert judge(made).is_kept
+
+
 def test_a_single_scan_must_gain_more():
     assert judge(measurements(0.08, scans=SCANS[:1])).is_kept
     assert not judge(measurements(0.08, scans=SCANS[:1]), is_one_scan=True).is_kept
