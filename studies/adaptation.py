@@ -71,12 +71,8 @@ def main() -> None:
     print(f"{result}\nadapted in {time.perf_counter() - began:.0f} s")
     methods = {"before": Denoiser.from_bundle(), "after": Denoiser.from_bundle(options.out / "bundle")}
     cases = cases_of([others], split="test")
-    measurements = evaluate_methods(
-        cases,
-        {"input": lambda series: series, **methods},
-        competitors=None,
-        on_scan=lambda scan: print(scan, flush=True),
-    )
+    methods = {"input": lambda series: series, **methods}
+    measurements = evaluate_methods(cases, methods, competitors=None, on_scan=lambda scan: print(scan, flush=True))
     write_table(measurements.scans, options.out / "scans.tsv")
     write_table(measurements.lesions, options.out / "lesions.tsv")
     print(as_markdown(result_tables(measurements, ["before", "after"])))
