@@ -123,7 +123,7 @@ def give_back(
     if box is None:
         return
     y, x, m = noisy[box], denoised[box], body[box]
-    gaussian = _Gaussian(x, voxel_size=voxel_size, sigma=fwhm / FWHM_PER_SIGMA)
+    gaussian = Gaussian(x, voxel_size=voxel_size, sigma=fwhm / FWHM_PER_SIGMA)
 
     def uptake(planes: slice) -> Tensor:
         return x[planes].double().clamp_min(_FLOOR * body_threshold) * m[planes]
@@ -141,7 +141,7 @@ def give_back(
         x[planes] += (uptake(planes) * v[planes] * smooth).to(x)
 
 
-class _Gaussian:
+class Gaussian:
     """A'A of volumes (X, Y, Z), where A integrates them against Gaussians about the points of a coarse grid."""
 
     def __init__(self, like: Tensor, *, voxel_size: Sequence[float], sigma: float) -> None:
