@@ -140,6 +140,29 @@ def test_attenuation_follows_beer_and_lambert(acquisition):
     assert middle == pytest.approx(np.exp(-0.0096 * 2 * RADIUS), rel=0.03)
 
 
+def test_a_scan_is_corrected_with_the_map_that_it_is_given(acquisition, core):
+    body = cylinder(SCANNER)
+    model = system_model(SCANNER)
+    coarse = block_mean(body, SCANNER.supersampling)
+    images = []
+    for map_error in (0.0, -0.001):
+        other = model.acquire(2.0 * body, 0.0096 * body, correction_map=(np.float32(0.0096 + map_error)) * coarse)
+        for mine, theirs in zip(other.trues, acquisition.trues, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+        expected = [other.expected(k) for k in range(SCANNER.n_subsets)]
+        images.append(model.reconstruct(expected, other, scale=1.0))
+    # The true map on the image's grid changes nothing; one that attenuates too little corrects too little.
+    assert images[0][core].mean() == pytest.approx(2.0, rel=0.02)
+    middle = images[1][15:17, 15:17, 8:16].mean()
+    assert middle == pytest.approx(2.0 * np.exp(-0.001 * 2 * RADIUS), rel=0.06)
+
+
+def test_a_correction_map_of_another_grid_is_refused():
+    body = cylinder(SCANNER)
+    with pytest.raises(PETError, match="correction map"):
+        system_model(SCANNER).acquire(body, body, correction_map=body)
+
+
 def test_blur_keeps_the_sum_and_is_its_own_adjoint():
     rng = np.random.default_rng(0)
     blur = SeparableBlur(24, 20, in_plane=1.5, axial=2.0)
