@@ -161,6 +161,18 @@ def assert_refused(done, out: Path) -> str:
     return lines[0]
 
 
+def test_strength_is_the_part_of_the_change_and_is_in_the_dicom_series(unipet, dicom, tmp_path):
+    done = unipet("denoise", dicom, tmp_path / "none", "--method", "identity", "--strength", 0)
+    assert done.returncode == 0, done.stderr
+    (nifti,) = (tmp_path / "none").glob("*_desc-denoised_pet.nii.gz")
+    np.testing.assert_array_equal(read_pet(nifti).suv, read_pet(dicom).suv)
+    dataset = pydicom.dcmread(next((tmp_path / "none" / "dicom").iterdir()))
+    assert "method identity, strength 0" in dataset.DerivationDescription
+    assert dataset.SeriesDescription == "Denoised PET (identity, strength 0)"
+    line = assert_refused(unipet("denoise", dicom, tmp_path / "out", "--strength", 1.5), tmp_path / "out")
+    assert line == "unipet: strength 1.5: expected a number from 0 to 1"
+
+
 def test_a_broken_series_ends_in_one_line(unipet, dicom, tmp_path):
     sorted(dicom.iterdir())[5].unlink()
     line = assert_refused(unipet("denoise", dicom, tmp_path / "out", "--method", "identity"), tmp_path / "out")
