@@ -137,4 +137,4 @@ def _no_worse(rows: pd.DataFrame, column: str, what: str, allowed: float, *, or_
     if np.isnan(before) and np.isnan(after):
         return []
     demand = f"<= before {'' if or_than == BEFORE else f'or {or_than} '}+ {allowed:g}"
-    return [Criterion(what, before, after, demand, after <= np.fmax(before, other) + allowed)]
+    return [Criterion(what, before, after, demand, bool(after <= np.fmax(before, other) + allowed))]

@@ -147,3 +147,13 @@ def test_some_patient_is_always_left_to_train_on():
         assert held[0] == held[1] == held[2] != held[3]
         assert held[3] == held[4]
     assert sum(held_out_of([0, 0, 0, 0], seed=0)) == 1  # one patient: by scan
+
+
+def test_the_command_ends_a_mistake_in_one_line(unipet, site, site_scan, tmp_path):
+    other = site_scan(tmp_path / "more", 4, model_name="Vision")
+    done = unipet("adapt", site, other, tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"unipet: {other}: scanner is simulated Vision, and simulated tiny in ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.work").exists()
