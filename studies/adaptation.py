@@ -72,7 +72,7 @@ def main() -> None:
     methods = {"before": Denoiser.from_bundle(), "after": Denoiser.from_bundle(options.out / "bundle")}
     cases = cases_of([others], split="test")
     methods = {"input": lambda series: series, **methods}
-    measurements = evaluate_methods(cases, methods, competitors=None, on_scan=lambda scan: print(scan, flush=True))
+    measurements = evaluate_methods(cases, methods, competitors=None, on_case=lambda case: print(case, flush=True))
     write_table(measurements.scans, options.out / "scans.tsv")
     write_table(measurements.lesions, options.out / "lesions.tsv")
     print(as_markdown(result_tables(measurements, ["before", "after"])))

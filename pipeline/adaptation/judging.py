@@ -123,6 +123,9 @@ def judge(measurements: Measurements, *, is_one_scan: bool = False) -> Verdict:
         name = column.removesuffix("_bias_percent").replace("_", " ")
         # What the noisy scan has already is not the denoiser's to mend.
         criteria += _no_worse(scans, column, f"absolute bias of SUV, {name} [%]", _MORE_BIAS, or_than=INPUT)
+    for column in (name for name in scans.columns if name.startswith("change_percent ")):
+        region = column.removeprefix("change_percent ")
+        criteria += _no_worse(scans, column, f"absolute change of SUV from the noisy scan, {region} [%]", _MORE_BIAS)
     large = lesions_in_class(measurements.lesions, diameter_from=10, diameter_below=np.inf)
     what = "absolute error of SUVmean, regions from 10 mm [%]"
     criteria += _no_worse(large, "suv_mean_error_percent", what, _MORE_LESION_ERROR)

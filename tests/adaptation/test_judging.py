@@ -10,7 +10,7 @@ from pipeline.comparison import Measurements
 SCANS, DOSES = ("scan-01", "scan-02", "scan-03"), (4.0, 20.0)
 
 
-def measurements(gain=0.2, *, scans=SCANS, liver=0.0, spots=0.0, lesions=0.0) -> Measurements:
+def measurements(gain=0.2, *, scans=SCANS, liver=0.0, body=0.0, spots=0.0, lesions=0.0) -> Measurements:
     """Measurements of both weights: what the new ones gain (a number, or one of scan and dose), or lose."""
     rows, regions = [], []
     for number, subject in enumerate(scans):
@@ -24,6 +24,7 @@ def measurements(gain=0.2, *, scans=SCANS, liver=0.0, spots=0.0, lesions=0.0) ->
                         "method": method,
                         "psnr_full": 40 - dose / 4 + number + is_new * more,
                         "liver_bias_percent": (-1) ** number * (1 + is_new * liver),
+                        "change_percent body": -is_new * body,
                         "n_false_hot_spots": 2 + is_new * spots,
                     }
                 )
@@ -55,6 +56,7 @@ def test_a_gain_on_every_scan_is_kept():
         (measurements(lambda n, dose: 0.6 if n else -0.1), "lower end of its 95 % interval [dB]"),
         (measurements(lambda n, dose: 0.6 if n else -0.01, scans=SCANS[:2]), "gain of the worst scan [dB]"),
         (measurements(liver=0.3), "absolute bias of SUV, liver [%]"),
+        (measurements(body=0.3), "absolute change of SUV from the noisy scan, body [%]"),
         (measurements(lesions=1.5), "absolute error of SUVmean, regions from 10 mm [%]"),
         (measurements(spots=1), "false hot spots a scan"),
     ],
