@@ -5,7 +5,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from pipeline.training import Checkpoint
-from pipeline.training.early_end import EarlyEnd
+from pipeline.training.stage import EarlyEnd
 
 SCORES = [1.0, 3.0, 2.0, 2.5, 2.9, 9.0]
 """Of the epochs; the best before a patience of two epochs is over is the second."""
