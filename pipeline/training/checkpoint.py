@@ -4,6 +4,7 @@ import logging
 import math
 import random
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any, cast
 
@@ -191,7 +192,14 @@ class Checkpoint:
         """Write the objects to export, unless those of an earlier iteration validated better."""
         if is_main_process() and self.best_iteration in (-1, iteration):
             for name, path in self.export.items():
-                save_atomically(self.objects[name].state_dict(), path)
+                save_atomically(_on_cpu(self.objects[name].state_dict()), path)
+
+
+def _on_cpu(state_dict: dict[str, Any]) -> dict[str, Any]:
+    """Return a state dict whose tensors any machine can read, with its metadata."""
+    moved = copy(state_dict)
+    moved.update({key: value.cpu() for key, value in state_dict.items()})
+    return moved
 
 
 def random_state() -> dict[str, Any]:
