@@ -19,9 +19,8 @@ NOISE_CHANNELS = 2
 _BLOCK = (8, 8, 2)  # voxels; along Z no more, for noise changes from plane to plane
 _MEAN_RADIUS = 3  # voxels in plane of the mean that the noise is relative to
 _MARGIN = 2  # voxels in plane from the skin, whose edge is no noise
-_PRIOR = (
-    64.0  # voxels that the mean of the slice counts for beside those of a place, and that of the scan beside a slice's
-)
+# Voxels that the mean of the slice counts for beside those of a place, and that of the scan beside a slice's.
+_PRIOR = 64.0
 _PLANES = 64  # along X at once: bounds the memory; a multiple of the block's edge
 _HALO = 8
 _TINY = 1e-3  # root of the noise of an image without any, so that its logarithm exists
@@ -146,7 +145,7 @@ def _difference(x: Tensor, step: int) -> Tensor:
 
 
 def _mean_in_plane(x: Tensor) -> Tensor:
-    """Mean over 7 x 7 voxels in plane, of those that exist."""
+    """Mean over 7 x 7 voxels in plane, repeated values beyond the border."""
     for dim in (2, 3):
         n = x.shape[dim]
         index = torch.arange(n, device=x.device)
@@ -156,16 +155,11 @@ def _mean_in_plane(x: Tensor) -> Tensor:
 
 
 def _eroded(mask: Tensor) -> Tensor:
-    """Mask (B, 1, X, Y, Z) less what lies within the margin of its edge in plane."""
+    """Mask (B, 1, X, Y, Z) less what lies within the margin of its edge, or of the volume's, in plane."""
+    outside = F.pad(~mask, (0, 0, _MARGIN, _MARGIN, _MARGIN, _MARGIN), value=True)
     for dim in (2, 3):
-        n = mask.shape[dim]
-        index = torch.arange(n, device=mask.device)
-        shrunk = mask
-        for k in range(1, _MARGIN + 1):
-            shrunk = shrunk & mask.index_select(dim, (index + k).clamp_max(n - 1))
-            shrunk = shrunk & mask.index_select(dim, (index - k).clamp_min(0))
-        mask = shrunk
-    return mask
+        outside = outside.unfold(dim, 2 * _MARGIN + 1, 1).any(dim=-1)
+    return ~outside
 
 
 def _around(total: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ class RandReconstructiond(RandomizableTransform, MapTransform):
     prob
         Part of the scans that are filtered and brought to other voxels; of the others half are filtered.
     max_voxels
-        Longer scans are shortened along Z to so many voxels; half of these keep an end of the scan.
+        Longer scans are shortened along Z to so many voxels, a plane at least; half of these keep an end of the scan.
     """
 
     def __init__(
@@ -148,6 +148,7 @@ class RandReconstructiond(RandomizableTransform, MapTransform):
         if new == old:
             offset = [0.0] * 3
         first, stop = self._planes(shape, step)
+        offset[2] = min(offset[2], stop - first - 1.0)
         labels = [key for key in self.label_keys if key in d]
         for key in (*self.keys, *labels):
             d[key] = d[key][..., first:stop]
@@ -183,9 +184,9 @@ class RandReconstructiond(RandomizableTransform, MapTransform):
 
     def _planes(self, shape: Sequence[int], step: Sequence[float]) -> tuple[int, int]:
         """First and last plane of what fits into the largest number of voxels."""
-        per_plane = shape[0] / step[0] * shape[1] / step[1] / step[2]
-        n = min(int(self.max_voxels / per_plane), shape[2])
-        if n >= shape[2] or n < 1:
+        size_x, size_y = (int((n - 1) / width) + 1 for n, width in zip(shape[:2], step[:2], strict=True))
+        n = math.ceil(max(self.max_voxels // (size_x * size_y), 1) * step[2])
+        if n >= shape[2]:
             return 0, shape[2]
         first = int(self.R.randint(shape[2] - n + 1))
         if self.R.random() < _ENDS:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
+from monai.networks.utils import pixelunshuffle
 from torch import nn
 
 from pipeline.inference import StreamingInferer, make_plan, stream
@@ -21,7 +22,7 @@ from pipeline.inference.streaming.slabs import (
     plane_boxes,
     total_lag,
 )
-from pipeline.networks import BaseDenoisingNetwork, UniPET, conv3d
+from pipeline.networks import BaseDenoisingNetwork, LocalNoise, UniPET, conv3d
 from pipeline.pet import PETError
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -35,11 +36,14 @@ DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
     channels=st.sampled_from([8, 13, 16]),
     factor=st.sampled_from([1, 2]),
     dtype=st.sampled_from(DTYPES),
+    local_noise=st.booleans(),
 )
 def test_streaming_has_the_bits_of_the_whole_volume(
-    randomised, volume, shape, thickness, n_blocks, channels, factor, dtype
+    randomised, volume, shape, thickness, n_blocks, channels, factor, dtype, local_noise
 ):
-    network = randomised(BaseDenoisingNetwork(channels, n_blocks, resolution_factor=factor)).to(dtype)
+    guided = LocalNoise() if local_noise else None
+    network = BaseDenoisingNetwork(channels, n_blocks, resolution_factor=factor, local_noise=guided)
+    network = randomised(network).to(dtype)
     x = volume(*shape).to(dtype)
     with torch.no_grad():
         whole = network(x)
@@ -64,13 +68,15 @@ def test_streaming_has_the_bits_of_the_whole_volume_where_torch_would_change_its
     factor=st.sampled_from([1, 2]),
     n_blocks=st.sampled_from([2, (1, 1, 1), (1, 0, 1, 1, 0)]),
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    local_noise=st.booleans(),
 )
 def test_box_has_the_bits_of_the_full_run_in_the_body_and_is_zero_outside(
-    randomised, body, start, length, thickness, factor, n_blocks, dtype
+    randomised, body, start, length, thickness, factor, n_blocks, dtype, local_noise
 ):
     shape = (37, 40, 45)
     x = body(shape, tuple(slice(a, a + n) for a, n in zip(start, length, strict=True)))
-    network = randomised(BaseDenoisingNetwork(8, n_blocks, resolution_factor=factor))
+    guided = LocalNoise() if local_noise else None
+    network = randomised(BaseDenoisingNetwork(8, n_blocks, resolution_factor=factor, local_noise=guided))
     full = StreamingInferer(slab=thickness, dtype=dtype)(x, network)
     boxed = StreamingInferer(slab=thickness, dtype=dtype, body_threshold=0.05)(x, network)
     boxes = plane_boxes(occupied_cells(x, threshold=0.05, cell=factor))
@@ -125,6 +131,26 @@ def test_boxes_shrink_from_layer_to_layer(body):
     for slab in slabs:
         assert all(later.size <= earlier.size for earlier, later in zip(slab.boxes, slab.boxes[1:], strict=False))
     assert slabs[8].boxes[0].size > 4 * slabs[8].boxes[-1].size
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_local_noise_is_measured_once_in_the_precision_of_the_weights(randomised, body, dtype):
+    x = body((37, 40, 45), (slice(6, 30), slice(5, 33), slice(2, 44)))
+    shape = {"n_blocks": (1, 0, 1), "resolution_factor": 2, "local_noise": True}
+    network = randomised(UniPET(8, style="statistics", style_width=8, latent_size=8, **shape))
+    result = StreamingInferer(slab=4, dtype=dtype)(x, network)
+    with torch.no_grad():
+        guide = network.base.guide(x)
+        assert guide.std() > 0.1
+        layers = network.fold(network.encode_style(x)).to(dtype or torch.float32)
+        seen = torch.cat([pixelunshuffle(layers.padded(x), 3, 2), guide], dim=1).to(dtype)
+        first = conv3d(seen, layers.conv0.weight, layers.conv0.bias, padding=(1, 1, 1))
+        assert torch.equal(result, layers.to_image(layers.block_features(first)[-1], x))
+        if dtype is None:
+            assert torch.equal(result, network.fold(network.encode_style(x))(x))
+        else:
+            measured_low = network.base.guide(x.to(dtype))
+            assert not torch.equal(measured_low.to(dtype), guide.to(dtype))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
