@@ -46,8 +46,8 @@ def measured_noise(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
     measured = {}
     if isinstance(network, UniPET) and network.needs_statistics:
         measured["statistics"] = network.scan_statistics(x)
-    base = network.base if isinstance(network, UniPET) else network
-    if isinstance(base, BaseDenoisingNetwork) and (noise_map := base.measure_noise(x)) is not None:
+    body = _body(network)
+    if body is not None and (noise_map := body.measure_noise(x)) is not None:
         measured["noise_map"] = noise_map
     return measured
 
@@ -62,7 +62,9 @@ def fit_noise(network: nn.Module, patches: PatchDataset, *, n_scans: int = 24) -
     PETError
         If a scan cannot be read.
     """
-    if not isinstance(network, UniPET) or not (network.needs_statistics or network.base.local_noise is not None):
+    local_noise = None if (body := _body(network)) is None else body.local_noise
+    style = network.statistics_style if isinstance(network, UniPET) and network.needs_statistics else None
+    if style is None and local_noise is None:
         return network
     logger.info("measuring the noise of %d scans", n_scans)
     patches.set_epoch(0)
@@ -76,8 +78,14 @@ def fit_noise(network: nn.Module, patches: PatchDataset, *, n_scans: int = 24) -
                 noise = scan[f"{prefix}noise_map"].flatten(1)
                 means.append(noise.mean(dim=1))
                 variances.append(noise.var(dim=1, correction=0))
-    if statistics:
-        network.statistics_style.fit(torch.stack(statistics))
-    if means and network.base.local_noise is not None:
-        network.base.local_noise.fit(torch.stack(means), torch.stack(variances))
+    if style is not None:
+        style.fit(torch.stack(statistics))
+    if local_noise is not None:
+        local_noise.fit(torch.stack(means), torch.stack(variances))
     return network
+
+
+def _body(network: nn.Module) -> BaseDenoisingNetwork | None:
+    """Return the part of a network that may see the map of the noise."""
+    body = network.base if isinstance(network, UniPET) else network
+    return body if isinstance(body, BaseDenoisingNetwork) else None

@@ -110,7 +110,7 @@ def make_plan(
     n_bytes = layers * 5 // 2 + x.numel() * (2 * x.element_size() + 1)
     if base.local_noise is not None:
         n_bytes += 4 * NOISE_CHANNELS * x.numel() // factor**3
-    if isinstance(network, UniPET) and network.style == "statistics":
+    if base.local_noise is not None or (isinstance(network, UniPET) and network.needs_statistics):
         n_bytes = max(n_bytes, statistics_bytes(tuple(x.shape[2:])))
     return Plan(
         shape=shape,
