@@ -1,4 +1,4 @@
-"""Filters and other voxels: scipy's Gaussian, Keys' identities, pairs that stay pairs, and labels that stay at their place."""
+"""Filters and other voxels: scipy's Gaussian, Keys' identities, pairs and labels that stay at their place."""
 
 import math
 
