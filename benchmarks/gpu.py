@@ -6,9 +6,9 @@ The shipped network runs over phantoms of three sizes in the ways of ``inference
 it, all in one process. Every row has the first call, which also chooses kernels, the median of those that follow, and
 the peak of memory above input and weights. On the smallest phantom a row is compared with the CPU in float32. FLOP/s
 count one pass over the volume: what a way computes twice is not in its favour. ``ieee`` is float32 without the shorter
-mantissa (TF32) that cuDNN takes for it by default. ``product`` leaves out what lies beyond the body. A row that fails
-says why, and the others go on; none begins when the seconds are over. ``--small`` is for trying the script without
-a GPU.
+mantissa (TF32) that cuDNN takes for it by default. ``product`` leaves out what lies beyond the body and conserves SUV,
+so that its difference is no error. A row that fails says why, and the others go on; none begins when the seconds are
+over. ``--small`` is for trying the script without a GPU.
 """
 
 import argparse
@@ -49,13 +49,13 @@ def precision(name: str) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = before
 
 
-def one_way(name: str, suv: np.ndarray, denoiser: Denoiser, device: torch.device) -> tuple[Callable[[], Tensor], str]:
-    """Return a call that denoises the volume, SUV [g/mL], and its precision."""
+def one_way(name: str, series: PETSeries, denoiser: Denoiser, device: torch.device) -> tuple[Callable[[], Tensor], str]:
+    """Return a call that denoises the series, and its precision."""
     if name == "product":
-        series = PETSeries(suv=suv, affine=np.diag([2.0, 2.0, 2.0, 1.0]), header=PETHeader(units="GML"))
-        return lambda: torch.from_numpy(denoiser(series).suv)[None, None], str(denoiser.inferer.dtype or "float32")
+        streaming = getattr(denoiser.inferer, "inferer", denoiser.inferer)
+        return lambda: torch.from_numpy(denoiser(series).suv)[None, None], str(streaming.dtype or "float32")
     way = ways(device)[name.removesuffix("-ieee")]
-    x = torch.from_numpy(suv)[None, None].to(device) / denoiser.suv_scale
+    x = torch.from_numpy(series.suv)[None, None].to(device) / denoiser.suv_scale
     return lambda: way.run(x, denoiser.network) * denoiser.suv_scale, way.dtype
 
 
@@ -73,13 +73,13 @@ def measured(call: Callable[[], Tensor], device: torch.device) -> tuple[Tensor, 
     return result, {**figures, "peak_mib": (peak_bytes(device) - base) / 2**20}
 
 
-def row(name: str, suv: np.ndarray, denoiser: Denoiser, device: torch.device, reference: Tensor | None) -> dict:
+def row(name: str, series: PETSeries, denoiser: Denoiser, device: torch.device, reference: Tensor | None) -> dict:
     """Return one row of the table."""
-    call, dtype = one_way(name, suv, denoiser, device)
+    call, dtype = one_way(name, series, denoiser, device)
     with torch.inference_mode(), precision(name):
         result, figures = measured(call, device)
-    found = {"dtype": dtype.removeprefix("torch."), **figures, "voxels_per_s": suv.size / figures["ms"] * 1e3}
-    found["tflop_per_s"] = flops_of_one_pass(denoiser.network, suv.shape) / figures["ms"] / 1e9
+    found = {"dtype": dtype.removeprefix("torch."), **figures, "voxels_per_s": series.suv.size / figures["ms"] * 1e3}
+    found["tflop_per_s"] = flops_of_one_pass(denoiser.network, series.suv.shape) / figures["ms"] / 1e9
     if reference is not None:
         off = (result.float().cpu() - reference).double()
         found["rms_of_signal"] = float(off.norm() / reference.double().norm())
@@ -119,12 +119,13 @@ def main() -> None:
     reference = None
     volumes = SMALL_VOLUMES if options.small else VOLUMES
     for shape, voxel_size in volumes:
-        suv = phantom(shape, voxel_size)
+        affine = np.diag([voxel_size, voxel_size, voxel_size, 1.0])
+        series = PETSeries(suv=phantom(shape, voxel_size), affine=affine, header=PETHeader(units="GML"))
         if not rows:
             on_cpu = Denoiser.from_bundle(device="cpu")
             with torch.inference_mode():
                 reference = ways(torch.device("cpu"))["whole"].run(
-                    torch.from_numpy(suv)[None, None] / on_cpu.suv_scale, on_cpu.network
+                    torch.from_numpy(series.suv)[None, None] / on_cpu.suv_scale, on_cpu.network
                 )
             reference = reference * on_cpu.suv_scale
         known = {"product", "stream-ieee", *ways(device)}
@@ -133,7 +134,7 @@ def main() -> None:
                 continue
             entry = {"shape": shape, "way": way}
             try:
-                entry |= row(way, suv, denoiser, device, reference)
+                entry |= row(way, series, denoiser, device, reference)
             except Exception as error:  # noqa: BLE001 - on an unknown device anything may fail, and the rest counts
                 entry["error"] = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             rows.append(entry)
