@@ -51,7 +51,7 @@ def augmentation_without(name: str) -> list[Any]:
 ARMS: dict[str, Settings] = {
     "control": {},
     "no_map": {"network_def#local_noise": False},
-    "native": {"patches#reconstruction#prob": 0.0},
+    "native": {"patches#reconstruction#prob": 0.0, "patches#reconstruction#fwhm": [0.0, 0.0]},
     "flat_loss": {"loss#variance_power": 0.0},
     "no_keep": {"patches#augmentation": augmentation_without("KeepLargeScaled")},
 }
