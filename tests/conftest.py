@@ -61,7 +61,10 @@ def tiny_cohort(tiny_scanner, tmp_path_factory: pytest.TempPathFactory) -> list[
 
 @pytest.fixture(scope="session")
 def data(tiny_cohort: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Arguments of `monai.bundle run` that name data: a simulated subject to train on, and one to validate on."""
+    """Arguments of `monai.bundle run` that name data: a simulated subject to train on, and one to validate on.
+
+    Training augments few scans, to voxels that are about as coarse as those of the scanner: it takes seconds.
+    """
     from pipeline.data import build_manifest
 
     root = tiny_cohort[0].parent
@@ -70,7 +73,9 @@ def data(tiny_cohort: list[Path], tmp_path_factory: pytest.TempPathFactory) -> l
     subjects = tuple(s.model_copy(update={"split": x}) for s, x in zip(manifest.subjects, splits, strict=True))
     folder = tmp_path_factory.mktemp("data")
     path = manifest.model_copy(update={"subjects": subjects}).write(folder / "manifest.yaml")
-    return ["--manifest", str(path), "--dataset_dir", str(root), "--store_dir", str(folder / "store"), "--jobs", "1"]
+    named = ["--manifest", str(path), "--dataset_dir", str(root), "--store_dir", str(folder / "store"), "--jobs", "1"]
+    small = ["--n_scans", "2", "--fitted#n_scans", "3", "--patches#reconstruction#voxel_size", "[10.0,14.0]"]
+    return [*named, *small]
 
 
 @dataclass(frozen=True)

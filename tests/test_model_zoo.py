@@ -117,7 +117,7 @@ def test_metadata_name_the_versions_that_everything_was_tested_with(metadata, re
 @pytest.mark.parametrize("name", ["train", "evaluate", "inference"])
 def test_required_properties_are_there(bundle, name, data, tiny_cohort, tmp_path):
     names = {"train": ["train"], "evaluate": ["train", "evaluate"], "inference": ["inference"]}[name]
-    own = dict(zip([key.removeprefix("--") for key in data[::2]], data[1::2], strict=True))
+    own = {key.removeprefix("--"): yaml.safe_load(value) for key, value in zip(data[::2], data[1::2], strict=True)}
     # MONAI has properties of training and of inference; what evaluates on top of the training has those of training.
     workflow = ConfigWorkflow(
         config_file=[str(bundle / "configs" / f"{part}.yaml") for part in names],

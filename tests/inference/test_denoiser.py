@@ -49,7 +49,7 @@ def test_denoiser_applies_the_scale_around_the_network():
 
 def test_the_shipped_bundle_denoises():
     denoise = Denoiser.from_bundle(device="cpu")
-    assert sum(p.numel() for p in denoise.network.parameters()) == 964_970
+    assert sum(p.numel() for p in denoise.network.parameters()) == 3_131_690
     assert len(denoise.weights_sha256) == 64
     source = series()
     result = denoise(source)
