@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.constants import OSEM_NOISE_POWER
-from pipeline.networks.noise_statistics import OFFSET_SUV, TISSUE_SUV, tissue_mask
+from pipeline.networks.noise_statistics import OFFSET_SUV, TISSUE_SUV, body_box, tissue_mask
 
 __all__ = ["NOISE_CHANNELS", "LocalNoise", "noise_map"]
 
@@ -104,8 +104,14 @@ class LocalNoise(nn.Module):
 
 def _of_scan(x: Tensor, threshold: float, offset: float) -> Tensor:
     """Return the map (1, 2, X / 8, Y / 8, Z / 2) of one scan, sizes rounded up; threshold and offset in its units."""
-    pieces = [_sums(x, start, threshold, offset) for start in range(0, x.shape[2], _PLANES)]
-    fine, coarse, count = torch.cat(pieces, dim=2)[0]
+    box = body_box(x, threshold, edges=_BLOCK)
+    part = x[box]
+    sums = torch.cat([_sums(part, start, threshold, offset) for start in range(0, part.shape[2], _PLANES)], dim=2)[0]
+    # Where the box ends there is no body.
+    before = [(side.start or 0) // edge for side, edge in zip(box[2:], _BLOCK, strict=True)]
+    n_blocks = [-(-n // edge) for n, edge in zip(x.shape[2:], _BLOCK, strict=True)]
+    after = [n - b - m for n, b, m in zip(n_blocks, before, sums.shape[1:], strict=True)]
+    fine, coarse, count = F.pad(sums, [p for pair in zip(before[::-1], after[::-1], strict=True) for p in pair])
     count = _around(count)
     slice_count = count.sum(dim=(0, 1), keepdim=True)
     levels = []

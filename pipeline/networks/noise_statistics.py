@@ -78,7 +78,9 @@ def noise_statistics(x: Tensor, *, suv_scale: float = 2.0, tissue_threshold: flo
     """
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         x = x.to(torch.promote_types(x.dtype, torch.float32))
-        return torch.cat([_of_scan(scan, tissue_threshold / suv_scale, OFFSET_SUV / suv_scale) for scan in x.split(1)])
+        threshold, offset = tissue_threshold / suv_scale, OFFSET_SUV / suv_scale
+        scans = [scan[body_box(scan, threshold)] for scan in x.split(1)]
+        return torch.cat([_of_scan(scan, threshold, offset) for scan in scans])
 
 
 def statistics_bytes(shape: tuple[int, ...]) -> int:
@@ -214,6 +216,27 @@ def _percentile(ordered: Tensor, n: Tensor, percent: float) -> Tensor:
     """Log of a percentile of n values in order, a scalar. torch.quantile takes no more than 2^24 values."""
     index = (percent / 100 * (n - 1)).long().clamp_min(0)
     return ordered.index_select(0, index[None])[0].clamp_min(_TINY).log()
+
+
+def body_box(x: Tensor, threshold: float, *, edges: tuple[int, int, int] = (1, 1, 1)) -> tuple[slice, ...]:
+    """Return the index of the part of a scan (1, 1, X, Y, Z) that decides about its body; most of a scan is air.
+
+    Its sides begin at multiples of these edges. All of the scan where no voxel is of the body, and in a trace, which
+    must hold for other scans.
+    """
+    every = slice(None)
+    if torch.jit.is_tracing():
+        return every, every, every, every, every
+    mask = tissue_mask(x, threshold)[0, 0]
+    box = [every, every]
+    in_plane, along_x = mask.any(dim=0), mask.any(dim=2).any(dim=1)
+    for occupied, edge in zip((along_x, in_plane.any(dim=1), in_plane.any(dim=0)), edges, strict=True):
+        planes = torch.nonzero(occupied).flatten()
+        if not len(planes):
+            return every, every, every, every, every
+        first = max(int(planes[0]) - TISSUE_MASK_RADIUS, 0) // edge * edge
+        box.append(slice(first, int(planes[-1]) + TISSUE_MASK_RADIUS + 1))
+    return tuple(box)
 
 
 def tissue_mask(x: Tensor, threshold: float) -> Tensor:
