@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=BUNDLE / "data", help="folder of the recipe's cohorts")
     parser.add_argument("--epochs", type=int, default=8, help="of stage two")
     parser.add_argument("--arms", nargs="+", choices=[*ARMS], default=[*ARMS])
-    parser.add_argument("--cohorts", nargs="+", default=["test", "test_tof"], help="to measure on")
+    parser.add_argument("--cohorts", nargs="+", default=["test_gemini", "test_biograph"], help="to measure on")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     methods = {arm: trained(arm, options) for arm in options.arms}
