@@ -17,6 +17,7 @@ import pytest
 from pipeline.data import Manifest, NoiseInsertion, Store, prepare_store, prepared_store
 from pipeline.data.manifest import Exclusion
 from pipeline.images.liver import LiverNoise
+from pipeline.images import numbered_lesions
 from pipeline.pet import PETError
 
 
@@ -116,7 +117,7 @@ def swap(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [flip, swap, Path.unlink, lambda path: path.write_bytes(b"")])
-@pytest.mark.parametrize("name", ["full.vol", "body_blocks.vol", "subject.json"])
+@pytest.mark.parametrize("name", ["full.vol", "lesions.vol", "subject.json"])
 def test_damage_is_repaired(prepared, harm, name):
     scans, store = prepared
     before = tree(store)
@@ -152,13 +153,13 @@ def test_a_bad_subject_stops_no_other_and_keeps_what_it_had(prepared, tmp_path):
 
 
 def test_an_error_nobody_thought_of_stops_no_other(make_scans, tmp_path, monkeypatch):
-    def fail_once(series, calls=[]):  # noqa: B006
-        calls.append(series)
+    def fail_once(*arguments, calls=[]):  # noqa: B006
+        calls.append(arguments)
         if len(calls) == 1:
             raise ZeroDivisionError("odd")
-        return np.ones((5, 5, 6), dtype=np.uint16)
+        return numbered_lesions(*arguments)
 
-    monkeypatch.setattr("pipeline.data.store.prepare.body_blocks", fail_once)
+    monkeypatch.setattr("pipeline.data.store.prepare.numbered_lesions", fail_once)
     preparation = make_scans().prepare(tmp_path / "store")
     assert statuses(preparation) == {"s0": "failed", "s1": "new"}
     assert preparation.outcomes[0].reason == "ZeroDivisionError: odd"
@@ -406,25 +407,27 @@ def test_a_scan_without_a_liver_fails_alone(make_scans, tmp_path):
 
 @pytest.fixture
 def old_store(tmp_path):
-    """A store of version 0.2.0 with the scans that it was made from; its files have the same names and format."""
+    """A store of version 0.2.0 with the scans that it was made from."""
     folder = tmp_path / "old"
     shutil.copytree(Path(__file__).parent / "version_0_2_0", folder)
     return folder
 
 
-def test_a_store_that_an_earlier_reading_filled_is_refused_by_name_until_it_is_remade(old_store):
-    with pytest.raises(
-        PETError, match=r"store/subjects/s0: was read by an earlier version \(reading 1, .*run `unipet prepare` again"
-    ):
-        Store(old_store / "store")
-    manifest = Manifest.from_file(old_store / "manifest.yaml")
-    # The sources are those that the store was made from: nothing but the version tells that it is old.
-    assert statuses(prepare_store(manifest, old_store / "store", root=old_store)) == {"s0": "changed"}
-    assert Store(old_store / "store").subject("s0").doses == {1.0: "full", 4.0: "drf004"}
-    assert statuses(prepare_store(manifest, old_store / "store", root=old_store)) == {"s0": "kept"}
+def test_a_store_of_an_earlier_format_is_refused_by_name_and_left_alone(old_store):
+    store, manifest = old_store / "store", Manifest.from_file(old_store / "manifest.yaml")
+    before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    with pytest.raises(PETError, match="store: has format 1, expected 2; prepare it again in another folder"):
+        Store(store)
+    with pytest.raises(PETError, match="has format 1, expected 2"):
+        prepare_store(manifest, store, root=old_store)
+    assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == before
+    assert statuses(prepare_store(manifest, old_store / "another", root=old_store)) == {"s0": "new"}
+    assert Store(old_store / "another").subject("s0").doses == {1.0: "full", 4.0: "drf004"}
 
 
 def test_another_reading_of_the_same_files_makes_every_subject_anew(prepared, monkeypatch):
     scans, store = prepared
     monkeypatch.setattr("pipeline.data.store.store.READING_VERSION", 10**6)
+    with pytest.raises(PETError, match=r"s0: was read by an earlier version \(reading .*run `unipet prepare` again"):
+        Store(store)
     assert statuses(scans.prepare(store)) == {"s0": "changed", "s1": "changed"}

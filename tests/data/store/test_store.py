@@ -142,7 +142,7 @@ def test_what_a_store_does_not_have_is_said(store_folder, tmp_path):
     with pytest.raises(PETError, match=r"no readable store\.json"):
         Store(tmp_path)
     (tmp_path / "store.json").write_text('{"format_version": 99}')
-    with pytest.raises(PETError, match="format 99, expected 1"):
+    with pytest.raises(PETError, match="format 99, expected 2"):
         Store(tmp_path)
 
 
