@@ -16,8 +16,8 @@ import pytest
 
 from pipeline.data import Manifest, NoiseInsertion, Store, prepare_store, prepared_store
 from pipeline.data.manifest import Exclusion
-from pipeline.images.liver import LiverNoise
 from pipeline.images import numbered_lesions
+from pipeline.images.liver import LiverNoise
 from pipeline.pet import PETError
 
 
