@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.coarse_augmentation import COARSE_AUGMENTATION
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -63,7 +65,7 @@ def tiny_cohort(tiny_scanner, tmp_path_factory: pytest.TempPathFactory) -> list[
 def data(tiny_cohort: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Arguments of `monai.bundle run` that name data: a simulated subject to train on, and one to validate on.
 
-    Training augments few scans, to voxels that are about as coarse as those of the scanner: it takes seconds.
+    Training augments few scans, and coarsely.
     """
     from pipeline.data import build_manifest
 
@@ -74,8 +76,7 @@ def data(tiny_cohort: list[Path], tmp_path_factory: pytest.TempPathFactory) -> l
     folder = tmp_path_factory.mktemp("data")
     path = manifest.model_copy(update={"subjects": subjects}).write(folder / "manifest.yaml")
     named = ["--manifest", str(path), "--dataset_dir", str(root), "--store_dir", str(folder / "store"), "--jobs", "1"]
-    small = ["--n_scans", "2", "--fitted#n_scans", "3", "--patches#reconstruction#voxel_size", "[10.0,14.0]"]
-    return [*named, *small]
+    return [*named, *(word for key, value in COARSE_AUGMENTATION.items() for word in (f"--{key}", value))]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import pytest
 from pipeline import read_pet
 from pipeline.pet import write_dicom_series
 from pipeline.shipped import own_bundle
+from tests.coarse_augmentation import COARSE_AUGMENTATION
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
@@ -95,14 +96,20 @@ def here(place, tiny_scanner, tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+# The noise of the scans is measured before the first step.
+TINY_SETTINGS = [word for key, value in COARSE_AUGMENTATION.items() for word in ("--set", f"{key}={value}")]
+TINY_ARGUMENTS = [word for key, value in COARSE_AUGMENTATION.items() for word in (f"--{key}", value)]
+
+
 def run_shell(code: str, unipet) -> None:
     for words in commands_of(code):
         if words[0] == "unipet" and words[1] != "train":
             done = unipet(*words[1:])
         elif words[0] == "unipet":  # trainings and MONAI configure the logging of their process
-            done = in_own_process("unipet", *words[1:], "--time-limit", "0.001")
+            done = in_own_process("unipet", *words[1:], "--time-limit", "0.001", *TINY_SETTINGS)
         elif words[:4] == ["python", "-m", "monai.bundle", "run"]:
-            done = in_own_process(*words[2:], *(("--time_limit", "0.001") if "training" in words else ()))
+            limited = ["--time_limit", "0.001", *TINY_ARGUMENTS] if "training" in words else []
+            done = in_own_process(*words[2:], *limited)
         else:
             pytest.fail(f"{words}: is not run by this test, say why before the block: <!-- not run: ... -->")
         assert done.returncode == 0, f"{words}: {done.stderr}"
