@@ -109,7 +109,7 @@ if __name__ == "__main__":
     args = parser.parse_args()
     shipped = Denoiser.from_bundle(args.bundle, device="cpu")
     if isinstance(shipped.inferer, ConservingInferer):
-        shipped = replace(shipped, inferer=shipped.inferer.inferer)
+        shipped = replace(shipped, inferer=shipped.inferer.inferer)  # without what gives back
     rows = [row for folder in sorted(args.cohort.glob("sub-*/pet")) for row in measured(folder, shipped)]
     groups = pd.DataFrame(rows).groupby(["drf", "rule"], sort=False)
     print(groups.mean(numeric_only=True).round(2).to_string())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pipeline
+from pipeline.comparison.baselines import COMPETITORS
 from pipeline.comparison.cases import Case
 from pipeline.errors import PETError
 from pipeline.files import write_text
@@ -46,7 +47,9 @@ class KeptResults:
         files = [
             (f.path, stat.st_size, stat.st_mtime_ns) for f in case.subject.files() if (stat := _stat(case, f.path))
         ]
-        depends = [case.name, sorted(case.doses), files, self.identities[method], _code(_MEASURING), _code(_DENOISING)]
+        depends = [case.name, sorted(case.doses), files, self.identities[method], _code(_MEASURING)]
+        if method not in COMPETITORS:
+            depends.append(_code(_DENOISING))
         key = hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:_NAMED]
         path = self.folder / f"{case.name.replace('/', '_')}_{Path(method).stem}_{key}.json"
         try:

@@ -6,6 +6,7 @@ from pipeline.inference.denoiser import Denoiser, Method, fast_dtype, find_bundl
 from pipeline.inference.streaming.inferer import Progress, StreamingInferer
 from pipeline.inference.streaming.plan import Plan, make_plan
 from pipeline.inference.streaming.planes import stream
+from pipeline.inference.two_scales import TwoScaleInferer
 from pipeline.inference.unfamiliar import style_rows, unfamiliar_noise
 from pipeline.inference.windows import WindowInferer
 from pipeline.shipped import method_names, work_folder
@@ -17,6 +18,7 @@ __all__ = [
     "Plan",
     "Progress",
     "StreamingInferer",
+    "TwoScaleInferer",
     "WindowInferer",
     "fast_dtype",
     "find_bundle",

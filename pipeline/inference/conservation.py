@@ -14,7 +14,7 @@ from pipeline.errors import PETError
 from pipeline.inference.streaming.inferer import Progress, TellsProgress, check_shape, name_of_scan
 from pipeline.inference.streaming.slabs import tissue_mask_pieces
 
-__all__ = ["ConservingInferer", "give_back"]
+__all__ = ["ConservingInferer", "give_back", "voxel_size_of"]
 
 _PLANES = 16  # along X that are worked on at once: bounds the memory
 _N_SCALINGS = 4  # of the weights: factors are undone to 2 % of themselves beside hot organs, 0.3 % in the mean
@@ -63,7 +63,7 @@ class ConservingInferer(Inferer):
             If the inputs carry no affine with a voxel size.
         """
         check_shape(inputs)
-        sizes = [_voxel_size(inputs, i) for i in range(len(inputs))]
+        sizes = [voxel_size_of(inputs, i) for i in range(len(inputs))]
         pred = self.inferer(inputs, network, *args, **kwargs)
         noisy, pred = (t.as_tensor() if isinstance(t, MetaTensor) else t for t in (inputs, pred))
         for y, x, size in zip(noisy[:, 0], pred[:, 0], sizes, strict=True):
@@ -71,7 +71,7 @@ class ConservingInferer(Inferer):
         return pred
 
 
-def _voxel_size(inputs: Tensor, index: int) -> tuple[float, ...]:
+def voxel_size_of(inputs: Tensor, index: int) -> tuple[float, ...]:
     """Sides of the voxels of a scan of a batch [mm]; refuse what does not say them."""
     name = name_of_scan(inputs, index)
     if not isinstance(inputs, MetaTensor):
