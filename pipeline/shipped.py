@@ -79,7 +79,7 @@ def method_files(bundle: str | Path, method: str) -> list[Path]:
     Raises
     ------
     PETError
-        If there is no such method, a file cannot be read, or it is based on itself.
+        If this is no bundle, there is no such method, a file cannot be read, or it is based on itself.
     """
     files: list[Path] = []
     name: str | None = method
@@ -87,6 +87,8 @@ def method_files(bundle: str | Path, method: str) -> list[Path]:
         path = Path(name) if name.endswith(".yaml") else Path(bundle) / "configs" / "methods" / f"{name}.yaml"
         if not path.is_file():
             known = ", ".join(method_names(bundle))
+            if not known:
+                raise PETError(f"{bundle}: not a bundle, configs/methods is missing")
             raise PETError(f"unknown method {name!r}, expected one of {known}, or the path of a YAML file")
         if path in files:
             raise PETError(f"{path}: is based on itself, expected another method")

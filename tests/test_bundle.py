@@ -11,7 +11,9 @@ import torch
 from monai.bundle import ConfigParser
 
 from pipeline import read_pet
+from pipeline.errors import PETError
 from pipeline.inference import Method, load_weights
+from pipeline.shipped import method_files
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +163,8 @@ def test_the_network_is_written_in_one_file(bundle):
 def test_the_shipped_weights_are_those_of_the_method(bundle):
     method = Method(bundle, "unipet")
     load_weights(method["network_def"], method["weights"], suv_scale=method["suv_scale"])
+
+
+def test_a_folder_that_is_no_bundle_is_said_to_be_none(tmp_path):
+    with pytest.raises(PETError, match="not a bundle, configs/methods is missing"):
+        method_files(tmp_path, "unipet")

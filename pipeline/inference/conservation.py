@@ -13,6 +13,7 @@ from pipeline.constants import FWHM_PER_SIGMA
 from pipeline.errors import PETError
 from pipeline.inference.streaming.inferer import Progress, TellsProgress, check_shape, name_of_scan
 from pipeline.inference.streaming.slabs import tissue_mask_pieces
+from pipeline.transforms import without_negative
 
 __all__ = ["ConservingInferer", "give_back", "voxel_size_of"]
 
@@ -96,7 +97,8 @@ def give_back(
     exactly, and that of every region but for what crosses its border. v solves v G(u v) = 1 (Sinkhorn's scaling of a
     symmetric matrix), so that a factor common to all of the body is undone exactly, near the skin, too. A share of the
     uptake is given back: what a hot organ lacks does not spill onto its cool neighbours. Where y and x are equal, or
-    outside of the body, nothing changes.
+    outside of the body, nothing changes. Negative activity of x is taken away before, for what is taken away later
+    would be missing in the sum.
 
     G = A'A, where A leads, axis by axis, to a grid as coarse as the Gaussian allows: a symmetric operator that is a
     Gaussian up to 1e-4, at a part of the cost.
@@ -124,6 +126,8 @@ def give_back(
         return
     y, x, m = noisy[box], denoised[box], body[box]
     gaussian = Gaussian(x, voxel_size=voxel_size, sigma=fwhm / FWHM_PER_SIGMA)
+    for planes in gaussian.pieces:
+        x[planes] = without_negative(x[planes], y[planes]).where(m[planes], x[planes])
 
     def uptake(planes: slice) -> Tensor:
         return x[planes].double().clamp_min(_FLOOR * body_threshold) * m[planes]

@@ -15,6 +15,7 @@ from pipeline.transforms.suv import (
     scale_suv,
     tensor_to_pet,
     with_scale,
+    without_negative,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "scale_suv",
     "tensor_to_pet",
     "with_scale",
+    "without_negative",
 ]

@@ -4,7 +4,6 @@ from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
@@ -20,6 +19,7 @@ __all__ = [
     "scale_suv",
     "tensor_to_pet",
     "with_scale",
+    "without_negative",
 ]
 
 _SCALE_KEY = "unipet_suv_scale"
@@ -33,11 +33,18 @@ def pet_to_tensor(series: PETSeries) -> MetaTensor:
 def tensor_to_pet(pred: Tensor, source: PETSeries, *, suv_scale: float, note: str) -> PETSeries:
     """Return a network's output (1, X, Y, Z) in scaled SUV as a series with the grid and the header of its source.
 
-    Activity is not negative: where the network says so, the voxel is 0, or the source's own value if that is
-    negative, too. ``note`` goes into the provenance of the series.
+    Negative values are those of :func:`without_negative`. ``note`` goes into the provenance of the series.
     """
-    suv = (pred.detach().cpu().float() * suv_scale)[0].numpy()
-    return source.with_suv(np.maximum(suv, np.minimum(source.suv, 0)), note=note)
+    suv = (pred.detach().cpu().float() * suv_scale)[0]
+    return source.with_suv(without_negative(suv, torch.from_numpy(source.suv)).numpy(), note=note)
+
+
+def without_negative(denoised: Tensor, noisy: Tensor) -> Tensor:
+    """Return a denoised scan with 0, or the noisy scan's value if that is negative too, where it is below that.
+
+    Activity is not negative, but a reconstruction may be. Both have any shape and one unit.
+    """
+    return torch.maximum(denoised, noisy.clamp_max(0))
 
 
 def scale_suv(suv: Tensor, *, suv_scale: float) -> Tensor:

@@ -10,6 +10,7 @@ from pipeline.errors import PETError
 from pipeline.inference import ConservingInferer, StreamingInferer
 from pipeline.inference.conservation import give_back
 from pipeline.networks import BaseDenoisingNetwork, tissue_mask
+from pipeline.transforms import without_negative
 
 THRESHOLD = 0.05
 
@@ -48,6 +49,16 @@ def test_the_sum_over_the_body_is_that_of_the_noisy_scan(size):
     result, mask = given_back(noisy, denoised, size), mask_of(denoised)
     assert not torch.allclose(denoised[mask].sum(), noisy[mask].sum(), rtol=1e-5)
     torch.testing.assert_close(result[mask].sum(), noisy[mask].sum(), rtol=1e-12, atol=0)
+
+
+def test_negative_activity_that_is_not_written_is_missing_nowhere():
+    denoised, body, _ = patient()
+    denoised[body] += 2 * noise(denoised)[body]
+    noisy = denoised + noise(denoised, 1)
+    mask = mask_of(denoised)
+    written = without_negative(given_back(noisy, denoised), noisy)
+    assert without_negative(denoised, noisy)[mask].sum() > 1.02 * denoised[mask].sum()
+    torch.testing.assert_close(written[mask].sum(), noisy[mask].sum(), rtol=1e-4, atol=0)
 
 
 def test_float32_keeps_the_sum_to_its_rounding():
