@@ -46,7 +46,7 @@ def test_a_change_that_is_the_same_everywhere_is_made_once():
 def test_what_the_coarser_grid_shows_comes_from_there():
     class CoarseOnly(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x if x.shape[2] > 15 else torch.full_like(x, 3.0)
+            return x if x.shape[2] > 20 else torch.full_like(x, 3.0)
 
     x = scan(31, 31, 31, dtype=torch.float64)
     x = x * 0 + 1
