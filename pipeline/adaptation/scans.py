@@ -13,8 +13,7 @@ from pipeline.data.building.headers import ImageHeader, read_image_header
 from pipeline.data.manifest import Image, Manifest, Subject
 from pipeline.errors import PETError, naming
 from pipeline.pet import PETSeries, read_pet
-from pipeline.pet.nifti import read_sidecar
-from pipeline.pet.volumes import is_volume_name
+from pipeline.pet.nifti import check_is_full_dose
 
 __all__ = ["MOST_SCANS", "SiteScan", "found_scans", "patients_of"]
 
@@ -73,7 +72,7 @@ def found_scans(sources: Sequence[str | Path], *, results: Path) -> list[SiteSca
         for name, subject, root, licence in described:
             with naming(name):
                 path = root / subject.full_dose.path
-                _check_is_full_dose(path)
+                check_is_full_dose(path)
                 header = read_image_header(path, sidecar=subject.full_dose.sidecar)
             scans.append(SiteScan(name, subject, root, header, licence))
     if not scans:
@@ -115,21 +114,6 @@ def _of_manifest(manifest: Manifest, source: Path, root: Path) -> Iterator[tuple
         raise PETError(f"{source}: {broken.subject} cannot be used ({broken.reason}), expected usable scans only")
     for subject in subjects:
         yield f"{source}: {subject.id}", subject, root, manifest.licence.name
-
-
-def _check_is_full_dose(path: Path) -> None:
-    """Refuse a volume whose sidecar says that it has less dose, or that it was denoised."""
-    if not is_volume_name(path) or not path.is_file():
-        return
-    try:
-        sidecar = read_sidecar(path)
-    except PETError:
-        return  # its reader says why, or the manifest has the sidecar
-    if method := sidecar.get("DenoisingMethod"):
-        raise PETError(f"was denoised by {method}, expected a full-dose scan as the scanner gave it")
-    factor = sidecar.get("DoseReductionFactor", 1)
-    if isinstance(factor, int | float) and factor > 1:
-        raise PETError(f"has DoseReductionFactor {factor:g}, expected a full-dose scan")
 
 
 def patients_of(scans: Iterable[SiteScan]) -> list[int]:

@@ -37,7 +37,7 @@ class ConservingInferer(Inferer):
         Width of the Gaussian [mm].
     """
 
-    def __init__(self, inferer: Inferer, *, body_threshold: float, fwhm: float = 30.0) -> None:
+    def __init__(self, inferer: Inferer, *, body_threshold: float, fwhm: float = 40.0) -> None:
         if not 0 < body_threshold < inf or not 0 < fwhm < inf:
             raise ValueError(f"body_threshold {body_threshold}, fwhm {fwhm}: expected finite numbers above 0")
         self.inferer = inferer
@@ -85,7 +85,7 @@ def voxel_size_of(inputs: Tensor, index: int) -> tuple[float, ...]:
 
 
 def give_back(
-    noisy: Tensor, denoised: Tensor, *, voxel_size: Sequence[float], body_threshold: float, fwhm: float = 30.0
+    noisy: Tensor, denoised: Tensor, *, voxel_size: Sequence[float], body_threshold: float, fwhm: float = 40.0
 ) -> None:
     """Add to a denoised scan, in place, what it lacks at large scale of the noisy one, in proportion to its uptake.
 

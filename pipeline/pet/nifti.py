@@ -19,9 +19,17 @@ from pipeline.files import image_stream, replaced_file
 from pipeline.pet.grid import Grid, same_grid, to_canonical
 from pipeline.pet.series import PETSeries
 from pipeline.pet.sidecar import DICOM_NAMES, SidecarHeader, header_from_sidecar, sidecar_of
-from pipeline.pet.volumes import NIFTI, read_grid, read_voxels, sidecar_path_of
+from pipeline.pet.volumes import NIFTI, is_volume_name, read_grid, read_voxels, sidecar_path_of
 
-__all__ = ["files_of_sidecar", "read_nifti", "read_sidecar", "sidecar_files", "survey_nifti", "write_nifti"]
+__all__ = [
+    "check_is_full_dose",
+    "files_of_sidecar",
+    "read_nifti",
+    "read_sidecar",
+    "sidecar_files",
+    "survey_nifti",
+    "write_nifti",
+]
 
 FORMATS = {".mha": "MetaImage", ".nrrd": "NRRD"}
 """What provenance calls a file that is not NIfTI."""
@@ -264,3 +272,24 @@ def _participant(path: Path) -> dict[str, Any]:
     if sex := (row.get("sex") or "").strip():
         known["Sex"] = sex
     return known
+
+
+def check_is_full_dose(path: Path) -> None:
+    """Refuse a volume whose sidecar says that it has less dose, or that it was denoised.
+
+    Raises
+    ------
+    PETError
+        Says what it has; the path is for the caller to name.
+    """
+    if not is_volume_name(path) or not path.is_file():
+        return
+    try:
+        sidecar = read_sidecar(path)
+    except PETError:
+        return  # its reader says why, or the manifest has the sidecar
+    if method := sidecar.get("DenoisingMethod"):
+        raise PETError(f"was denoised by {method}, expected a full-dose scan as the scanner gave it")
+    factor = sidecar.get("DoseReductionFactor", 1)
+    if isinstance(factor, int | float) and factor > 1:
+        raise PETError(f"has DoseReductionFactor {factor:g}, expected a full-dose scan")

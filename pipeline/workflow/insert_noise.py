@@ -10,11 +10,12 @@ import pandas as pd
 
 from pipeline import __version__
 from pipeline.data import dose_key
-from pipeline.errors import PETError
+from pipeline.errors import PETError, naming
 from pipeline.files import new_folder, write_json, write_table
 from pipeline.images.liver import measured_liver_cov
 from pipeline.pet import DicomOptions, PETSeries
 from pipeline.pet.derived_files import scan_name, write_derived
+from pipeline.pet.nifti import check_is_full_dose
 from pipeline.report import liver_noise_table, write_noise_page
 from pipeline.simulation import GENERIC, Scanner, check_dose_reduction_factors
 from pipeline.simulation.ct import attenuation_of_series
@@ -105,6 +106,8 @@ def insert_noise_into_scan(
         raise PETError(f"liver_cov is {liver_cov:g}, expected a fraction above 0 and below 1")
     run = ScanRun(source, on_step, series=series)
     check_elsewhere(Path(output), run.source)
+    with naming(run.source):
+        check_is_full_dose(run.source)
     with new_folder(Path(output)) as folder:
         full_dose = run.read()
         with run.step("finding the liver"):

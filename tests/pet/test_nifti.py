@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.pet import PETError, read_dicom_series, read_nifti, read_pet, suvbw_factor_of, write_nifti
+from pipeline.pet.nifti import check_is_full_dose
 
 
 @pytest.fixture(params=["scan.nii", "scan.nii.gz"])
@@ -303,3 +304,18 @@ def test_a_file_cut_short_without_an_error_is_noticed(series, tmp_path, monkeypa
     with pytest.raises(PETError, match="reads back differently"):
         write_nifti(series, tmp_path / "scan.nii.gz")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [({"DoseReductionFactor": 10}, "DoseReductionFactor 10"), ({"DenoisingMethod": "unipet"}, "denoised by unipet")],
+)
+def test_what_is_no_full_dose_is_told_from_one(said, message, tmp_path):
+    path = tmp_path / "a.nii.gz"
+    path.touch()
+    sidecar = tmp_path / "a.json"
+    sidecar.write_text(json.dumps({"DoseReductionFactor": 1}), encoding="utf-8")
+    check_is_full_dose(path)
+    sidecar.write_text(json.dumps(said), encoding="utf-8")
+    with pytest.raises(PETError, match=message):
+        check_is_full_dose(path)
