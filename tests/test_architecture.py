@@ -27,7 +27,7 @@ ALLOWED = {
     "evaluation": {"constants", "errors", "files", "images", "pet"},
     "data": {"errors", "files", "images", "pet", "processes", "shipped", "simulation"},
     "training": {"data", "errors", "files", "images", "networks", "losses", "pet", "shipped", "transforms"},
-    "inference": {"errors", "files", "networks", "pet", "shipped", "transforms"},
+    "inference": {"constants", "errors", "files", "networks", "pet", "shipped", "transforms"},
     "report": {"errors", "evaluation", "files", "images", "pet"},
     "comparison": {
         *("data", "errors", "evaluation", "files", "images", "inference", "networks", "pet", "processes"),
