@@ -10,19 +10,18 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 from pipeline.constants import FWHM_PER_SIGMA
-from pipeline.errors import PETError
-from pipeline.inference.streaming.inferer import Progress, TellsProgress, check_shape, name_of_scan
+from pipeline.inference.streaming.inferer import InfererAround, check_shape, voxel_size_of
 from pipeline.inference.streaming.slabs import tissue_mask_pieces
 from pipeline.transforms import without_negative
 
-__all__ = ["ConservingInferer", "give_back", "voxel_size_of"]
+__all__ = ["ConservingInferer", "give_back"]
 
 _PLANES = 16  # along X that are worked on at once: bounds the memory
 _N_SCALINGS = 4  # of the weights: factors are undone to 2 % of themselves beside hot organs, 0.3 % in the mean
 _FLOOR = 0.05  # of the threshold: what counts as the uptake of a voxel of the body that has none
 
 
-class ConservingInferer(Inferer):
+class ConservingInferer(InfererAround):
     """Denoise with another inferer, then give back at large scale what it took or added; see :func:`give_back`.
 
     Takes, above what the other inferer takes, one and a half volumes of memory: after it, not beside it.
@@ -40,19 +39,9 @@ class ConservingInferer(Inferer):
     def __init__(self, inferer: Inferer, *, body_threshold: float, fwhm: float = 40.0) -> None:
         if not 0 < body_threshold < inf or not 0 < fwhm < inf:
             raise ValueError(f"body_threshold {body_threshold}, fwhm {fwhm}: expected finite numbers above 0")
-        self.inferer = inferer
+        super().__init__(inferer)
         self.body_threshold = body_threshold
         self.fwhm = fwhm
-
-    @property
-    def on_progress(self) -> Callable[[Progress], None] | None:
-        """Is told how far a scan is, where the other inferer tells."""
-        return self.inferer.on_progress if isinstance(self.inferer, TellsProgress) else None
-
-    @on_progress.setter
-    def on_progress(self, on_progress: Callable[[Progress], None] | None) -> None:
-        if isinstance(self.inferer, TellsProgress):
-            self.inferer.on_progress = on_progress
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
@@ -70,18 +59,6 @@ class ConservingInferer(Inferer):
         for y, x, size in zip(noisy[:, 0], pred[:, 0], sizes, strict=True):
             give_back(y, x, voxel_size=size, body_threshold=self.body_threshold, fwhm=self.fwhm)
         return pred
-
-
-def voxel_size_of(inputs: Tensor, index: int) -> tuple[float, ...]:
-    """Sides of the voxels of a scan of a batch [mm]; refuse what does not say them."""
-    name = name_of_scan(inputs, index)
-    if not isinstance(inputs, MetaTensor):
-        raise PETError(f"{name}: no affine, the voxel size is unknown")
-    affine = inputs.affine.expand(len(inputs), 4, 4)[index]
-    size = tuple(float(side) for side in affine[:3, :3].norm(dim=0))
-    if not all(0 < side < inf for side in size):
-        raise PETError(f"{name}: affine has voxels of {size} mm, expected a size above 0")
-    return size
 
 
 def give_back(

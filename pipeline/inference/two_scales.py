@@ -10,15 +10,14 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import Tensor
 
-from pipeline.inference.conservation import voxel_size_of
-from pipeline.inference.streaming.inferer import Progress, TellsProgress, check_shape
+from pipeline.inference.streaming.inferer import InfererAround, check_shape, voxel_size_of
 
 __all__ = ["TwoScaleInferer"]
 
 _WORTHWHILE = 1.15  # of a side: grids closer to the common one are run once
 
 
-class TwoScaleInferer(Inferer):
+class TwoScaleInferer(InfererAround):
     """Denoise with another inferer on the scan's own voxels and on coarser ones, and join the results.
 
     With the scan x, the network D, the mean R over coarser voxels and linear interpolation R' back, the result is
@@ -37,18 +36,8 @@ class TwoScaleInferer(Inferer):
     def __init__(self, inferer: Inferer, *, voxel_size: float) -> None:
         if not 0 < voxel_size < inf:
             raise ValueError(f"voxel_size is {voxel_size}, expected a finite number above 0")
-        self.inferer = inferer
+        super().__init__(inferer)
         self.voxel_size = voxel_size
-
-    @property
-    def on_progress(self) -> Callable[[Progress], None] | None:
-        """Is told how far a scan is on either grid, where the other inferer tells."""
-        return self.inferer.on_progress if isinstance(self.inferer, TellsProgress) else None
-
-    @on_progress.setter
-    def on_progress(self, on_progress: Callable[[Progress], None] | None) -> None:
-        if isinstance(self.inferer, TellsProgress):
-            self.inferer.on_progress = on_progress
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:

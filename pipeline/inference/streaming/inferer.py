@@ -29,6 +29,7 @@ from pipeline.networks import BaseDenoisingNetwork, UniPET
 from pipeline.networks.noise_statistics import TISSUE_MASK_RADIUS
 
 __all__ = [
+    "InfererAround",
     "Progress",
     "ProgressClock",
     "StreamingInferer",
@@ -37,6 +38,7 @@ __all__ = [
     "check_finite",
     "check_shape",
     "name_of_scan",
+    "voxel_size_of",
 ]
 
 _LOGGER = logging.getLogger(__name__)
@@ -48,6 +50,24 @@ def name_of_scan(inputs: Tensor, index: int) -> str:
     if isinstance(files, list | tuple):
         files = files[index] if index < len(files) else None
     return str(files) if files else f"scan {index + 1} of {len(inputs)}"
+
+
+def voxel_size_of(inputs: Tensor, index: int) -> tuple[float, ...]:
+    """Return the sides of the voxels of a scan of a batch [mm].
+
+    Raises
+    ------
+    PETError
+        If the inputs carry no affine, or one without a voxel size.
+    """
+    name = name_of_scan(inputs, index)
+    if not isinstance(inputs, MetaTensor):
+        raise PETError(f"{name}: no affine, the voxel size is unknown")
+    affine = inputs.affine.expand(len(inputs), 4, 4)[index]
+    size = tuple(float(side) for side in affine[:3, :3].norm(dim=0))
+    if not all(0 < side < math.inf for side in size):
+        raise PETError(f"{name}: affine has voxels of {size} mm, expected a size above 0")
+    return size
 
 
 def check_shape(x: Tensor) -> None:
@@ -106,6 +126,23 @@ class TellsProgress(Protocol):
 
     on_progress: Callable[[Progress], None] | None
     """Is told the state of the scan; None tells nobody."""
+
+
+class InfererAround(Inferer):
+    """An inferer around another one, `inferer`, that tells what the other tells."""
+
+    def __init__(self, inferer: Inferer) -> None:
+        self.inferer = inferer
+
+    @property
+    def on_progress(self) -> Callable[[Progress], None] | None:
+        """Is told how far a scan is, where the other inferer tells."""
+        return self.inferer.on_progress if isinstance(self.inferer, TellsProgress) else None
+
+    @on_progress.setter
+    def on_progress(self, on_progress: Callable[[Progress], None] | None) -> None:
+        if isinstance(self.inferer, TellsProgress):
+            self.inferer.on_progress = on_progress
 
 
 class ProgressClock:
