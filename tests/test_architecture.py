@@ -40,9 +40,14 @@ ALLOWED = {
         *("comparison", "data", "errors", "files", "images", "inference", "pet", "report", "shipped", "simulation"),
         *("training", "workflow"),
     },
+    "benchmark": {
+        *("comparison", "constants", "data", "errors", "evaluation", "files", "images", "inference", "networks", "pet"),
+        *("processes", "report", "shipped", "simulation", "training", "transforms"),
+    },
     "cli": {
         *(
             "adaptation",
+            "benchmark",
             "comparison",
             "data",
             "errors",

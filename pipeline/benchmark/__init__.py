@@ -1,0 +1,1 @@
+"""The benchmark: every method on the same images, detection, phantom, uncertainty and cost; one table and one page."""
