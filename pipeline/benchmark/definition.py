@@ -1,0 +1,180 @@
+"""What a benchmark is: its methods with their seeds, and for each part the data and settings it is measured with."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pipeline.comparison.filters import FILTERS
+from pipeline.data.manifest import Split, validated
+from pipeline.errors import PETError
+from pipeline.files import read_yaml
+from pipeline.shipped import own_bundle, own_manifest
+
+__all__ = [
+    "PARTS",
+    "Definition",
+    "MethodEntry",
+    "RealScan",
+    "Source",
+    "own_definition",
+    "read_definition",
+]
+
+Factor = Annotated[float, Field(gt=1, allow_inf_nan=False)]
+Factors = Annotated[tuple[Factor, ...], Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+PARTS = ("images", "unseen", "real", "samples", "detection", "phantom", "uncertainty", "cost")
+"""Names of the parts, in the order in which they are measured and shown."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Strict):
+    """Subjects of a manifest or a recipe."""
+
+    manifest: str
+    """Name of one that comes along, such as simulated_v2, or the path of a YAML file or of a folder of subjects."""
+    split: Split = "test"
+    n_subjects: int | None = Field(default=None, ge=1)
+    """At most so many, the first ones; None takes all."""
+    dose_reduction_factors: Factors | None = None
+    """Only these; None takes all that the subjects have."""
+
+
+class MethodEntry(_Strict):
+    """A method, and where its weights are."""
+
+    method: str | None = None
+    """Name or path of the method's file; by default the name of the entry. For input and filters nothing is needed."""
+    weights: Literal["trained", "shipped", "none"] = "trained"
+    """``trained`` are those in the folder of the name of the entry below that of the trainings, ``shipped`` those that
+    the method's file names, ``none`` is for a method without."""
+    seeds: int = Field(default=1, ge=1)
+    """Number of trainings with other seeds: NAME, NAME_seed1, NAME_seed2 ..."""
+    label: str | None = None
+    """What tables and page call it; by default its name."""
+
+    @model_validator(mode="after")
+    def _seeds_of_trained(self) -> "MethodEntry":
+        if self.seeds > 1 and self.weights != "trained":
+            raise ValueError(f"{self.seeds} seeds of weights that are {self.weights}, which have one")
+        return self
+
+
+class RealScan(_Strict):
+    """A real scan, to which the noise of lower doses is added."""
+
+    path: str
+    """DICOM folder, or NIfTI with JSON sidecar; a relative path is one below the folder of real scans."""
+    scanner: str
+    """Preset whose noise is inserted."""
+    dose_reduction_factors: Factors
+    seed: int = Field(ge=0)
+    """Seed of the noise."""
+
+
+class Samples(_Strict):
+    """The images that the page shows of each method."""
+
+    subject: int = Field(default=0, ge=0)
+    """Number of the subject among those of images."""
+    dose_reduction_factor: Factor
+
+
+class Definition(_Strict):
+    """A benchmark; a part that is left out is not measured."""
+
+    title: str
+    limits: tuple[str, ...] = ()
+    """Sentences on what the benchmark does not show."""
+    reference: Name = "unipet"
+    """The method that the others are compared with."""
+    filters: tuple[Literal["gaussian", "nonlocal_means", "bm4d"], ...] = ("gaussian", "nonlocal_means")
+    tuning: tuple[Source, ...] = ()
+    """Subjects on which the settings of the filters are chosen, for each scanner and dose: others than are measured."""
+    methods: Mapping[Name, MethodEntry]
+    images: Mapping[Name, Source] = {}
+    """Held-out subjects at doses that were trained on, by the name of their condition."""
+    unseen: Mapping[Name, Source] = {}
+    """Subjects of conditions outside of the training, by the name of the condition."""
+    real: Mapping[Name, RealScan] = {}
+    samples: Samples | None = None
+    detection: Mapping[str, Any] | None = None
+    """Settings of the observer study."""
+    phantom: Mapping[str, Any] | None = None
+    """Settings of the phantom."""
+    uncertainty: Mapping[str, Any] | None = None
+    """Settings of the coverage of intervals."""
+    cost: bool = True
+    """Whether time, memory and size are measured, on the subject and dose of the samples."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Definition":
+        if not self.methods:
+            raise ValueError("methods: none is named")
+        if self.reference not in self.methods:
+            raise ValueError(f"reference: {self.reference} is not among the methods")
+        if taken := sorted({"input", *FILTERS} & set(self.methods)):
+            raise ValueError(f"methods: {taken[0]} is the name of a competitor, which every benchmark has")
+        if twice := sorted(set(self.images) & set(self.unseen)):
+            raise ValueError(f"unseen: {twice[0]} is a condition of images too")
+        if self.samples is not None and not self.images:
+            raise ValueError("samples: there is no subject of images to show")
+        return self
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts that are measured."""
+        missing = {name for name in PARTS if not getattr(self, name)}
+        return tuple(name for name in PARTS if name not in missing and (name != "cost" or self.samples is not None))
+
+
+def read_definition(path: str | Path) -> Definition:
+    """Read a benchmark from a YAML file; paths in it are relative to its folder.
+
+    Raises
+    ------
+    PETError
+        If the file cannot be read, is no benchmark, or names a manifest or method that does not exist.
+    """
+    place = Path(path)
+    found = validated(Definition, read_yaml(place), place, expected="the definition of a benchmark")
+
+    def located(source: Source) -> Source:
+        return source.model_copy(update={"manifest": _located(source.manifest, place)})
+
+    def of_method(entry: MethodEntry) -> MethodEntry:
+        own = (entry.method or "").endswith(".yaml")
+        return entry.model_copy(update={"method": str(place.parent / str(entry.method))}) if own else entry
+
+    return found.model_copy(
+        update={
+            "tuning": tuple(map(located, found.tuning)),
+            "images": {name: located(source) for name, source in found.images.items()},
+            "unseen": {name: located(source) for name, source in found.unseen.items()},
+            "methods": {name: of_method(entry) for name, entry in found.methods.items()},
+        }
+    )
+
+
+def own_definition() -> Path:
+    """Return the file of the benchmark that comes along with this package."""
+    return own_bundle() / "configs" / "benchmark.yaml"
+
+
+def _located(manifest: str, definition: Path) -> str:
+    """Return the path of a manifest that is named, or lies relative to the definition."""
+    if Path(manifest).name == manifest and not Path(manifest).suffix and not (definition.parent / manifest).exists():
+        try:
+            return own_manifest(manifest)
+        except PETError as error:
+            raise PETError(f"{definition}: {error}") from None
+    found = definition.parent / manifest
+    if not found.exists():
+        raise PETError(f"{definition}: {manifest} does not exist, expected a manifest or a folder of subjects")
+    return str(found)
