@@ -10,13 +10,14 @@ from pipeline.networks.base_denoising import (
 )
 from pipeline.networks.critic import PatchCritic
 from pipeline.networks.local_noise import NOISE_CHANNELS, LocalNoise, noise_map
+from pipeline.networks.modulated_body import ModulatedBody
 from pipeline.networks.noise_statistics import (
     NOISE_STATISTICS,
     StatisticsStyle,
     noise_statistics,
     tissue_mask,
 )
-from pipeline.networks.protocols import Streamable, Styled, is_streamable
+from pipeline.networks.protocols import ReadsScans, Streamable, Styled, is_streamable, read_by
 from pipeline.networks.residual import Residual
 from pipeline.networks.style_alignment import StyleAlignmentNetwork
 from pipeline.networks.unipet import UniPET, untrained_body
@@ -27,8 +28,10 @@ __all__ = [
     "BaseDenoisingNetwork",
     "Downsample",
     "LocalNoise",
+    "ModulatedBody",
     "ModulatedConv3d",
     "PatchCritic",
+    "ReadsScans",
     "Residual",
     "ResidualBlock",
     "StatisticsStyle",
@@ -41,6 +44,7 @@ __all__ = [
     "is_streamable",
     "noise_map",
     "noise_statistics",
+    "read_by",
     "tissue_mask",
     "untrained_body",
 ]

@@ -190,11 +190,13 @@ class BaseDenoisingNetwork(nn.Module):
         of an untrained body from growing with every block, and trains faster.
     local_noise
         What makes the noise map of a scan into channels beside the image; None leaves the image alone.
+    adds_image
+        Whether the network finds what must be added to the image, as published; if not, it finds the image itself.
 
     Notes
     -----
-    The last convolution starts at zero, so an untrained network is the identity. The PReLU of all blocks is one
-    shared parameter, as in the released code of UniPET (arXiv 2606.11131).
+    Where the image is added the last convolution starts at zero, so an untrained network is the identity. The PReLU of
+    all blocks is one shared parameter, as in the released code of UniPET (arXiv 2606.11131).
     """
 
     def __init__(
@@ -205,6 +207,7 @@ class BaseDenoisingNetwork(nn.Module):
         resolution_factor: int = 1,
         initial_scale: float = 1.0,
         local_noise: LocalNoise | None = None,
+        adds_image: bool = True,
     ) -> None:
         super().__init__()
         if resolution_factor not in (1, 2):
@@ -217,6 +220,7 @@ class BaseDenoisingNetwork(nn.Module):
         self.n_blocks = path
         image_channels = resolution_factor**3
         self.local_noise = local_noise
+        self.adds_image = adds_image
         guide_channels = 0 if local_noise is None else NOISE_CHANNELS
         self.conv0 = nn.Conv3d(image_channels + guide_channels, channels, 3, padding=1)
         activation = nn.PReLU()
@@ -232,8 +236,14 @@ class BaseDenoisingNetwork(nn.Module):
             Upsample(widths[i], widths[i + 1], initial_scale=initial_scale) for i in range(depth, 2 * depth)
         )
         self.reconstruct = nn.Conv3d(channels, image_channels, 3, padding=1)
-        nn.init.zeros_(self.reconstruct.weight)
-        nn.init.zeros_(self.reconstruct.bias)
+        if adds_image:
+            nn.init.zeros_(self.reconstruct.weight)
+            nn.init.zeros_(self.reconstruct.bias)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What of a whole scan is given beside a part of it, see `read_by`."""
+        return () if self.local_noise is None else ("noise_map",)
 
     @property
     def steps(self) -> list[nn.Module]:
@@ -351,12 +361,14 @@ class BaseDenoisingNetwork(nn.Module):
     def to_image(self, features: Tensor, x: Tensor, gain: Tensor | None = None) -> Tensor:
         """Denoised volume (B, 1, X, Y, Z): the image x plus what the last features say must change.
 
-        A gain (B,) multiplies the change.
+        A gain (B,) multiplies the change. A network that does not add the image says what the volume is.
         """
         residual = conv3d(features, self.reconstruct.weight, self.reconstruct.bias, padding=(1, 1, 1))
         if self.resolution_factor > 1:
             residual = pixelshuffle(residual, 3, self.resolution_factor)
         residual = residual[:, :, : x.shape[2], : x.shape[3], : x.shape[4]].to(x.dtype)
+        if not self.adds_image:
+            return residual
         return x + (residual if gain is None else gain[:, None, None, None, None].to(x.dtype) * residual)
 
     def forward(self, x: Tensor, noise_map: Tensor | None = None) -> Tensor:

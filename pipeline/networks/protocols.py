@@ -4,7 +4,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-__all__ = ["Streamable", "Styled", "is_streamable"]
+__all__ = ["ReadsScans", "Streamable", "Styled", "is_streamable", "read_by"]
 
 
 class Streamable(Protocol):
@@ -33,6 +33,17 @@ class Streamable(Protocol):
 
 
 @runtime_checkable
+class ReadsScans(Protocol):
+    """A network that first reads something of a whole scan, and then denoises every part of it as a plain one does.
+
+    It has a `base`, the streamable network that does so.
+    """
+
+    def plain_for(self, x: Tensor) -> nn.Module:
+        """Return the plain, streamable network for a whole scan x (1, 1, X, Y, Z)."""
+
+
+@runtime_checkable
 class Styled(Protocol):
     """A network that reads one style from a whole scan and denoises every part of the scan under it."""
 
@@ -55,3 +66,12 @@ def is_streamable(network: object) -> bool:
     """
     names = {*Streamable.__annotations__, *vars(Streamable)}
     return all(hasattr(network, name) for name in names if not name.startswith("_"))
+
+
+def read_by(network: object) -> tuple[str, ...]:
+    """Return what of whole scans a network's ``forward`` takes beside a part of them, by the name of the argument.
+
+    ``statistics`` (B, 7) and ``noise_map`` (B, 2, X', Y', Z') are those of the noise, ``dose_reduction_factor`` (B,) is
+    that of the scan. A network says it by an attribute ``reads``; without one it takes nothing.
+    """
+    return tuple(getattr(network, "reads", ()))

@@ -6,10 +6,11 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from pipeline.networks.base_denoising import BaseDenoisingNetwork, ModulatedConv3d, ResidualBlock, Upsample
+from pipeline.networks.base_denoising import BaseDenoisingNetwork, ResidualBlock, Upsample
 from pipeline.networks.local_noise import LocalNoise
+from pipeline.networks.modulated_body import ModulatedBody, zero_linear
 from pipeline.networks.noise_statistics import (
     NOISE_STATISTICS,
     TISSUE_SUV,
@@ -23,7 +24,7 @@ from pipeline.networks.style_alignment import StyleAlignmentNetwork, halved
 __all__ = ["UniPET", "untrained_body"]
 
 
-class UniPET(nn.Module):
+class UniPET(ModulatedBody):
     """Universal whole-body PET denoiser: base denoising network, style of the scan, style maps.
 
     Parameters
@@ -72,18 +73,17 @@ class UniPET(nn.Module):
         tissue_threshold: float | None = None,
         local_noise: bool = False,
     ) -> None:
-        super().__init__()
         threshold = TISSUE_SUV if tissue_threshold is None else tissue_threshold
-        self.base = BaseDenoisingNetwork(
+        base = BaseDenoisingNetwork(
             channels,
             n_blocks,
             resolution_factor=resolution_factor,
             local_noise=LocalNoise(suv_scale=suv_scale, tissue_threshold=threshold) if local_noise else None,
         )
+        super().__init__(base, latent_size=latent_size)
         self.style = style
         self.suv_scale = suv_scale
         self.tissue_threshold = tissue_threshold
-        self.output_gain: nn.Linear | None = None
         if style == "convolutional":
             if len(self.base.steps) < n_stages:
                 raise ValueError(
@@ -92,12 +92,9 @@ class UniPET(nn.Module):
             self.san = StyleAlignmentNetwork(channels, width=style_width, latent_size=latent_size, n_stages=n_stages)
         elif style == "statistics":
             self.statistics_style = StatisticsStyle(width=style_width, latent_size=latent_size)
-            self.output_gain = _zero_linear(latent_size, 1)
+            self.output_gain = zero_linear(latent_size, 1)
         else:
             raise ValueError(f"style must be 'convolutional' or 'statistics', got {style!r}")
-        self.style_maps = nn.ModuleList(
-            _zero_linear(latent_size, conv.weight.shape[1]) for conv in self.base.modulated_convs
-        )
 
     @classmethod
     def from_released_state_dict(cls, state_dict: Mapping[str, Tensor]) -> "UniPET":
@@ -121,6 +118,11 @@ class UniPET(nn.Module):
     def needs_statistics(self) -> bool:
         """Whether the style is made of noise statistics of the whole scan."""
         return self.style == "statistics"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What of a whole scan is given beside a part of it, see `read_by`."""
+        return (*(("statistics",) if self.needs_statistics else ()), *self.base.reads)
 
     def scan_statistics(self, x: Tensor) -> Tensor:
         """Return the noise statistics (B, 7) of whole scans x (B, 1, X, Y, Z), scaled SUV, that this network takes."""
@@ -157,9 +159,13 @@ class UniPET(nn.Module):
             return self.statistics_style(self.scan_statistics(x) if statistics is None else statistics)
         return self._pooled_latents(self.base.shallow_features(x), x)
 
+    def plain_for(self, x: Tensor) -> BaseDenoisingNetwork:
+        """Return the plain network that denoises a whole scan x (1, 1, X, Y, Z) as this one does."""
+        return self.fold(self.encode_style(x))
+
     def denoise(self, x: Tensor, latents: Tensor) -> Tensor:
         """Denoised volume of x (B, 1, X, Y, Z) under given latents (B, number of latents, latent_size)."""
-        return self._denoised(self.base.shallow_features(x), x, latents)[0]
+        return self.modulated(self.base.shallow_features(x), x, latents)[0]
 
     def denoise_with_features(
         self, x: Tensor, statistics: Tensor | None = None, noise_map: Tensor | None = None
@@ -178,52 +184,12 @@ class UniPET(nn.Module):
             raise ValueError("statistics are missing, expected those of each patch's whole scan in training")
         shallow = self.base.shallow_features(x, noise_map)
         if self.style == "convolutional" and statistics is None:
-            return self._denoised(shallow, x, self._pooled_latents(shallow, x))
-        return self._denoised(shallow, x, self.encode_style(x, statistics))
+            return self.modulated(shallow, x, self._pooled_latents(shallow, x))
+        return self.modulated(shallow, x, self.encode_style(x, statistics))
 
     def forward(self, x: Tensor, statistics: Tensor | None = None, noise_map: Tensor | None = None) -> Tensor:
         """Denoised volume (B, 1, X, Y, Z) of x, scaled SUV, under its own style or that of given statistics (B, 7)."""
         return self.denoise_with_features(x, statistics, noise_map)[0]
-
-    def styles(self, latents: Tensor) -> list[Tensor]:
-        """Modulation of every convolution, (B, its inputs), from latents (B, number of latents, latent_size)."""
-        steps, n_latents = self.base.steps, int(latents.shape[1])
-        repeat, remainder = divmod(len(steps), n_latents)
-        latent_of_step = [i for i in range(n_latents) for _ in range(repeat + (i < remainder))]
-        latent_of_conv = [
-            i
-            for step, i in zip(steps, latent_of_step, strict=True)
-            for m in step.modules()
-            if isinstance(m, ModulatedConv3d)
-        ]
-        return [style_map(latents[:, i]) for style_map, i in zip(self.style_maps, latent_of_conv, strict=True)]
-
-    def gain(self, latents: Tensor) -> Tensor | None:
-        """Factor (B,) on what is added to the image; None when the style has none."""
-        return None if self.output_gain is None else 1 + self.output_gain(latents.mean(dim=1))[:, 0]
-
-    @torch.no_grad()
-    def fold(self, latents: Tensor) -> BaseDenoisingNetwork:
-        """Plain network that denoises as this one does under one style, latents (1, number of latents, latent_size).
-
-        Raises
-        ------
-        ValueError
-            If latents of several volumes are given.
-        """
-        if latents.shape[0] != 1:
-            raise ValueError(f"one style folds into one network, got latents of {latents.shape[0]} volumes")
-        folded = deepcopy(self.base)
-        for conv, style in zip(folded.modulated_convs, self.styles(latents), strict=True):
-            conv.weight.copy_(conv.folded_weight(style[0]))
-        if (gain := self.gain(latents)) is not None:
-            folded.reconstruct.weight *= gain
-            folded.reconstruct.bias *= gain
-        return folded
-
-    def _denoised(self, shallow: Tensor, x: Tensor, latents: Tensor) -> tuple[Tensor, list[Tensor]]:
-        features = self.base.block_features(shallow, self.styles(latents))
-        return self.base.to_image(features[-1], x, self.gain(latents)), features
 
     def _pooled_latents(self, shallow: Tensor, x: Tensor) -> Tensor:
         if self.tissue_threshold is None:
@@ -254,10 +220,3 @@ def untrained_body(network: UniPET | BaseDenoisingNetwork, *, initial_scale: flo
             elif isinstance(step, Upsample):
                 step.scale.fill_(initial_scale)
     return body
-
-
-def _zero_linear(in_features: int, out_features: int) -> nn.Linear:
-    layer = nn.Linear(in_features, out_features)
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer

@@ -17,13 +17,10 @@ from torch.optim import Optimizer
 
 from pipeline.errors import PETError
 from pipeline.losses import critic_loss, generator_loss, gradient_penalty, style_alignment_loss, stylized_region
-from pipeline.networks import BaseDenoisingNetwork, Styled
+from pipeline.networks import Styled, read_by
 from pipeline.training.distributed import process_rank, world_size
 
 __all__ = ["DenoisingTrainer"]
-
-_NOISE = ("statistics", "noise_map")
-"""Keys of a batch that the network gets beside the image, by the same name; of the full dose with label_ before it."""
 
 
 class TrainingBatch(NamedTuple):
@@ -31,9 +28,9 @@ class TrainingBatch(NamedTuple):
 
     image: Tensor
     label: Tensor
-    noise: dict[str, Tensor]
-    """What the network reads of the noise of each patch's whole scan, by the name of its argument."""
-    label_noise: dict[str, Tensor]
+    read: dict[str, Tensor]
+    """What the network reads of each patch's whole scan, by the name of its argument."""
+    label_read: dict[str, Tensor]
     """The same of the full dose."""
 
     def split(self, n_parts: int) -> list["TrainingBatch"]:
@@ -41,36 +38,29 @@ class TrainingBatch(NamedTuple):
         size = self.image.shape[0] // n_parts
         parts = [slice(i * size, (i + 1) * size) for i in range(n_parts)]
 
-        def cut(noise: dict[str, Tensor], part: slice) -> dict[str, Tensor]:
-            return {name: value[part] for name, value in noise.items()}
+        def cut(read: dict[str, Tensor], part: slice) -> dict[str, Tensor]:
+            return {name: value[part] for name, value in read.items()}
 
-        return [
-            TrainingBatch(self.image[p], self.label[p], cut(self.noise, p), cut(self.label_noise, p)) for p in parts
-        ]
+        return [TrainingBatch(self.image[p], self.label[p], cut(self.read, p), cut(self.label_read, p)) for p in parts]
 
 
 class GeneratorPass(nn.Module):
     """Denoised volume (B, 1, X, Y, Z) of an image, and the features of every block, (B, C, X', Y', Z') each.
 
     A module of its own because gradients are gathered over processes for what a module's ``forward`` returns, and a
-    network's ``forward`` returns the denoised volume alone. ``statistics`` (B, n) and ``noise_map`` describe the whole
-    scan of each patch. Of a network that is not :class:`~pipeline.networks.Styled` the features are empty, and
-    statistics are not for it.
+    network's ``forward`` returns the denoised volume alone. What the network reads of the whole scan of each patch goes
+    to it by name. Of a network that is not :class:`~pipeline.networks.Styled` the features are empty.
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(
-        self, image: Tensor, statistics: Tensor | None = None, noise_map: Tensor | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Return the volume and the features of an image (B, 1, X, Y, Z), its statistics (B, n) and its noise map."""
+    def forward(self, image: Tensor, **read: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the volume and the features of an image (B, 1, X, Y, Z), and of what is read of its whole scan."""
         if isinstance(self.network, Styled):
-            return self.network.denoise_with_features(image, statistics, noise_map)
-        if noise_map is not None and isinstance(self.network, BaseDenoisingNetwork):
-            return self.network(image, noise_map), []
-        return self.network(image), []
+            return self.network.denoise_with_features(image, **read)
+        return self.network(image, **read), []
 
 
 class DenoisingTrainer(Trainer):
@@ -79,10 +69,10 @@ class DenoisingTrainer(Trainer):
     One generator forward serves the critic's step and the generator's own: the critic sees the detached prediction, is
     updated, and then judges the same prediction. The gradients are those of separate forwards.
 
-    A batch has the keys ``image`` (low dose) and ``label`` (full dose), patches (B, 1, X, Y, Z) in scaled SUV. Where it
-    also has ``statistics``, (B, n), or ``noise_map``, the network gets them beside the image; ``label_statistics`` and
-    ``label_noise_map`` then go with the full-dose pass of the style alignment loss. Under ``torchrun`` every process
-    trains on its part of the batch, and the result is that of one process with the whole batch.
+    A batch has the keys ``image`` (low dose) and ``label`` (full dose), patches (B, 1, X, Y, Z) in scaled SUV. What the
+    network reads of whole scans, see :func:`~pipeline.networks.read_by`, it gets where the batch has it under that
+    name; the same with ``label_`` before it goes with the full-dose pass of the style alignment loss. Under
+    ``torchrun`` every process trains on its part of the batch, and the result is that of one process with all of it.
 
     `network` is any (B, 1, X, Y, Z) -> (B, 1, X, Y, Z); with a `style_weight` it must be
     :class:`~pipeline.networks.Styled`. `loss` is a function of (prediction, full dose), such as torch's and MONAI's, or
@@ -225,22 +215,22 @@ class DenoisingTrainer(Trainer):
 
     def _on_device(self, batchdata: dict[str, Any]) -> TrainingBatch:
         image, label = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
-        noise, label_noise = (
-            {name: batchdata[p + name].to(self.state.device) for name in _NOISE if p + name in batchdata}
+        read, label_read = (
+            {name: batchdata[p + name].to(self.state.device) for name in read_by(self.network) if p + name in batchdata}
             for p in ("", "label_")
         )
-        if self.style_weight and noise.keys() != label_noise.keys():
-            lacking = ", ".join(f"label_{name}" for name in noise if name not in label_noise)
+        if self.style_weight and read.keys() != label_read.keys():
+            lacking = ", ".join(f"label_{name}" for name in read if name not in label_read)
             raise PETError(f"batch has no {lacking}, expected those of image and label: full-dose features need them")
         if image.shape[0] % self.accumulation:
             raise PETError(
                 f"batch of {image.shape[0]} patches, expected a multiple of accumulation {self.accumulation}"
             )
-        return TrainingBatch(image, label, noise, label_noise)
+        return TrainingBatch(image, label, read, label_read)
 
     def _generate(self, part: TrainingBatch) -> tuple[Tensor, list[Tensor]]:
         with self._autocast():
-            return self._shared_generator(part.image, **part.noise)
+            return self._shared_generator(part.image, **part.read)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.state.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None)
@@ -300,7 +290,7 @@ class DenoisingTrainer(Trainer):
         total = new["reconstruction"]
         if self.style_weight:
             with torch.no_grad(), self._autocast():
-                _, full_dose_features = self._generator_pass(part.label, **part.label_noise)
+                _, full_dose_features = self._generator_pass(part.label, **part.label_read)
             new["style"] = style_alignment_loss(features, full_dose_features)
             total = total + self.style_weight * new["style"]
         if self.critic is not None and self.state.iteration > self.critic_warmup:

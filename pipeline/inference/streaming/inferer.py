@@ -25,7 +25,7 @@ from pipeline.inference.streaming.plan import (
 )
 from pipeline.inference.streaming.planes import stream
 from pipeline.inference.streaming.slabs import occupied_cells, plane_boxes
-from pipeline.networks import BaseDenoisingNetwork, UniPET
+from pipeline.networks import BaseDenoisingNetwork, ReadsScans
 from pipeline.networks.noise_statistics import TISSUE_MASK_RADIUS
 
 __all__ = [
@@ -288,10 +288,10 @@ class StreamingInferer(Inferer):
 
     def _plain(self, network: Callable[..., Tensor], scan: Tensor) -> BaseDenoisingNetwork:
         """Return the network that acts on this scan as the given one, with plain weights in the wanted precision."""
-        if isinstance(network, UniPET):
-            plain = network.fold(network.encode_style(scan.to(streamable_base(network).conv0.weight.dtype)))
-        else:
-            plain = deepcopy(streamable_base(network))
+        base = streamable_base(network)
+        if isinstance(network, ReadsScans):
+            base = network.plain_for(scan.to(base.conv0.weight.dtype))
+        plain = deepcopy(base)
         if self.dtype is not None:
             plain = plain.to(self.dtype)
         return plain.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipeline.inference.streaming.planes import KEPT_PLANES
 from pipeline.inference.streaming.slabs import Slab, Stage, body_slabs, computed_fraction, every_slab, network_stages
-from pipeline.networks import NOISE_CHANNELS, BaseDenoisingNetwork, UniPET, is_streamable
+from pipeline.networks import NOISE_CHANNELS, BaseDenoisingNetwork, ReadsScans, is_streamable, read_by
 from pipeline.networks.noise_statistics import statistics_bytes
 
 __all__ = ["Plan", "available_memory", "is_out_of_memory", "make_plan", "release_memory", "streamable_base", "thinner"]
@@ -60,7 +60,7 @@ def streamable_base(network: object) -> BaseDenoisingNetwork:
     TypeError
         If the network has none.
     """
-    base = network.base if isinstance(network, UniPET) else network
+    base = cast(Any, network).base if isinstance(network, ReadsScans) else network
     if not is_streamable(base):
         name = type(network).__name__
         raise TypeError(f"cannot stream {name}, expected pipeline.networks.Streamable; use WindowInferer for others")
@@ -110,7 +110,7 @@ def make_plan(
     n_bytes = layers * 5 // 2 + x.numel() * (2 * x.element_size() + 1)
     if base.local_noise is not None:
         n_bytes += 4 * NOISE_CHANNELS * x.numel() // factor**3
-    if base.local_noise is not None or (isinstance(network, UniPET) and network.needs_statistics):
+    if base.local_noise is not None or "statistics" in read_by(network):
         n_bytes = max(n_bytes, statistics_bytes(tuple(x.shape[2:])))
     return Plan(
         shape=shape,

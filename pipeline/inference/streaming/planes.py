@@ -63,7 +63,10 @@ def stream(
         if residual.shape[2]:
             where = _voxels(first, first + residual.shape[2], slab.boxes[-1], r)
             residual = pixelshuffle(residual, 3, r) if r > 1 else residual
-            torch.add(image[where], residual.to(x.dtype), out=out[where])
+            if network.adds_image:
+                torch.add(image[where], residual.to(x.dtype), out=out[where])
+            else:
+                out[where] = residual.to(x.dtype)
         on_slab(slab)
     return out[..., : x.shape[2], : x.shape[3], : x.shape[4]]
 
