@@ -12,14 +12,21 @@ from pipeline.data.layouts import LAYOUTS
 from pipeline.data.manifest import Split
 from pipeline.data.simulated import check_recipe
 from pipeline.pet import PETError
+from pipeline.simulation import tracer_named
+from pipeline.simulation.cohort import subject_seed
 from pipeline.simulation.scanner.unfiltered import UNFILTERED
 
-NAMES = ("autopet", "enhance_pet", "simulated_v2", "udpet")
+NAMES = ("autopet", "benchmark_unseen", "enhance_pet", "simulated_v2", "udpet")
 
 
 @pytest.fixture
 def recipe(repository):
     return Manifest.from_file(repository / "data_manifests" / "simulated_v2.yaml").recipe
+
+
+@pytest.fixture
+def unseen(repository):
+    return Manifest.from_file(repository / "data_manifests" / "benchmark_unseen.yaml").recipe
 
 
 def test_every_manifest_is_tested(repository):
@@ -69,3 +76,27 @@ def test_an_unknown_manifest_is_refused():
 
 def test_no_simulated_patient_is_in_two_splits(recipe):
     check_recipe(recipe)
+
+
+def test_unseen_conditions_are_unseen(recipe, unseen):
+    check_recipe(unseen)
+    training = [cohort for cohort in recipe.cohorts if cohort.split == "train"]
+    of_test = {cohort.scanner for cohort in recipe.cohorts if cohort.split == "test"}
+    assert {cohort.split for cohort in unseen.cohorts} == {"test"}
+    new_scanners = {cohort.scanner for cohort in unseen.cohorts} - of_test
+    assert len(new_scanners) == 1
+    assert not new_scanners & {cohort.scanner for cohort in recipe.cohorts}
+    new_tracers = {tracer_named(cohort.tracer).name for cohort in unseen.cohorts} - {"FDG"}
+    assert len(new_tracers) == 2
+    assert not new_tracers & {tracer_named(cohort.tracer).name for cohort in training}
+    new_doses = {factor for cohort in unseen.cohorts for factor in cohort.dose_reduction_factors or ()}
+    assert new_doses == {3, 7, 30, 200}
+    assert not new_doses & set(recipe.dose_reduction_factors)
+    for cohort in unseen.cohorts:
+        differs = (cohort.scanner in new_scanners, cohort.tracer != "FDG", cohort.dose_reduction_factors is not None)
+        assert sum(differs) == 1, f"{cohort.folder}: one thing is unseen at a time"
+
+
+def test_no_patient_of_the_unseen_conditions_is_in_the_other_recipe(recipe, unseen):
+    patients = [{subject_seed(c.seed, i) for c in r.cohorts for i in range(c.n_subjects)} for r in (recipe, unseen)]
+    assert not patients[0] & patients[1]

@@ -16,7 +16,7 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
     drf: Annotated[list[float] | None, typer.Option(help="Dose reduction factor, repeatable [4 10 20 50 100].")] = None,
     scanner: Scanner = "generic",
-    tracer: Annotated[str, typer.Option(help="FDG, PSMA-11, DOTATATE or FAPI.")] = "FDG",
+    tracer: Annotated[str, typer.Option(help="FDG, PSMA-11, DOTATATE, FAPI, FLT or NaF.")] = "FDG",
     less_activity: Annotated[
         bool, typer.Option("--less-activity", help="Less dose is less activity: randoms fall with its square.")
     ] = False,

@@ -15,7 +15,13 @@ from pipeline.simulation.noise_insertion import (
 from pipeline.simulation.patient.nema import NEMAPhantom, NEMAQuality, nema_phantom, nema_quality
 from pipeline.simulation.patient.organs import ORGAN_LABELS
 from pipeline.simulation.patient.phantom import Phantom, make_phantom
-from pipeline.simulation.patient.tracers import DOTATATE, FAPI, FDG, PSMA_11, TRACERS, tracer_named
+from pipeline.simulation.patient.tracers.dotatate import DOTATATE
+from pipeline.simulation.patient.tracers.fapi import FAPI
+from pipeline.simulation.patient.tracers.fdg import FDG
+from pipeline.simulation.patient.tracers.flt import FLT
+from pipeline.simulation.patient.tracers.fluoride import FLUORIDE
+from pipeline.simulation.patient.tracers.known import TRACERS, tracer_named
+from pipeline.simulation.patient.tracers.psma_11 import PSMA_11
 from pipeline.simulation.patient.uptake import LesionSite, OrganUptake, Tracer
 from pipeline.simulation.scanner.acquisition import Acquisition
 from pipeline.simulation.scanner.ge import DISCOVERY_MI, DISCOVERY_ST
@@ -35,6 +41,8 @@ __all__ = [
     "DOTATATE",
     "FAPI",
     "FDG",
+    "FLT",
+    "FLUORIDE",
     "GENERIC",
     "GENERIC_TOF",
     "MCT",

@@ -16,7 +16,7 @@ from pipeline.files import locked_folder, remove_unfinished
 from pipeline.pet.derived_files import describe_dataset
 from pipeline.processes import run_in_processes
 from pipeline.simulation.low_dose import DoseMode, check_dose_mode, check_dose_reduction_factors
-from pipeline.simulation.patient.tracers import FDG
+from pipeline.simulation.patient.tracers.fdg import FDG
 from pipeline.simulation.patient.uptake import Tracer
 from pipeline.simulation.scanner.presets import GENERIC
 from pipeline.simulation.scanner.scanner import Scanner

@@ -19,7 +19,7 @@ from pipeline.simulation.low_dose import (
 )
 from pipeline.simulation.patient.organs import ORGAN_LABELS
 from pipeline.simulation.patient.phantom import Phantom, make_phantom
-from pipeline.simulation.patient.tracers import FDG
+from pipeline.simulation.patient.tracers.fdg import FDG
 from pipeline.simulation.patient.uptake import Tracer
 from pipeline.simulation.scanner.acquisition import Acquisition
 from pipeline.simulation.scanner.calibration import calibrated_scale, draw_counts, noise_cov

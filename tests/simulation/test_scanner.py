@@ -70,7 +70,7 @@ def test_a_long_scanner_sees_the_middle_of_the_body_evenly():
 
 def test_presets_are_those_asked_for_and_fit_their_purpose():
     siemens = {"biograph", "mct", "mct_400", "vision", "vision_440", "quadra"}
-    others = {"discovery_st", "discovery_690", "dmi", "gemini", "vereos", "umi_550", "uexplorer"}
+    others = {"discovery_st", "discovery_690", "dmi", "signa", "gemini", "vereos", "umi_550", "uexplorer"}
     generic = {"generic", "generic_tof", *(scanner.name for scanner in UNFILTERED)}
     assert set(SCANNERS) == siemens | others | generic
     for name, scanner in SCANNERS.items():

@@ -10,6 +10,8 @@ from pipeline.simulation import (
     DOTATATE,
     FAPI,
     FDG,
+    FLT,
+    FLUORIDE,
     ORGAN_LABELS,
     PSMA_11,
     TRACERS,
@@ -48,6 +50,9 @@ def ranked(tracer):
         ("Ga-68 DOTATATE", DOTATATE),
         ("fapi", FAPI),
         ("FAPI-46", FAPI),
+        ("18F-FLT", FLT),
+        ("NaF", FLUORIDE),
+        ("F-18 sodium fluoride", FLUORIDE),
     ],
 )
 def test_a_tracer_is_found_by_every_usual_name(name, tracer):
@@ -55,7 +60,7 @@ def test_a_tracer_is_found_by_every_usual_name(name, tracer):
 
 
 def test_an_unknown_tracer_is_refused_with_those_that_are_known():
-    with pytest.raises(PETError, match=r"'FET'.*FDG, PSMA-11, DOTATATE, FAPI-04"):
+    with pytest.raises(PETError, match=r"'FET'.*FDG, PSMA-11, DOTATATE, FAPI-04, FLT, NaF"):
         tracer_named("FET")
 
 
@@ -68,6 +73,11 @@ def test_hottest_organs_are_those_of_the_literature():
     # Mu 2022: uterus and submandibular glands; everything else is low.
     assert ranked(FAPI)[:2] == ["uterus", "submandibular"]
     assert max(FAPI.organs[organ].mean for organ in ranked(FAPI)[2:]) < 2
+    # Clin Nucl Med 2024;49:722: more in marrow than in the liver; elsewhere FLT is in kidneys and urine.
+    assert ranked(FLT)[:3] == ["marrow", "liver", "kidney"]
+    # Fluoride goes to bone; no soft tissue but the kidneys has more than blood.
+    assert ranked(FLUORIDE)[0] == "marrow"
+    assert set(ranked(FLUORIDE)[1:4]) == {"cortical_bone", "kidney", "blood"}
 
 
 def test_means_are_those_of_the_publications():
@@ -79,6 +89,10 @@ def test_means_are_those_of_the_publications():
     assert DOTATATE.organs["spleen"].mean == pytest.approx(16, rel=0.1)
     assert DOTATATE.organs["liver"].mean == pytest.approx(4.8, rel=0.2)
     assert 0.9 <= FAPI.organs["muscle"].mean <= 1.5
+    assert (FLT.organs["liver"].mean, FLT.organs["marrow"].mean) == (4.86, 7.67)
+    # SUVmax of normal vertebrae is below 21, of normal shafts below 8.4 (Radiol Bras 2016;49:12).
+    assert FLUORIDE.organs["marrow"].range[1] / 0.6 < 21
+    assert FLUORIDE.organs["cortical_bone"].range[1] / 0.6 < 8.4
 
 
 @pytest.mark.parametrize("tracer", TRACERS, ids=lambda t: t.name)
@@ -138,7 +152,8 @@ def test_what_is_hottest_in_the_table_is_hottest_in_the_volume(given):
         assert solid[0] in {"uterus", "submandibular"}
         assert means[solid[0]] < 6
     else:
-        assert solid[0] == {"FDG": "brain", "PSMA-11": "kidney", "DOTATATE": "spleen"}[tracer.name]
+        hottest = {"FDG": "brain", "PSMA-11": "kidney", "DOTATATE": "spleen", "FLT": "bone", "NaF": "bone"}
+        assert solid[0] == hottest[tracer.name]
     if tracer is PSMA_11:
         # In one patient of several, liver or spleen lies among them.
         assert len(set(solid[1:4]) & {"parotid", "submandibular", "lacrimal", "duodenum"}) >= 2

@@ -21,6 +21,7 @@ _TRACERS: tuple[tuple[str, str, frozenset[str]], ...] = (
     ("PSMA", r"PSMA|DCFPYL|PIFLUFOLASTAT", frozenset({"Ga-68", "F-18", "Cu-64"})),
     ("FAPI", r"FAPI", frozenset({"Ga-68", "F-18"})),
     ("fluciclovine", r"FLUCICLOVINE", frozenset({"F-18"})),
+    ("FLT", r"\bFLT\b|FLUORO?THYMIDINE", frozenset({"F-18"})),
     ("fluoride", r"FLUORIDE|\bNAF\b", frozenset({"F-18"})),
     ("choline", r"CHOLINE", frozenset({"C-11", "F-18"})),
 )

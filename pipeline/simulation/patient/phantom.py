@@ -25,7 +25,7 @@ from pipeline.simulation.patient.organs import (
 )
 from pipeline.simulation.patient.physique import Physique, body_mass, draw_physique
 from pipeline.simulation.patient.skeleton import paint_skeleton, paint_skull
-from pipeline.simulation.patient.tracers import FDG
+from pipeline.simulation.patient.tracers.fdg import FDG
 from pipeline.simulation.patient.uptake import Tracer, draw_uptake
 
 __all__ = ["Phantom", "block_mean", "majority_labels", "make_phantom", "reduce_lesion_labels"]

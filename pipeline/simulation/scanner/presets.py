@@ -32,17 +32,6 @@ GENERIC_TOF = Scanner(
 )
 """The same with time of flight of 400 ps. 41 CPU-s, 1.1 GiB."""
 
-GENERIC_TOF = Scanner(
-    name="generic_tof",
-    matrix=(96, 96, 192),
-    voxel_size=(5.0, 5.0, 5.0),
-    n_subsets=10,
-    n_iterations=3,
-    psf_in_plane=4.5,
-    tof_fwhm=60.0,
-)
-"""The same with time of flight of 400 ps."""
-
 GEMINI = Scanner(
     name="gemini",
     matrix=(122, 122, 240),
