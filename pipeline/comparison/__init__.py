@@ -7,6 +7,7 @@ from pipeline.comparison.filters import bm4d_filter, filters_named, nonlocal_mea
 from pipeline.comparison.gate import GateLine, ReleaseGate, check_gate, read_gate
 from pipeline.comparison.kept import KeptResults
 from pipeline.comparison.measure import Measurements, evaluate_methods, evaluate_scan, lesions_in_class, summarise
+from pipeline.comparison.methods import DoseRead, Method, StatesDose, TunedFilter, noisy_input, with_dose
 from pipeline.comparison.reference import Reference, full_dose_reference, reference_of
 from pipeline.comparison.style_swap import has_style, measure_style_swap, swap_styles
 from pipeline.comparison.tables import LESION_CLASSES, ResultTable, as_markdown, result_tables, summarise_lesions
@@ -15,13 +16,17 @@ __all__ = [
     "LESION_CLASSES",
     "Case",
     "Competitors",
+    "DoseRead",
     "GateLine",
     "Interval",
     "KeptResults",
     "Measurements",
+    "Method",
     "Reference",
     "ReleaseGate",
     "ResultTable",
+    "StatesDose",
+    "TunedFilter",
     "as_markdown",
     "best_setting",
     "bm4d_filter",
@@ -38,6 +43,7 @@ __all__ = [
     "has_style",
     "lesions_in_class",
     "measure_style_swap",
+    "noisy_input",
     "nonlocal_means_filter",
     "paired_bootstrap",
     "read_gate",
@@ -48,4 +54,5 @@ __all__ = [
     "summarise_lesions",
     "swap_styles",
     "tune_competitors",
+    "with_dose",
 ]

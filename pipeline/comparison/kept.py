@@ -1,8 +1,9 @@
 """Results of one method on one subject, kept in a folder, so that an evaluation that was killed goes on."""
 
+import ast
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,10 +33,32 @@ class KeptResults:
     """Method -> what its results depend on, such as the SHA-256 of its weights; a method without is never kept."""
 
     def of(self, case: Case, method: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Return what is kept of a method on a subject, or else make and keep it.
+        """Return what is kept of a method on a subject, or else make and keep it; it depends on the subject's files.
 
-        What is kept holds for the same files of the subject (names, sizes, times of change), the same identity, and the
-        same code that measures and denoises.
+        Raises
+        ------
+        PETError
+            If the folder cannot be written, or a file in it is damaged.
+        """
+        files = [
+            (f.path, stat.st_size, stat.st_mtime_ns) for f in case.subject.files() if (stat := _stat(case, f.path))
+        ]
+        return self.piece(case.name, method, [sorted(case.doses), files], make)
+
+    def piece(
+        self,
+        name: str,
+        method: str,
+        depends: list[Any],
+        make: Callable[[], dict[str, Any]],
+        *,
+        code: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """Return what is kept of a method under the name of a piece of work, or else make and keep it.
+
+        What is kept holds for the same identity of the method, the same of what the piece `depends` on, as JSON holds
+        it, and the same code that measures and denoises: that of images, and of the further parts of this package that
+        `code` names, such as ``simulation``. Comments and docstrings may change.
 
         Raises
         ------
@@ -44,14 +67,11 @@ class KeptResults:
         """
         if method not in self.identities:
             return make()
-        files = [
-            (f.path, stat.st_size, stat.st_mtime_ns) for f in case.subject.files() if (stat := _stat(case, f.path))
-        ]
-        depends = [case.name, sorted(case.doses), files, self.identities[method], _code(_MEASURING)]
+        conditions = [name, *depends, self.identities[method], _code((*_MEASURING, *code))]
         if method not in COMPETITORS:
-            depends.append(_code(_DENOISING))
-        key = hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:_NAMED]
-        path = self.folder / f"{case.name.replace('/', '_')}_{Path(method).stem}_{key}.json"
+            conditions.append(_code(_DENOISING))
+        key = hashlib.sha256(json.dumps(conditions).encode()).hexdigest()[:_NAMED]
+        path = self.folder / f"{name.replace('/', '_')}_{Path(method).stem}_{key}.json"
         try:
             if path.exists():
                 return json.loads(path.read_text(encoding="utf-8"))
@@ -70,10 +90,21 @@ def _stat(case: Case, path: str) -> Any:
 
 @cache
 def _code(parts: tuple[str, ...]) -> str:
-    """Return the SHA-256 of the source of parts of this package."""
+    """Return the SHA-256 of what the source of parts of this package does."""
     root, digest = Path(pipeline.__file__).parent, hashlib.sha256()
     for part in parts:
         place = root / part
         for path in sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]:
-            digest.update(path.read_bytes())
+            digest.update(_without_words(path.read_text(encoding="utf-8")).encode())
     return digest.hexdigest()
+
+
+def _without_words(source: str) -> str:
+    """Return the syntax tree of a source as text, in which comments, docstrings and line numbers do not appear."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            is_text = [isinstance(x, ast.Expr) and isinstance(x.value, ast.Constant) for x in body]
+            node.body = [x for x, text in zip(body, is_text, strict=True) if not text]  # type: ignore[attr-defined]
+    return ast.dump(tree)

@@ -10,8 +10,8 @@ import pandas as pd
 from pipeline.comparison.baselines import Competitors, Setting
 from pipeline.comparison.cases import Case, scanner_of
 from pipeline.comparison.figures import figures_of_scan, lesions_of_scan
-from pipeline.comparison.filters import FILTERS, root_noise
 from pipeline.comparison.kept import KeptResults
+from pipeline.comparison.methods import Method, filtered, with_dose
 from pipeline.comparison.reference import Reference, full_dose_reference, reference_of
 from pipeline.errors import PETError
 from pipeline.evaluation import LESION_BIAS_COLUMNS
@@ -19,10 +19,7 @@ from pipeline.pet import PETSeries
 from pipeline.pet.grid import check_same_grid
 from pipeline.processes import run_in_processes
 
-__all__ = ["Measurements", "Method", "evaluate_methods", "evaluate_scan", "lesions_in_class", "summarise"]
-
-Method = Callable[[PETSeries], PETSeries]
-"""A denoised series of a noisy one, on its grid."""
+__all__ = ["Measurements", "evaluate_methods", "evaluate_scan", "lesions_in_class", "summarise"]
 
 
 @dataclass(frozen=True)
@@ -78,10 +75,11 @@ def evaluate_methods(
     """Measure the input, the filters and every method on every subject and low dose.
 
     `cases` are subjects that no method was trained on, from :func:`~pipeline.comparison.cases_of`; `methods` maps names
-    to methods, such as a :class:`pipeline.inference.Denoiser`. `competitors` are the filters, with settings of
-    :func:`~pipeline.comparison.tune_competitors` or without; None measures the methods alone. `kept` holds results of
-    earlier runs and gets the new ones, subject by subject. `jobs` is the number of processes, which share the subjects;
-    methods must then be picklable. `on_case` is told the name of each subject when it is done.
+    to methods, such as a :class:`pipeline.inference.Denoiser`; one that can be told the dose is told it. `competitors`
+    are the filters, with settings of :func:`~pipeline.comparison.tune_competitors` or without; None measures the
+    methods alone. `kept` holds results of earlier runs and gets the new ones, subject by subject. `jobs` is the number
+    of processes, which share the subjects; methods must then be picklable. `on_case` is told the name of each subject
+    when it is done.
 
     Raises
     ------
@@ -182,23 +180,18 @@ def _measured_method(
         which = {"subject": scans.subject, "dose_reduction_factor": float(factor), "method": name}
         details: dict[str, Any] = {"scanner": scanner_of(low)}
         if name in methods:
-            pred = methods[name](low)
+            pred = with_dose(methods[name], factor)(low)
         elif competitors is None or name == "input":
             pred = low
         else:
             near = None if setting is None else setting.value
             setting = competitors.setting(name, factor, low, reference.images["full"], near=near)
             details |= {"setting": setting.value, "chosen_on": setting.chosen_on}
-            pred = _filtered(low, name, setting)
+            pred = filtered(low, name, setting.value)
         rows.append({**which, **details, **figures_of_scan(pred, low, reference)})
         found = lesions_of_scan(pred, reference).to_dict("records")
         lesions += [{**which, **{str(key): float(value) for key, value in row.items()}} for row in found]
     return {"scans": rows, "lesions": lesions, "truth": reference.truth, "regions": reference.regions}
-
-
-def _filtered(low: PETSeries, name: str, setting: Setting) -> PETSeries:
-    noise = root_noise(low.suv, voxel_size=low.voxel_size)
-    return low.with_suv(FILTERS[name].apply(low.suv, setting.value, low.voxel_size, noise))
 
 
 def _gathered(results: Iterable[Mapping[str, Any]]) -> Measurements:
