@@ -1,4 +1,4 @@
 """The benchmark: every method on the same images, detection, phantom, uncertainty and cost; one table and one page.
 
-A part, such as ``images`` or ``detection``, is one module with one function of the form :data:`~pipeline.benchmark.work.Part`.
+A part, such as `images` or `detection`, is a module with a function of the form `pipeline.benchmark.work.Part`.
 """

@@ -90,6 +90,6 @@ class Work:
 Part = Callable[[str, Any, Work], Tables]
 """Measures a method: (name of the row, method, work) -> tables. Rows need not name the method.
 
-The method denoises a series, ``method(series)``; ``pipeline.comparison.with_dose(method, factor)`` is the method for scans
-of a dose, told where it takes that. Input and filters are methods too. Settings are in ``work.definition``.
+The method denoises a series, ``method(series)``; ``pipeline.comparison.with_dose(method, factor)`` is the method for
+scans of a dose, told where it takes that. Input and filters are methods too. Settings are in ``work.definition``.
 """
