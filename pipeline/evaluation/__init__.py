@@ -13,6 +13,7 @@ from pipeline.evaluation.hot_spots import (
     lesion_bias,
 )
 from pipeline.evaluation.image_quality import PEAK_SUV, bias, noise_level, noise_sd, nrmse, psnr, ssim
+from pipeline.evaluation.observer import Answers, Channels, Comparisons, ask_observer, hotelling_template
 from pipeline.evaluation.quantification import (
     LESION_TABLE_COLUMNS,
     lesion_table,
@@ -29,10 +30,15 @@ __all__ = [
     "LESION_BIAS_COLUMNS",
     "LESION_TABLE_COLUMNS",
     "PEAK_SUV",
+    "Answers",
+    "Channels",
+    "Comparisons",
     "Spheres",
+    "ask_observer",
     "bias",
     "count_by_distance_from_ends",
     "false_hot_spots",
+    "hotelling_template",
     "lesion_bias",
     "lesion_table",
     "local_variance",
