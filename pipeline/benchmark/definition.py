@@ -40,6 +40,8 @@ class Source(_Strict):
     manifest: str
     """Name of one that comes along, such as simulated_v2, or the path of a YAML file or of a folder of subjects."""
     split: Split = "test"
+    cohorts: Mapping[str, Annotated[int, Field(ge=1)]] | None = None
+    """Of a recipe: only the cohorts of these folders, and of each so many subjects, the first ones."""
     n_subjects: int | None = Field(default=None, ge=1)
     """At most so many, the first ones; None takes all."""
     dose_reduction_factors: Factors | None = None

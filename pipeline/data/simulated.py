@@ -1,16 +1,16 @@
 """From a recipe to simulated data and its manifest, and from any manifest to the store that training reads."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from pipeline.data.building.build import build_manifest
-from pipeline.data.manifest import Manifest, Recipe, Split
+from pipeline.data.manifest import Cohort, Manifest, Recipe, Split
 from pipeline.data.store.prepare import prepare_store
 from pipeline.data.store.store import Store
-from pipeline.errors import PETError
-from pipeline.simulation import scanner_preset, tracer_named
+from pipeline.errors import PETError, naming
+from pipeline.simulation import check_dose_reduction_factors, scanner_preset, tracer_named
 from pipeline.simulation.cohort import CohortRequest, simulate_cohorts, subject_seed
 
 __all__ = ["check_recipe", "described_data", "prepared_store", "simulated_manifest"]
@@ -22,7 +22,8 @@ def check_recipe(recipe: Recipe) -> None:
     Raises
     ------
     PETError
-        If cohorts share a folder, a patient's seed is in two splits, or a scanner or tracer does not exist.
+        If cohorts share a folder, a patient's seed is in two splits, a scanner or tracer does not exist, or the dose
+        reduction factors are not different, rising, above 1 and up to what can be simulated.
     """
     folders = [cohort.folder for cohort in recipe.cohorts]
     if twice := sorted({folder for folder in folders if folders.count(folder) > 1}):
@@ -31,10 +32,19 @@ def check_recipe(recipe: Recipe) -> None:
     for cohort in recipe.cohorts:
         scanner_preset(cohort.scanner)
         tracer_named(cohort.tracer)
+        with naming(f"cohort {cohort.folder}"):
+            _check_doses(cohort.dose_reduction_factors or recipe.dose_reduction_factors)
         for index in range(cohort.n_subjects):
             splits[subject_seed(cohort.seed, index)].add(cohort.split)
     if leaks := [names for names in splits.values() if len(names) > 1]:
         raise PETError(f"{len(leaks)} simulated patients are in {' and '.join(sorted(leaks[0]))}, expected other seeds")
+
+
+def _check_doses(factors: tuple[float, ...]) -> None:
+    if not factors:
+        raise PETError("has no dose reduction factor, expected at least one above 1")
+    if check_dose_reduction_factors(factors) != factors:
+        raise PETError(f"dose reduction factors {factors} do not rise, expected the smallest first")
 
 
 def simulated_manifest(
@@ -104,6 +114,7 @@ def described_data(
     *,
     root: str | Path | None = None,
     split: Split | None = None,
+    cohorts: Mapping[str, int] | None = None,
     jobs: int = 1,
     device: str | None = None,
     progress: Callable[[int, int], object] | None = None,
@@ -112,31 +123,53 @@ def described_data(
 
     `source` is a YAML manifest; a recipe, whose subjects are simulated where they are missing; or a folder of simulated
     subjects. `root` is the folder of the data, by default that of the manifest; a recipe needs it, and only the cohorts
-    of `split` are simulated, or all if it is None. The other arguments are those of `simulated_manifest`.
+    of `split` are simulated, or all if it is None. `cohorts` takes a part of a recipe: the folders of cohorts, and how
+    many subjects of each, the first ones. The other arguments are those of `simulated_manifest`.
 
     Raises
     ------
     PETError
-        If there is no such file or folder, a recipe has no root, or a simulated subject of a folder is broken.
+        If there is no such file or folder, a recipe has no root, a simulated subject of a folder is broken, or a cohort
+        does not exist or is smaller.
     """
     source = Path(source)
     if source.is_dir():
         found = build_manifest("simulated", source)
         if found.exclusions:
             raise PETError(f"{source}: {found.exclusions[0].subject}: {found.exclusions[0].reason}")
-        return found, source
+        return _whole(found, source, cohorts), source
     if not source.exists():
         raise PETError(f"{source}: no such file or folder, expected a manifest or a folder of simulated subjects")
     described = Manifest.from_file(source)
     if described.recipe is None or described.subjects:
-        return described, source.absolute().parent if root is None else Path(root)
+        return _whole(described, source, cohorts), source.absolute().parent if root is None else Path(root)
     if root is None:
         raise PETError(f"{source}: is a recipe, expected --root with the folder to simulate its subjects in")
-    cohorts = tuple(cohort for cohort in described.recipe.cohorts if split in (None, cohort.split))
-    if not cohorts:
+    chosen = tuple(cohort for cohort in described.recipe.cohorts if split in (None, cohort.split))
+    if not chosen:
         raise PETError(f"{source}: has no cohort of split {split}, expected at least one")
-    described = described.model_copy(update={"recipe": described.recipe.model_copy(update={"cohorts": cohorts})})
+    if cohorts is not None:
+        with naming(source):
+            chosen = _part_of(chosen, cohorts)
+    described = described.model_copy(update={"recipe": described.recipe.model_copy(update={"cohorts": chosen})})
     return simulated_manifest(described, root, jobs=jobs, device=device, progress=progress), Path(root)
+
+
+def _whole(described: Manifest, source: Path, cohorts: Mapping[str, int] | None) -> Manifest:
+    if cohorts is not None:
+        raise PETError(f"{source}: is no recipe, expected one to take cohorts of")
+    return described
+
+
+def _part_of(cohorts: tuple[Cohort, ...], sizes: Mapping[str, int]) -> tuple[Cohort, ...]:
+    """Return the cohorts of these folders, each with as many subjects as are asked for, in the order asked for."""
+    known = {cohort.folder: cohort for cohort in cohorts}
+    if absent := [folder for folder in sizes if folder not in known]:
+        raise PETError(f"has no cohort {absent[0]}, expected one of {', '.join(known)}")
+    for folder, size in sizes.items():
+        if not 1 <= size <= known[folder].n_subjects:
+            raise PETError(f"{size} subjects of cohort {folder}, expected 1 to {known[folder].n_subjects}")
+    return tuple(known[folder].model_copy(update={"n_subjects": size}) for folder, size in sizes.items())
 
 
 def prepared_store(

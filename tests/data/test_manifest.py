@@ -16,7 +16,7 @@ from pipeline.data.building.build import build_manifest
 from pipeline.data.checking.tables import exclusion_table, noise_table, summary_table
 from pipeline.data.datalist import decathlon_datalist
 from pipeline.data.manifest import Cohort, Exclusion, File, Image, Recipe, Subject, read_image
-from pipeline.data.simulated import check_recipe, simulated_manifest
+from pipeline.data.simulated import check_recipe, described_data, simulated_manifest
 from pipeline.data.store.fingerprints import content_sha256
 from pipeline.pet import PETError
 
@@ -113,6 +113,50 @@ def test_one_seed_in_two_splits_is_refused():
         check_recipe(Recipe(dose_reduction_factors=(4,), cohorts=cohorts))
     with pytest.raises(PETError, match="share the folder train"):
         check_recipe(Recipe(dose_reduction_factors=(4,), cohorts=[cohorts[0], cohorts[0]]))
+
+
+@pytest.mark.parametrize(
+    ("factors", "said"),
+    [
+        ((1, 4), r"cohort a: dose reduction factors \(1.0, 4.0\), expected different numbers above 1"),
+        ((4, 4), r"cohort a: dose reduction factors \(4.0, 4.0\), expected different"),
+        ((4, 400), "up to 200"),
+        ((20, 4), r"cohort a: dose reduction factors \(20.0, 4.0\) do not rise"),
+        ((), "cohort a: has no dose reduction factor"),
+    ],
+)
+def test_doses_of_a_recipe_are_checked(factors, said):
+    cohort = {"folder": "a", "split": "test", "n_subjects": 1, "seed": 7}
+    with pytest.raises(PETError, match=said):
+        check_recipe(Recipe(dose_reduction_factors=factors, cohorts=[cohort]))
+    if factors:
+        with pytest.raises(PETError, match=said):
+            check_recipe(Recipe(dose_reduction_factors=(4,), cohorts=[cohort | {"dose_reduction_factors": factors}]))
+
+
+def test_a_part_of_a_recipe_is_the_first_subjects_of_its_cohorts(tmp_path, monkeypatch):
+    cohorts = [
+        Cohort(folder=f, split=s, n_subjects=3, seed=n) for n, (f, s) in enumerate([("a", "test"), ("b", "train")])
+    ]
+    recipe = Manifest(
+        name="r", title="R", layout="simulated", recipe=Recipe(dose_reduction_factors=(4,), cohorts=cohorts)
+    )
+    source = recipe.write(tmp_path / "r.yaml")
+    asked = []
+    monkeypatch.setattr("pipeline.data.simulated.simulated_manifest", lambda r, root, **_: asked.append(r.recipe) or r)
+    described_data(source, root=tmp_path, cohorts={"b": 2})
+    assert asked[0].cohorts == (cohorts[1].model_copy(update={"n_subjects": 2}),)
+    for sizes, said in (
+        ({"c": 1}, r"r\.yaml: has no cohort c, expected one of a, b"),
+        ({"a": 4}, r"r\.yaml: 4 subjects of cohort a, expected 1 to 3"),
+    ):
+        with pytest.raises(PETError, match=said):
+            described_data(source, root=tmp_path, cohorts=sizes)
+    with pytest.raises(PETError, match="has no cohort b, expected one of a"):
+        described_data(source, root=tmp_path, split="test", cohorts={"b": 1})
+    own = recipe.model_copy(update={"recipe": None}).write(tmp_path / "own.yaml")
+    with pytest.raises(PETError, match=r"own\.yaml: is no recipe"):
+        described_data(own, cohorts={"a": 1})
 
 
 def test_monai_reads_the_data_list(tmp_path, nifti):
