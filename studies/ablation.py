@@ -2,7 +2,7 @@
 
 python studies/ablation.py OUT --body bundles/unipet_3d/runs/bdn --epochs 8 --data bundles/unipet_3d/data
 
-Every arm is train.yaml with overlays of configs/variants, trained for the same iterations from the same stage one
+Every arm is train.yaml with overlays of configs, trained for the same iterations from the same stage one
 (its checkpoints, --body), on the same patches in the same order. Run again, it goes on where it was stopped. Then all
 arms are measured on the test cohorts of the recipe: PSNR by dose, lesions, texture, and the difference from the plain
 body with its 95 % interval from a bootstrap over subjects. Needs the data that `make weights` simulates.
@@ -13,33 +13,37 @@ import logging
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
-from monai.bundle import ConfigParser
 
 from pipeline.comparison import Measurements, cases_of, compare_methods, evaluate_methods
 from pipeline.files import new_folder
-from pipeline.inference import Denoiser, StreamingInferer, fast_dtype, load_weights
-from pipeline.training import checked_config, train_bundle
+from pipeline.inference import Denoiser, Method, StreamingInferer, fast_dtype, load_weights
+from pipeline.training import train_bundle
 from pipeline.training.checkpoint_files import newest_intact
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "unipet_3d"
-ARMS: dict[str, tuple[str, ...]] = {
-    "body": ("no_style", "no_adversarial_loss"),
-    "style": ("no_adversarial_loss",),
-    "critic": ("no_style",),
-    "style and critic": (),
-    "style and whole-image critic": ("whole_image_critic",),
-    "convolutional style": ("convolutional_style", "no_adversarial_loss"),
-    "convolutional style, unmasked": ("convolutional_style", "unmasked_pooling", "no_adversarial_loss"),
+NO_CRITIC = ("train#trainer#adversarial_weight", 0.0)
+ARMS: dict[str, tuple[str, tuple[tuple[str, Any], ...]]] = {
+    "body": ("unipet_no_style", (NO_CRITIC,)),
+    "style": ("unipet_no_adversarial", ()),
+    "critic": ("unipet_no_style", ()),
+    "style and critic": ("unipet", ()),
+    "style and whole-image critic": ("unipet", (("train#trainer#region_threshold", None),)),
+    "convolutional style": ("unipet_convolutional", (NO_CRITIC,)),
+    "convolutional style, unmasked": (
+        "unipet_convolutional",
+        (NO_CRITIC, ("network_def#tissue_threshold", None)),
+    ),
 }
 MEASURES = ("psnr_full", "psnr_repeat", "psnr_noise_free", "local_variance_ratio_full", "n_false_hot_spots")
 
 
 def trained(arm: str, options: argparse.Namespace) -> Denoiser:
     """Denoiser of an arm, trained as far as it is not yet."""
-    overlays = [BUNDLE / "configs" / "variants" / f"{name}.yaml" for name in ARMS[arm]]
+    method, changed = ARMS[arm]
     output = options.out / arm.replace(" ", "_").replace(",", "")
     if not (output / "bdn").exists():
         output.mkdir(parents=True, exist_ok=True)
@@ -53,17 +57,18 @@ def trained(arm: str, options: argparse.Namespace) -> Denoiser:
         ("dataset_dir", str(options.data)),
         ("pretrain#max_epochs", torch.load(body.path, weights_only=True)["epoch"]),  # not one more
         ("train#max_epochs", options.epochs),
+        *changed,
     ]
     began = time.process_time()
-    result = train_bundle(BUNDLE, overlays, settings)
+    result = train_bundle(BUNDLE, settings=settings, method=method)
     print(f"{arm}: {result}, {time.process_time() - began:.0f} CPU-s now", flush=True)
-    parser = ConfigParser(checked_config(BUNDLE / "configs" / "train.yaml", overlays))
-    network = load_weights(parser.get_parsed_content("network_def"), result.model)
+    described = Method(BUNDLE, method)
+    network = load_weights(described["network_def"], result.model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Denoiser(
         network=network.to(device),
         inferer=StreamingInferer(dtype=fast_dtype(device)),
-        suv_scale=parser["suv_scale"],
+        suv_scale=described["suv_scale"],
         method=arm,
         device=device,
     )

@@ -8,7 +8,9 @@ from pipeline.networks.base_denoising import (
     Upsample,
     conv3d,
 )
+from pipeline.networks.cost import multiply_adds_per_voxel, n_parameters
 from pipeline.networks.critic import PatchCritic
+from pipeline.networks.dose import DoseConditionedNetwork, DoseReader, DoseSpecificNetworks, KnowsDose
 from pipeline.networks.local_noise import NOISE_CHANNELS, LocalNoise, noise_map
 from pipeline.networks.modulated_body import ModulatedBody
 from pipeline.networks.noise_statistics import (
@@ -26,7 +28,11 @@ __all__ = [
     "NOISE_CHANNELS",
     "NOISE_STATISTICS",
     "BaseDenoisingNetwork",
+    "DoseConditionedNetwork",
+    "DoseReader",
+    "DoseSpecificNetworks",
     "Downsample",
+    "KnowsDose",
     "LocalNoise",
     "ModulatedBody",
     "ModulatedConv3d",
@@ -42,6 +48,8 @@ __all__ = [
     "Upsample",
     "conv3d",
     "is_streamable",
+    "multiply_adds_per_voxel",
+    "n_parameters",
     "noise_map",
     "noise_statistics",
     "read_by",

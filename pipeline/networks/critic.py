@@ -18,6 +18,8 @@ class PatchCritic(nn.Module):
     ----------
     widths
         Channels after each convolution but the last.
+    in_channels
+        Channels of a patch: 2 where it is judged beside the low dose.
     patch_size
         Voxels of the patches that it will see, (X, Y, Z); None checks each patch instead.
 
@@ -32,10 +34,14 @@ class PatchCritic(nn.Module):
     """
 
     def __init__(
-        self, widths: tuple[int, ...] = (64, 128, 256, 512), *, patch_size: Sequence[int] | None = None
+        self,
+        widths: tuple[int, ...] = (64, 128, 256, 512),
+        *,
+        in_channels: int = 1,
+        patch_size: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv3d(1, widths[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = [nn.Conv3d(in_channels, widths[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for before, after in pairwise(widths):
             layers += [nn.Conv3d(before, after, 4, stride=2, padding=1), nn.InstanceNorm3d(after), nn.LeakyReLU(0.2)]
         layers.append(nn.Conv3d(widths[-1], 1, 4, stride=2, padding=1))
@@ -45,7 +51,7 @@ class PatchCritic(nn.Module):
             self._check(patch_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Score (B,) of patches (B, 1, X, Y, Z) of at least ``minimum_size`` voxels a side.
+        """Score (B,) of patches (B, in_channels, X, Y, Z) of at least ``minimum_size`` voxels a side.
 
         Raises
         ------

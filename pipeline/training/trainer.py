@@ -82,7 +82,8 @@ class DenoisingTrainer(Trainer):
     computed.
 
     If `critic` is None, there is no adversarial loss. The critic sees the stylized region alone, the voxels whose local
-    variance in the full dose is at least `region_threshold` [SUV^2]; if None, it sees whole patches. In the first
+    variance in the full dose is at least `region_threshold` [SUV^2]; if None, it sees whole patches. A
+    `conditional_critic`, of two input channels, sees the low dose beside them. In the first
     `critic_warmup` iterations the adversarial loss reaches the critic alone. The points on the lines between real and
     generated patches are drawn anew from `seed` and iteration.
 
@@ -121,6 +122,7 @@ class DenoisingTrainer(Trainer):
         adversarial_weight: float = 0.0,
         penalty_weight: float = 10.0,
         region_threshold: float | None = 1e-3,
+        conditional_critic: bool = False,
         critic_warmup: int = 0,
         autocast_dtype: torch.dtype | None = torch.bfloat16,
         gradient_clip: float | None = 1.0,
@@ -157,6 +159,7 @@ class DenoisingTrainer(Trainer):
         self.adversarial_weight = adversarial_weight
         self.penalty_weight = penalty_weight
         self.region_threshold = region_threshold
+        self.conditional_critic = conditional_critic
         self.critic_warmup = critic_warmup
         self.autocast_dtype = autocast_dtype
         self.gradient_clip = gradient_clip
@@ -243,10 +246,10 @@ class DenoisingTrainer(Trainer):
             is_gathered = not isinstance(module, DistributedDataParallel) or i + 1 == len(parts)
             yield part, nullcontext() if is_gathered else cast(DistributedDataParallel, module).no_sync()
 
-    def _seen_by_critic(self, label: Tensor, image: Tensor) -> Tensor:
-        if self.region_threshold is None:
-            return image
-        return stylized_region(label * self.suv_scale, threshold=self.region_threshold) * image
+    def _seen_by_critic(self, part: TrainingBatch, image: Tensor) -> Tensor:
+        if self.region_threshold is not None:
+            image = stylized_region(part.label * self.suv_scale, threshold=self.region_threshold) * image
+        return torch.cat([image, part.image], dim=1) if self.conditional_critic else image
 
     def _update_critic(self, parts: list[TrainingBatch], predictions: list[Tensor]) -> Tensor:
         """Step of the critic; its loss."""
@@ -257,8 +260,8 @@ class DenoisingTrainer(Trainer):
         mean = torch.zeros((), device=self.state.device)
         start = 0
         for (part, gather), pred in zip(self._gathered_last(parts, self._shared_critic), predictions, strict=True):
-            real = self._seen_by_critic(part.label, part.label)
-            fake = self._seen_by_critic(part.label, pred)
+            real = self._seen_by_critic(part, part.label)
+            fake = self._seen_by_critic(part, pred)
             position = positions[start : start + real.shape[0]].to(real)
             start += real.shape[0]
             with gather:
@@ -295,7 +298,7 @@ class DenoisingTrainer(Trainer):
             total = total + self.style_weight * new["style"]
         if self.critic is not None and self.state.iteration > self.critic_warmup:
             self.critic.requires_grad_(False)
-            new["adversarial"] = generator_loss(self.critic(self._seen_by_critic(part.label, pred)))
+            new["adversarial"] = generator_loss(self.critic(self._seen_by_critic(part, pred)))
             self.critic.requires_grad_(True)
             total = total + self.adversarial_weight * new["adversarial"]
         for name, value in {**new, "total": total}.items():
