@@ -34,9 +34,16 @@ def denoise(
         Path, typer.Argument(metavar="INPUT", help="DICOM folder, or NIfTI (.mha, .nrrd) with JSON sidecar.")
     ],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create.")],
-    method: Annotated[str, typer.Option(help="unipet, identity, or any overlay in the bundle's configs/methods.")] = (
+    method: Annotated[str, typer.Option(help="File of the bundle's configs/methods, such as unipet or identity, or the path of such a file.")] = (
         "unipet"
     ),
+    weights: Annotated[
+        Path | None, typer.Option(help="File of weights, such as model.pt of a training, in place of the method's own.")
+    ] = None,
+    drf: Annotated[
+        float | None,
+        typer.Option(help="Dose reduction factor, for a method that must know it; by default read from the noise."),
+    ] = None,
     bundle: Bundle = None,
     device: Device = None,
     strength: Annotated[
@@ -62,6 +69,7 @@ def denoise(
     Example: `unipet denoise scan_folder/ result/`
     """
     with errors_in_one_line(), console.status("starting") as status:
+        from pipeline.errors import PETError
         from pipeline.inference import Denoiser
         from pipeline.pet import DicomOptions, read_pet
         from pipeline.workflow.denoise import RegionRule, denoise_scan
@@ -72,9 +80,14 @@ def denoise(
             bundle,
             method=method,
             device=device,
+            weights=weights,
             strength=strength,
             on_progress=lambda p: status.update(f"denoising, {p.done:.0%} done, {p.seconds_left:.0f} s left"),
         )
+        if drf is not None:
+            if not denoiser.knows_dose:
+                raise PETError(f"--drf {drf:g} was given, but {method} asks for no dose, expected none")
+            denoiser = denoiser.at_dose(drf)
         full_dose = None if reference is None else read_pet(reference)
         result = denoise_scan(
             source,

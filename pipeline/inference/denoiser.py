@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from pipeline.errors import PETError, causes_of
 from pipeline.files import read_yaml, sha256_of
 from pipeline.inference.streaming.inferer import Progress, TellsProgress
 from pipeline.inference.streaming.plan import is_out_of_memory
-from pipeline.networks import UniPET
+from pipeline.networks import KnowsDose, UniPET
 from pipeline.pet import PETSeries
 from pipeline.pet.series import HIGHEST_SUV
 from pipeline.shipped import method_files, own_bundle
@@ -177,6 +177,9 @@ class Denoiser:
     weights_sha256: str | None = None
     """SHA-256 of the file of the weights; None for a method without."""
 
+    dose_reduction_factor: float | None = None
+    """Stated dose, for a network that must know it; None reads it from the scan."""
+
     def __post_init__(self) -> None:
         check_scale(self.suv_scale)
         if not isinstance(self.strength, int | float) or not 0 <= self.strength <= 1:
@@ -189,6 +192,7 @@ class Denoiser:
         *,
         method: str = "unipet",
         device: str | torch.device | None = None,
+        weights: str | Path | None = None,
         strength: float | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> "Denoiser":
@@ -203,6 +207,8 @@ class Denoiser:
             Name of a file in ``configs/methods``, or the path of such a file.
         device
             By default a GPU when there is one.
+        weights
+            File of weights in place of those that the method names.
         strength
             Part of the change that is made, 0 to 1; by default what the configuration says, which is all of it.
         on_progress
@@ -221,10 +227,12 @@ class Denoiser:
         parser.read_config(str(bundle / "configs" / "inference.yaml"))
         parser["bundle_root"] = str(bundle.resolve())
         parser["method"] = method
+        if weights is not None:
+            parser["weights"] = str(Path(weights).absolute())
         if device is not None:
             parser["device"] = available_device(device)
         with _original_errors():
-            weights = parser.get_parsed_content("weights")
+            loaded = parser.get_parsed_content("weights")
             inferer = parser.get_parsed_content("inferer")
             if on_progress is not None and isinstance(inferer, TellsProgress):
                 inferer.on_progress = on_progress
@@ -235,8 +243,36 @@ class Denoiser:
                 strength=parser.get_parsed_content("strength", default=1.0) if strength is None else strength,
                 method=method,
                 device=parser.get_parsed_content("device"),
-                weights_sha256=sha256_of(weights) if weights else None,
+                weights_sha256=sha256_of(loaded) if loaded else None,
             )
+
+    @property
+    def knows_dose(self) -> bool:
+        """Whether the network must know the dose."""
+        return isinstance(self.network, KnowsDose)
+
+    def at_dose(self, factor: float | None) -> "Denoiser":
+        """Return this denoiser for scans of a stated dose reduction factor; itself where the network asks for none.
+
+        None reads the dose from each scan.
+
+        Raises
+        ------
+        PETError
+            If the factor is no finite number of at least 1.
+        """
+        if not isinstance(self.network, KnowsDose):
+            return self
+        if factor is not None and not 1 <= factor < math.inf:
+            raise PETError(f"dose reduction factor {factor:g}, expected a finite number of at least 1")
+        return replace(self, network=self.network.at_dose(factor), dose_reduction_factor=factor)
+
+    def dose_of(self, series: PETSeries) -> float | None:
+        """Return the dose reduction factor that a scan is denoised for, stated or read; None where none is asked for."""
+        if not isinstance(self.network, KnowsDose):
+            return None
+        image, _ = self._entering(series)
+        return float(self.network.dose_of(image.to(next(self.network.parameters()).dtype)))
 
     def __call__(self, series: PETSeries) -> PETSeries:
         """Return the denoised series on the grid of the given one.
