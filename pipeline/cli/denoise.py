@@ -34,9 +34,10 @@ def denoise(
         Path, typer.Argument(metavar="INPUT", help="DICOM folder, or NIfTI (.mha, .nrrd) with JSON sidecar.")
     ],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create.")],
-    method: Annotated[str, typer.Option(help="File of the bundle's configs/methods, such as unipet or identity, or the path of such a file.")] = (
-        "unipet"
-    ),
+    method: Annotated[
+        str,
+        typer.Option(help="File of configs/methods, such as unipet, or the path of such a file."),
+    ] = ("unipet"),
     weights: Annotated[
         Path | None, typer.Option(help="File of weights, such as model.pt of a training, in place of the method's own.")
     ] = None,

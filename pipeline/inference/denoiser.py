@@ -268,7 +268,7 @@ class Denoiser:
         return replace(self, network=self.network.at_dose(factor), dose_reduction_factor=factor)
 
     def dose_of(self, series: PETSeries) -> float | None:
-        """Return the dose reduction factor that a scan is denoised for, stated or read; None where none is asked for."""
+        """Return the dose reduction factor a scan is denoised for, stated or read; None where none is asked for."""
         if not isinstance(self.network, KnowsDose):
             return None
         image, _ = self._entering(series)

@@ -37,12 +37,15 @@ DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
     factor=st.sampled_from([1, 2]),
     dtype=st.sampled_from(DTYPES),
     local_noise=st.booleans(),
+    adds_image=st.booleans(),
 )
 def test_streaming_has_the_bits_of_the_whole_volume(
-    randomised, volume, shape, thickness, n_blocks, channels, factor, dtype, local_noise
+    randomised, volume, shape, thickness, n_blocks, channels, factor, dtype, local_noise, adds_image
 ):
     guided = LocalNoise() if local_noise else None
-    network = BaseDenoisingNetwork(channels, n_blocks, resolution_factor=factor, local_noise=guided)
+    network = BaseDenoisingNetwork(
+        channels, n_blocks, resolution_factor=factor, local_noise=guided, adds_image=adds_image
+    )
     network = randomised(network).to(dtype)
     x = volume(*shape).to(dtype)
     with torch.no_grad():

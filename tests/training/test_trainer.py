@@ -16,7 +16,7 @@ from pipeline.losses import (
     style_alignment_loss,
     stylized_region,
 )
-from pipeline.networks import BaseDenoisingNetwork, UniPET
+from pipeline.networks import BaseDenoisingNetwork, PatchCritic, UniPET
 from pipeline.pet import PETError
 from pipeline.training import DenoisingTrainer
 
@@ -120,6 +120,19 @@ def test_the_critic_sees_the_stylized_region_alone_unless_told_otherwise():
     assert 0 < region.mean() < 1
     assert torch.equal(masked, region * label)
     assert torch.equal(whole, label)
+
+
+def test_a_conditional_critic_sees_the_low_dose_beside_what_it_judges():
+    made = tiny_parts()
+    made["critic"] = PatchCritic((4, 8), in_channels=2)
+    made["critic_optimizer"] = torch.optim.SGD(made["critic"].parameters(), lr=0.1)
+    seen: list[torch.Tensor] = []
+    made["critic"].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
+    data = batch(dtype=torch.float32)
+    tiny_trainer(made, loader=[data], region_threshold=None, conditional_critic=True).run()
+    assert all(torch.equal(x[:, 1:], data["image"]) for x in seen)
+    assert torch.equal(seen[0][:, :1], data["label"])
+    assert len(seen) == 4  # full dose, prediction, their mixture; and the prediction once more
 
 
 def test_a_network_without_style_trains_with_the_critic_alone():
