@@ -130,7 +130,8 @@ def test_a_conditional_critic_sees_the_low_dose_beside_what_it_judges():
     made["critic"].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
     data = batch(dtype=torch.float32)
     tiny_trainer(made, loader=[data], region_threshold=None, conditional_critic=True).run()
-    assert all(torch.equal(x[:, 1:], data["image"]) for x in seen)
+    for x in seen:  # mixtures of two patches have it up to rounding
+        torch.testing.assert_close(x[:, 1:], data["image"], rtol=1e-6, atol=1e-6)
     assert torch.equal(seen[0][:, :1], data["label"])
     assert len(seen) == 4  # full dose, prediction, their mixture; and the prediction once more
 
