@@ -165,7 +165,7 @@ class DoseConditionedNetwork(_Dosed):
     def latents(self, factors: Tensor) -> Tensor:
         """Latents (B, 1, latent_size) of dose reduction factors (B,)."""
         # From -1 to 1 between DRF 1 and 100.
-        position = factors.to(self.to_latent[0].weight.dtype).log() / math.log(10.0) - 1  # type: ignore[union-attr]
+        position = factors.to(self.to_latent[0].weight.dtype).log() / math.log(10.0) - 1
         return self.to_latent(position[:, None])[:, None]
 
     def plain_for(self, x: Tensor) -> BaseDenoisingNetwork:
