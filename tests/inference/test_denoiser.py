@@ -64,7 +64,9 @@ def test_identity_is_exact():
 
 
 def test_methods_are_the_overlays(repository):
-    assert method_names(repository / "bundles" / "unipet_3d") == ["unipet", "identity"]
+    bundle = repository / "bundles" / "unipet_3d"
+    assert method_names(bundle)[0] == "unipet"
+    assert set(method_names(bundle)) == {path.stem for path in (bundle / "configs" / "methods").glob("*.yaml")}
 
 
 def make_bundle(folder: Path) -> Path:
