@@ -18,7 +18,9 @@ __all__ = ["end_by_signals", "end_in_one_line", "run_in_processes"]
 Result = TypeVar("Result")
 
 
-def run_in_processes(tasks: Sequence[Callable[[], Result]], *, jobs: int = 1) -> Iterator[tuple[int, Result]]:
+def run_in_processes(
+    tasks: Sequence[Callable[[], Result]], *, jobs: int = 1, fresh: bool = False
+) -> Iterator[tuple[int, Result]]:
     """Run tasks that need nothing of each other, and yield each one's index and result as it finishes.
 
     The first error ends the iteration: tasks that wait are dropped, and those that run are ended in a way that lets
@@ -30,6 +32,8 @@ def run_in_processes(tasks: Sequence[Callable[[], Result]], *, jobs: int = 1) ->
         Functions without arguments; with more than one job, they and their results must be picklable.
     jobs
         Processes; with 1, or with a single task, all runs in this one.
+    fresh
+        Whether no task may run in this process, as where memory is measured.
 
     Raises
     ------
@@ -38,7 +42,7 @@ def run_in_processes(tasks: Sequence[Callable[[], Result]], *, jobs: int = 1) ->
     Exception
         Whatever a task raises.
     """
-    if jobs == 1 or len(tasks) < 2:
+    if not fresh and (jobs == 1 or len(tasks) < 2):
         for index, task in enumerate(tasks):
             yield index, task()
         return

@@ -2,3 +2,7 @@
 
 A part, such as `images` or `detection`, is a module with a function of the form `pipeline.benchmark.work.Part`.
 """
+
+from pipeline.benchmark.definition import Definition, own_definition, read_definition
+
+__all__ = ["Definition", "own_definition", "read_definition"]

@@ -61,6 +61,7 @@ class Work:
                 split=source.split,
                 root=self.root,
                 jobs=self.jobs,
+                cohorts=source.cohorts,
                 n_subjects=source.n_subjects,
                 factors=source.dose_reduction_factors,
             )

@@ -1,0 +1,136 @@
+"""The part on cost: seconds and peak memory of a scan in a process of its own, and multiply-adds per voxel."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.benchmark.work import Piece, Tables, Work
+from pipeline.comparison import Case, DoseRead, Method, with_dose
+from pipeline.inference import Denoiser
+from pipeline.networks import multiply_adds_per_voxel
+from pipeline.processes import run_in_processes
+
+__all__ = ["cost"]
+
+_LONG = 60.0  # [s] of a first pass that is not repeated
+
+
+def cost(name: str, method: Method, work: Work, *, reference: Method | None = None) -> Tables:
+    """Measure what a method takes for the scan of the samples, beside the reference method in the same process."""
+    wanted = work.definition.samples
+    if wanted is None:
+        return {}
+    case = work.cases(next(iter(work.definition.images.values())))[wanted.subject]
+    factor = wanted.dose_reduction_factor
+    make = partial(_in_own_process, method, reference, case, factor)
+    depends = [case.name, str(case.root), factor, torch.get_num_threads()]
+    return work.tables(name, {"cost": Piece(depends=depends, make=make)}, code=("benchmark/cost",))
+
+
+def _in_own_process(method: Method, reference: Method | None, case: Case, factor: float) -> Tables:
+    task = partial(_measured, method, reference, case, factor)
+    return next(tables for _, tables in run_in_processes([task], fresh=True))
+
+
+def _measured(method: Method, reference: Method | None, case: Case, factor: float) -> Tables:
+    low = case.read(case.doses[factor])
+    told = with_dose(method, factor)
+    before = _peak_memory()
+    with _watched(method) as watch:
+        seconds = _seconds(told, low)
+    memory = _peak_memory()
+    if seconds < _LONG:  # the first pass has loaded libraries
+        seconds = _seconds(told, low)
+    beside = np.nan if reference is None else _beside(with_dose(reference, factor), low)
+    n_voxels = low.suv.size
+    row = {
+        "subject": case.name,
+        "n_voxels": n_voxels,
+        "seconds": seconds,
+        "seconds_of_reference": beside,
+        "peak_memory_mib": memory,
+        "memory_before_mib": before,
+        "n_threads": torch.get_num_threads(),
+        **watch.figures(n_voxels),
+    }
+    return {"cost": [row]}
+
+
+def _beside(reference: Method, low: Any) -> float:
+    _seconds(reference, low)
+    return _seconds(reference, low)
+
+
+def _seconds(method: Method, low: Any) -> float:
+    started = time.perf_counter()
+    method(low)
+    return time.perf_counter() - started
+
+
+def _peak_memory() -> float:
+    """Return the most memory that this process has had [MiB]; NaN where the system does not say."""
+    if sys.platform == "win32":
+        return float("nan")
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+@dataclass
+class _Watch:
+    """What a network was given while a scan was denoised."""
+
+    network: nn.Module | None = None
+    n_voxels: int = 0
+    first: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+
+    def see(self, module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Count the voxels of a pass, and keep what the first one was given."""
+        volume = next(v for v in (*args, *named.values()) if isinstance(v, Tensor) and v.ndim >= 4)
+        self.n_voxels += volume.shape[0] * volume[0, 0].numel()
+        if self.first is None:
+            self.first = (tuple(map(_copied, args)), {key: _copied(value) for key, value in named.items()})
+
+    def figures(self, n_voxels: int) -> dict[str, float]:
+        """Return multiply-adds of a pass per voxel, and passes per voxel of the scan.
+
+        A network that is streamed, layer by layer, passes once.
+        """
+        if self.network is None or not any(True for _ in self.network.parameters()):
+            return {}
+        args, named = self.first or ((), {})
+        with torch.inference_mode(mode=False):
+            per_pass = multiply_adds_per_voxel(self.network.float(), *args, **named)
+        return {"multiply_adds_per_pass": per_pass, "n_passes": self.n_voxels / n_voxels if self.first else 1.0}
+
+
+def _copied(value: Any) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    with torch.inference_mode(mode=False):  # else it could not be given to a network that keeps gradients
+        copy = value.detach().clone()
+        return copy.float() if copy.is_floating_point() else copy
+
+
+@contextmanager
+def _watched(method: Method) -> Iterator[_Watch]:
+    """Watch the network of a method, if it has one."""
+    inner = method.method if isinstance(method, DoseRead) else method
+    watch = _Watch(network=inner.network if isinstance(inner, Denoiser) else None)
+    if watch.network is None:
+        yield watch
+        return
+    hook = watch.network.register_forward_pre_hook(watch.see, with_kwargs=True)
+    try:
+        yield watch
+    finally:
+        hook.remove()

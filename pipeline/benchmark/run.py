@@ -1,0 +1,204 @@
+"""The benchmark's run: one method after the other, every part of it, each result stored as soon as it is there."""
+
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline import __version__
+from pipeline.benchmark.cost import cost
+from pipeline.benchmark.definition import PARTS, Definition
+from pipeline.benchmark.entrants import Entrant, classical, names_of, networks_of
+from pipeline.benchmark.images import images, real, samples, unseen
+from pipeline.benchmark.results import Stored, write_result
+from pipeline.benchmark.work import Part, Work
+from pipeline.comparison import Case, Competitors, KeptResults, check_other_cases, doses_of, tune_competitors
+from pipeline.errors import PETError
+from pipeline.files import locked_folder
+from pipeline.shipped import own_bundle
+
+__all__ = ["measure_benchmark"]
+
+_PARTS: Mapping[str, Part] = {"images": images, "unseen": unseen, "real": real, "samples": samples, "cost": cost}
+_ONCE = ("samples", "uncertainty", "cost")
+"""Parts that one row of each method is enough for."""
+
+
+def measure_benchmark(
+    definition: Definition,
+    output: Path,
+    *,
+    weights: Path | None = None,
+    root: Path | None = None,
+    scans: Path | None = None,
+    bundle: Path | None = None,
+    methods: Sequence[str] = (),
+    parts: Sequence[str] = (),
+    device: str | None = None,
+    jobs: int = 1,
+    say: Callable[[str], object] = print,
+    on_step: Callable[[str, str], object] = lambda row, part: None,
+) -> list[Path]:
+    """Measure what is missing of a benchmark and store it below `output`; return the files of the results.
+
+    Parameters
+    ----------
+    definition
+        What is measured, see :func:`~pipeline.benchmark.read_definition`.
+    output
+        Folder: ``results/PART/NAME.json`` for every row, and ``kept`` with what lets a killed run go on.
+    weights
+        Folder of trainings: NAME/model.pt, of further seeds NAME_seed1/model.pt. What is missing is said and left out.
+    root
+        Folder of the subjects, by default ``data`` below `output`; what is missing of recipes is simulated there.
+    scans
+        Folder of real scans.
+    bundle
+        Folder of the bundle, by default the one that comes along.
+    methods, parts
+        Only these, by name; a method that is named must have weights.
+    device
+        Such as cuda; by default a GPU when there is one.
+    jobs
+        Processes, which share the subjects of a part.
+    say
+        Is told in one line what is left out.
+    on_step
+        Is told (row, part) when it begins.
+
+    Raises
+    ------
+    PETError
+        If a method or part does not exist, a named method has no weights, data are missing, or nothing was measured.
+    """
+    _check_names(definition, methods, parts)
+    wanted_parts = [part for part in definition.parts if part in _PARTS and (not parts or part in parts)]
+    with locked_folder(output, "measuring this benchmark"):
+        identities: dict[str, str] = {}
+        work = Work(
+            definition=definition,
+            root=output / "data" if root is None else root,
+            scans=scans,
+            folder=output,
+            kept=KeptResults(output / "kept", identities),
+            jobs=jobs,
+            say=say,
+        )
+        place = own_bundle() if bundle is None else bundle
+        entrants = partial(_entrants, definition, work, weights=weights, bundle=place, device=device)
+        written = []
+        for entrant in entrants(methods, say):
+            identities[entrant.name] = entrant.identity
+            for part in wanted_parts:
+                if part in _ONCE and not entrant.is_first:
+                    continue
+                on_step(entrant.name, part)
+                measure = _PARTS[part]
+                if part == "cost":
+                    measure = partial(cost, reference=_reference(definition, weights, place, device))
+                tables = measure(entrant.name, entrant.method, work)
+                if any(tables.values()):
+                    written.append(write_result(output, Stored(part, entrant.described, _run(device, jobs), tables)))
+        if not written:
+            raise PETError(f"{output}: nothing was measured, expected a method with weights and a part with data")
+        return written
+
+
+def _check_names(definition: Definition, methods: Sequence[str], parts: Sequence[str]) -> None:
+    known = names_of(definition)
+    if unknown := [name for name in methods if name not in known]:
+        raise PETError(f"method {unknown[0]!r} is not in the benchmark, expected one of {', '.join(known)}")
+    if unknown := [name for name in parts if name not in PARTS]:
+        raise PETError(f"part {unknown[0]!r} is not known, expected one of {', '.join(PARTS)}")
+    if absent := [name for name in parts if name not in definition.parts]:
+        raise PETError(
+            f"part {absent[0]!r} has no data in this benchmark, expected one of {', '.join(definition.parts)}"
+        )
+
+
+def _entrants(
+    definition: Definition,
+    work: Work,
+    methods: Sequence[str],
+    say: Callable[[str], object],
+    *,
+    weights: Path | None,
+    bundle: Path,
+    device: str | None,
+) -> Iterator[Entrant]:
+    """Yield every row that is asked for, a method at a time."""
+    filters = [name for name in definition.filters if not methods or name in methods]
+    competitors = _tuned(definition, work, filters) if filters else Competitors(filters=())
+    yield from (e for e in classical(filters, competitors) if not methods or e.entry in methods)
+    for name, entry in definition.methods.items():
+        if methods and name not in methods:
+            continue
+        missing: list[str] = []
+        found = list(networks_of(name, entry, weights=weights, bundle=bundle, device=device, say=missing.append))
+        if methods and missing:
+            raise PETError(f"{missing[0]}, expected the weights of a method that was asked for by name")
+        for line in missing:
+            say(line)
+        yield from found
+
+
+def _reference(definition: Definition, weights: Path | None, bundle: Path, device: str | None) -> Any:
+    """Return the reference method, first seed; None where it has no weights."""
+    name = definition.reference
+    found = networks_of(
+        name, definition.methods[name], weights=weights, bundle=bundle, device=device, say=lambda line: None
+    )
+    return next((entrant.method for entrant in found if entrant.is_first), None)
+
+
+def _tuned(definition: Definition, work: Work, filters: Sequence[str]) -> Competitors:
+    """Choose the settings of filters on subjects that are not measured, or take those of an earlier run."""
+    others: list[Case] = [case for source in definition.tuning for case in work.cases(source)]
+    if not others:
+        raise PETError(f"filter {filters[0]} has no subjects to be tuned on, expected some under tuning")
+    sources = [*definition.images.values(), *definition.unseen.values()]
+    check_other_cases([case for source in sources for case in work.cases(source)], others)
+
+    tuned = {}
+    for name in filters:
+        for factor in doses_of(others):
+            # Kept by name and dose, for it takes a while.
+            made = KeptResults(work.kept.folder, {name: "settings"}).piece(
+                f"tuning_drf{factor:g}",
+                name,
+                _files(others),
+                partial(_setting, others, name, factor),
+                code=("comparison/baselines",),
+            )
+            tuned |= {(name, row["scanner"], factor): row["setting"] for row in made["settings"]}
+    return Competitors(filters=tuple(filters), tuned=tuned)
+
+
+def _setting(cases: Sequence[Case], name: str, factor: float) -> dict[str, Any]:
+    found = tune_competitors(cases, filters=(name,), factors=(factor,)).tuned
+    return {"settings": [{"scanner": scanner, "setting": value} for (_, scanner, _), value in found.items()]}
+
+
+def _files(cases: Sequence[Case]) -> list[Any]:
+    """Return what tells whether the images of subjects are those of an earlier run."""
+    paths = [(case.name, case.root / image.path) for case in cases for image in case.subject.images]
+    return [(name, path.name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in paths if path.exists()]
+
+
+def _run(device: str | None, jobs: int) -> dict[str, Any]:
+    """Return when, where and with what a result was measured."""
+    return {
+        "version": __version__,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "processor": platform.processor() or platform.machine(),
+        "n_cores": os.cpu_count(),
+        "device": device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        "threads": torch.get_num_threads(),
+        "jobs": jobs,
+        "torch": torch.__version__,
+    }

@@ -1,0 +1,69 @@
+"""Command `unipet benchmark`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.console import Bundle, Device, errors_in_one_line, progress_bar
+
+__all__ = ["benchmark"]
+
+
+def benchmark(
+    definition: Annotated[
+        Path | None, typer.Argument(metavar="DEFINITION", help="YAML file; by default the one that comes along.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="RUNS", help="Folder of trainings, RUNS/NAME/model.pt; what lacks is left out."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of results, table and page; an earlier run goes on.")
+    ] = Path("benchmark"),
+    method: Annotated[list[str] | None, typer.Option(help="Only this method or filter, repeatable.")] = None,
+    part: Annotated[
+        list[str] | None, typer.Option(help="Only this part, repeatable: images, unseen, cost, ...")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the subjects, simulated where missing; by default DIR/data.")
+    ] = None,
+    scans: Annotated[Path | None, typer.Option(help="Folder of real scans.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Subjects simulated or measured at once.")] = 1,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Measure nothing: table and page of the results that are there.")
+    ] = False,
+    bundle: Bundle = None,
+    device: Device = None,
+) -> None:
+    """Measure every method on the same data, store the results, and write one table and one page of them.
+
+    A run that was killed goes on where it was. A method without weights is named and left out.
+
+    Example: `unipet benchmark --weights runs --output benchmark --jobs 2`
+    """
+    with errors_in_one_line():
+        from pipeline.benchmark import own_definition, read_definition
+        from pipeline.benchmark.report import write_reports
+        from pipeline.benchmark.run import measure_benchmark
+
+        found = read_definition(own_definition() if definition is None else definition)
+        if not report_only:
+            with progress_bar() as progress:
+                task = progress.add_task("measuring", total=None)
+                measure_benchmark(
+                    found,
+                    output,
+                    weights=weights,
+                    root=root,
+                    scans=scans,
+                    bundle=bundle,
+                    methods=list(dict.fromkeys(method or ())),
+                    parts=list(dict.fromkeys(part or ())),
+                    device=device,
+                    jobs=jobs,
+                    say=lambda line: progress.console.print(line, markup=False, highlight=False),
+                    on_step=lambda row, name: progress.update(task, description=f"{row}, {name}"),
+                )
+        for path in write_reports(found, output):
+            print(f"unipet: {path} written")
