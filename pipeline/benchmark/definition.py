@@ -60,6 +60,8 @@ class MethodEntry(_Strict):
     """Number of trainings with other seeds: NAME, NAME_seed1, NAME_seed2 ..."""
     label: str | None = None
     """What tables and page call it; by default its name."""
+    group: str = "methods"
+    """Methods of one group are shown together."""
 
     @model_validator(mode="after")
     def _seeds_of_trained(self) -> "MethodEntry":
@@ -128,6 +130,11 @@ class Definition(_Strict):
         if self.samples is not None and not self.images:
             raise ValueError("samples: there is no subject of images to show")
         return self
+
+    @property
+    def names(self) -> list[str]:
+        """Names that can be asked for, in the order of the tables: input, filters, methods."""
+        return ["input", *self.filters, *self.methods]
 
     @property
     def parts(self) -> tuple[str, ...]:

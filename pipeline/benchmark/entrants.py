@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.benchmark.budget import budget_of
-from pipeline.benchmark.definition import Definition, MethodEntry
+from pipeline.benchmark.definition import MethodEntry
 from pipeline.comparison import Competitors, DoseRead, Method, TunedFilter, noisy_input
 from pipeline.errors import PETError
 from pipeline.files import sha256_of
@@ -15,7 +15,7 @@ from pipeline.inference import Denoiser
 from pipeline.networks import read_by
 from pipeline.shipped import method_files
 
-__all__ = ["Entrant", "classical", "names_of", "networks_of"]
+__all__ = ["Entrant", "classical", "networks_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +48,6 @@ class Entrant:
     def is_first(self) -> bool:
         """Whether it is the one that stands for its method where one is enough."""
         return self.seed == 0 and self.dose != "read"
-
-
-def names_of(definition: Definition) -> list[str]:
-    """Return the names that a benchmark knows: input, filters, methods."""
-    return ["input", *definition.filters, *definition.methods]
 
 
 def classical(filters: Sequence[str], competitors: Competitors) -> list[Entrant]:

@@ -13,7 +13,7 @@ import torch
 from pipeline import __version__
 from pipeline.benchmark.cost import cost
 from pipeline.benchmark.definition import PARTS, Definition
-from pipeline.benchmark.entrants import Entrant, classical, names_of, networks_of
+from pipeline.benchmark.entrants import Entrant, classical, networks_of
 from pipeline.benchmark.images import images, real, samples, unseen
 from pipeline.benchmark.results import Stored, write_result
 from pipeline.benchmark.work import Part, Work
@@ -110,7 +110,7 @@ def measure_benchmark(
 
 
 def _check_names(definition: Definition, methods: Sequence[str], parts: Sequence[str]) -> None:
-    known = names_of(definition)
+    known = definition.names
     if unknown := [name for name in methods if name not in known]:
         raise PETError(f"method {unknown[0]!r} is not in the benchmark, expected one of {', '.join(known)}")
     if unknown := [name for name in parts if name not in PARTS]:
@@ -164,7 +164,7 @@ def _tuned(definition: Definition, work: Work, filters: Sequence[str]) -> Compet
     sources = [*definition.images.values(), *definition.unseen.values()]
     check_other_cases([case for source in sources for case in work.cases(source)], others)
 
-    tuned = {}
+    tuned: dict[tuple[str, str, float], float] = {}
     for name in filters:
         for factor in doses_of(others):
             # Kept by name and dose, for it takes a while.

@@ -2,7 +2,15 @@
 
 from pipeline.comparison.baselines import Competitors, best_setting, tune_competitors
 from pipeline.comparison.cases import Case, cases_of, check_other_cases, doses_of, scanner_of
-from pipeline.comparison.differences import Interval, compare_methods, gains_by_scanner, paired_bootstrap
+from pipeline.comparison.differences import (
+    COMPARED,
+    Interval,
+    compare_methods,
+    gains_by_scanner,
+    mean_interval,
+    paired_bootstrap,
+    paired_difference,
+)
 from pipeline.comparison.filters import bm4d_filter, filters_named, nonlocal_means_filter
 from pipeline.comparison.gate import GateLine, ReleaseGate, check_gate, read_gate
 from pipeline.comparison.kept import KeptResults
@@ -13,6 +21,7 @@ from pipeline.comparison.style_swap import has_style, measure_style_swap, swap_s
 from pipeline.comparison.tables import LESION_CLASSES, ResultTable, as_markdown, result_tables, summarise_lesions
 
 __all__ = [
+    "COMPARED",
     "LESION_CLASSES",
     "Case",
     "Competitors",
@@ -42,10 +51,12 @@ __all__ = [
     "gains_by_scanner",
     "has_style",
     "lesions_in_class",
+    "mean_interval",
     "measure_style_swap",
     "noisy_input",
     "nonlocal_means_filter",
     "paired_bootstrap",
+    "paired_difference",
     "read_gate",
     "reference_of",
     "result_tables",

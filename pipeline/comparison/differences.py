@@ -1,6 +1,6 @@
 """How much better one method is than another, and how sure that is."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,16 @@ from numpy.typing import ArrayLike
 
 from pipeline.comparison.measure import Measurements, lesions_in_class, summarise
 
-__all__ = ["COMPARED", "Difference", "Interval", "compare_methods", "gains_by_scanner", "paired_bootstrap"]
+__all__ = [
+    "COMPARED",
+    "Difference",
+    "Interval",
+    "compare_methods",
+    "gains_by_scanner",
+    "mean_interval",
+    "paired_bootstrap",
+    "paired_difference",
+]
 
 COMPARED: dict[str, tuple[str, bool]] = {
     "psnr_full": ("PSNR against full dose [dB]", True),
@@ -82,6 +91,38 @@ def compare_methods(
             if interval is not None:
                 differences.append(Difference(measure, float(factor), method, best, interval))
     return differences
+
+
+def paired_difference(
+    measurements: Measurements,
+    measure: str,
+    method: str,
+    other: str,
+    *,
+    factors: Collection[float] | None = None,
+    seed: int = 0,
+) -> Interval | None:
+    """Return a measure of one method less that of another over doses, subjects drawn with all their scans and lesions.
+
+    `measure` is a key of COMPARED or another column of the scans; `factors` are the dose reduction factors, by default
+    all. None where it was not measured of both on two subjects or more.
+    """
+    rows = _rows_of(measurements, measure)
+    if rows.empty:
+        return None
+    if factors is not None:
+        rows = rows[rows["dose_reduction_factor"].isin(list(factors))]
+    pairs = rows["pair"] + " " + rows["dose_reduction_factor"].map("{:g}".format)
+    return _interval(rows.assign(pair=pairs), measure, method, other, seed)
+
+
+def mean_interval(values: ArrayLike, *, groups: Sequence[Hashable], seed: int = 0) -> Interval | None:
+    """Return the mean of values and its 95 % bootstrap interval, groups drawn whole; None with fewer than two."""
+    numbers = np.asarray(values, dtype=np.float64)
+    finite = np.isfinite(numbers)
+    if len({group for group, kept in zip(groups, finite, strict=True) if kept}) < 2:
+        return None
+    return paired_bootstrap(numbers, np.zeros_like(numbers), groups=groups, seed=seed)
 
 
 def gains_by_scanner(scans: pd.DataFrame, measure: str, method: str, others: Sequence[str]) -> pd.DataFrame:

@@ -1,0 +1,87 @@
+"""What a benchmark has found: the stored results as tables, rows in the order of the definition."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from pipeline.benchmark.definition import Definition
+from pipeline.benchmark.results import Stored, table_of
+from pipeline.comparison import Measurements, lesions_in_class
+
+__all__ = ["LARGE", "Findings"]
+
+LARGE = 10.0
+"""Smallest diameter of the lesions whose bias is reported [mm]."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Stored results of a benchmark, and what follows from them."""
+
+    definition: Definition
+    results: Sequence[Stored]
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """One row for each row of the benchmark, by name: entry, label, kind, seed, dose, facts; in order."""
+        known = {entry: place for place, entry in enumerate(self.definition.names)}
+        found = {stored.name: dict(stored.row) for stored in self.results}
+        order = sorted(
+            found, key=lambda name: (known.get(found[name]["entry"], len(known)), found[name]["seed"], len(name))
+        )
+        return pd.DataFrame([found[name] for name in order]).set_index("name", drop=False)
+
+    def label(self, name: str) -> str:
+        """Return what a person calls a row of the benchmark."""
+        return str(self.rows.loc[name, "label"]) if name in self.rows.index else name
+
+    def table(self, part: str, table: str) -> pd.DataFrame:
+        """Return a table of a part with a column ``method``, in the order of the benchmark; empty if there is none."""
+        frame = table_of(self.results, part, table)
+        if frame.empty:
+            return frame
+        place = {name: number for number, name in enumerate(self.rows.index)}
+        return frame.sort_values("method", key=lambda names: names.map(place), kind="stable", ignore_index=True)
+
+    def measurements(self, part: str, conditions: Sequence[str] | None = None) -> Measurements | None:
+        """Return the measurements of a part on images, of all its conditions or of some; None if there are none."""
+        scans, lesions = self.table(part, "scans"), self.table(part, "lesions")
+        if conditions is not None and not scans.empty:
+            scans = scans[scans["condition"].isin(list(conditions))]
+            lesions = lesions if lesions.empty else lesions[lesions["condition"].isin(list(conditions))]
+        if scans.empty:
+            return None
+        if lesions.empty:
+            lesions = pd.DataFrame(columns=["subject", "dose_reduction_factor", "method", "region", "diameter_mm"])
+        return Measurements(_with_counts(scans), lesions, str(scans["truth"].iloc[0]), str(scans["regions"].iloc[0]))
+
+    @cached_property
+    def images(self) -> Measurements | None:
+        """Measurements on the held-out subjects."""
+        return self.measurements("images")
+
+    def large_lesions(self, measurements: Measurements) -> pd.DataFrame:
+        """Return the lesions whose bias is reported."""
+        return lesions_in_class(measurements.lesions, diameter_from=LARGE, diameter_below=np.inf)
+
+
+def _with_counts(scans: pd.DataFrame) -> pd.DataFrame:
+    """Add what follows from the counts of a scan: lesions lost and invented per 100, and the texture's error.
+
+    Lost are lesions seen at full dose and not after, per 100 seen at full dose; unseen those not seen, per 100 true
+    ones; invented what is seen after only and is no lesion, per 100 true lesions. The texture's error is the absolute
+    logarithm of the local variance over that of full dose.
+    """
+    added = {}
+    if "n_lesions" in scans:
+        n, full = scans["n_lesions"].replace(0, np.nan), scans["n_lesions_full"].replace(0, np.nan)
+        added["lost_per_100"] = 100 * (scans["n_lesions_full"] - scans["n_lesions_both"]) / full
+        added["unseen_per_100"] = 100 * (scans["n_lesions"] - scans["n_lesions_seen"]) / n
+        added["invented_per_100"] = 100 * (scans["n_spots_seen"] - scans["n_spots_both"]) / n
+    if "local_variance_ratio_full" in scans:
+        ratio = scans["local_variance_ratio_full"].where(scans["local_variance_ratio_full"] > 0)
+        added["texture_error"] = np.log(ratio).abs()
+    return scans.assign(**added)

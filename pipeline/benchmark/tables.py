@@ -1,0 +1,188 @@
+"""The tables of a benchmark: one with a row for each method, and the figures by dose behind it."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+from pipeline.benchmark.findings import LARGE, Findings
+from pipeline.comparison import COMPARED, Interval, Measurements, ResultTable, paired_difference, summarise
+
+__all__ = ["all_tables", "difference_frame", "summary_frame", "summary_table"]
+
+_LESIONS = f">= {LARGE:g} mm"
+_BY_DOSE = {
+    "psnr_noise_free": ("PSNR against noise-free [dB], peak 20 SUV", 2),
+    "psnr_full": ("PSNR against full dose [dB], peak 20 SUV", 2),
+    "psnr_full_peak_maximum": ("PSNR against full dose [dB], peak at its maximum, as others print it", 2),
+    "psnr_full_body_box": ("PSNR against full dose [dB], peak 20 SUV, in the body's box", 2),
+    "ssim_full": ("SSIM against full dose, range 20 SUV", 4),
+    "liver_bias_percent": ("SUVmean bias of the liver [%]", 2),
+    "local_variance_ratio_full": ("Local variance over that of full dose", 2),
+    "unseen_per_100": ("True lesions not seen, per 100", 1),
+    "lost_per_100": ("Lost: lesions seen at full dose and not after, per 100 seen at full dose", 1),
+    "invented_per_100": ("Invented: seen after only and no lesion, per 100 true lesions", 1),
+    "udpet_score": ("UDPET composite, our reading of it", 3),
+}
+_LESION_MEASURES = {
+    "suv_mean_error_percent": (f"SUVmean bias of lesions {_LESIONS} [%]", 1),
+    "suv_peak_error_percent": (f"SUVpeak bias of lesions {_LESIONS} [%]", 1),
+    "suv_max_error_percent": (f"SUVmax bias of lesions {_LESIONS} [%]", 1),
+    "tlg_error_percent": (f"TLG bias of lesions {_LESIONS} [%]", 1),
+}
+_SUMMARY: Mapping[str, tuple[str, int]] = {
+    "psnr_noise_free": ("PSNR, noise-free [dB]", 2),
+    "psnr_full": ("PSNR, full dose [dB]", 2),
+    "ssim_full": ("SSIM", 4),
+    "suv_mean_error_percent": ("lesion SUVmean bias [%]", 1),
+    "suv_peak_error_percent": ("lesion SUVpeak bias [%]", 1),
+    "lost_per_100": ("lost per 100", 1),
+    "invented_per_100": ("invented per 100", 1),
+    "auc": ("detection AUC", 3),
+    "seconds": ("s a scan", 1),
+    "ratio": ("time over {reference}'s", 2),
+    "peak_memory_mib": ("peak memory [MiB]", 0),
+    "million_parameters": ("parameters [10^6]", 2),
+    "multiply_adds": ("multiply-adds a voxel [10^3]", 1),
+    "hours": ("training [h]", 2),
+    "thousand_patches": ("patches seen [10^3]", 1),
+}
+"""Column of the summary -> its name and decimals."""
+
+
+def summary_frame(findings: Findings) -> pd.DataFrame:
+    """Return one row for each row of the benchmark: means over subjects and doses, cost, and budget; NaN if missing."""
+    frame = pd.DataFrame(index=findings.rows.index)
+    frame["label"] = findings.rows["label"]
+    if (found := findings.images) is not None:
+        for measure in _SUMMARY:
+            if measure in found.scans:
+                frame[measure] = _mean_over_doses(found.scans, measure)
+            elif measure in found.lesions:
+                frame[measure] = _mean_over_doses(findings.large_lesions(found), measure)
+    detection = findings.table("detection", "detection")
+    if "auc" in detection:
+        frame["auc"] = _mean_over_doses(detection, "auc")
+    costs = findings.table("cost", "cost")
+    if not costs.empty:
+        costs = costs.set_index("method")
+        frame["seconds"] = costs["seconds"]
+        frame["ratio"] = costs["seconds"] / costs["seconds_of_reference"]
+        frame["peak_memory_mib"] = costs["peak_memory_mib"]
+        if "multiply_adds_per_pass" in costs:
+            frame["multiply_adds"] = costs["multiply_adds_per_pass"] * costs["n_passes"] / 1e3
+    facts = findings.rows["facts"]
+    frame["million_parameters"] = facts.map(lambda f: f.get("n_parameters", np.nan)) / 1e6
+    frame["hours"] = facts.map(lambda f: f.get("training", {}).get("hours", np.nan))
+    frame["thousand_patches"] = facts.map(lambda f: f.get("training", {}).get("n_patches", np.nan)) / 1e3
+    return frame[["label", *(name for name in _SUMMARY if name in frame and frame[name].notna().any())]]
+
+
+def _mean_over_doses(rows: pd.DataFrame, measure: str) -> pd.Series:
+    """Return the mean of the means at each dose, which count alike, for every method."""
+    return summarise(rows, measure=measure).mean(axis=1)
+
+
+def summary_table(findings: Findings) -> ResultTable:
+    """Return the one table of the benchmark."""
+    frame = summary_frame(findings)
+    columns = [name for name in _SUMMARY if name in frame]
+    reference = findings.label(findings.definition.reference)
+    header = ("method", *(_SUMMARY[name][0].format(reference=reference) for name in columns))
+    rows = tuple(
+        (str(row["label"]), *(_figure(row[name], _SUMMARY[name][1]) for name in columns)) for _, row in frame.iterrows()
+    )
+    found = findings.images
+    n = 0 if found is None else found.n_subjects
+    doses = [] if found is None else sorted(found.scans["dose_reduction_factor"].unique())
+    title = f"Means over {n} subjects and DRF {', '.join(f'{factor:g}' for factor in doses)}"
+    return ResultTable(title, header, rows)
+
+
+def all_tables(findings: Findings) -> list[ResultTable]:
+    """Return every table, in the order of reading."""
+    tables = [summary_table(findings), *_differences(findings)]
+    for part in ("images", "unseen", "real"):
+        conditions = findings.table(part, "scans")
+        for condition in [] if conditions.empty else conditions["condition"].unique():
+            found = findings.measurements(part, [condition])
+            if found is not None:
+                prefix = "" if part == "images" else f"{part.capitalize()}, {condition.replace('_', ' ')}: "
+                tables += _by_dose(findings, found, prefix)
+    tables += [table for part in ("detection", "phantom", "uncertainty") for table in _of_part(findings, part)]
+    return [table for table in tables if table.rows]
+
+
+def _by_dose(findings: Findings, found: Measurements, prefix: str) -> Iterator[ResultTable]:
+    for rows, measures in ((found.scans, _BY_DOSE), (findings.large_lesions(found), _LESION_MEASURES)):
+        for measure, (title, digits) in measures.items():
+            if measure in rows and rows[measure].notna().any():
+                yield _dose_table(findings, rows, measure, prefix + title, digits)
+
+
+def _dose_table(findings: Findings, rows: pd.DataFrame, measure: str, title: str, digits: int) -> ResultTable:
+    means = summarise(rows, measure=measure)
+    header = ("method", *(f"DRF {factor:g}" for factor in means.columns))
+    body = tuple((findings.label(str(n)), *(_figure(v, digits) for v in row)) for n, row in means.iterrows())
+    return ResultTable(title, header, body)
+
+
+def difference_frame(findings: Findings) -> pd.DataFrame:
+    """Return every row minus the reference over all doses: method, measure, mean, low, high and verdict."""
+    found, reference = findings.images, findings.definition.reference
+    rows = []
+    if found is not None and reference in set(found.scans["method"]):
+        for name in found.scans["method"].unique():
+            for measure, (_, more_is_better) in COMPARED.items():
+                interval = None if name == reference else paired_difference(found, measure, name, reference)
+                if interval is not None:
+                    verdict = _verdict(interval, more_is_better=more_is_better)
+                    figures = {"mean": interval.mean, "low": interval.low, "high": interval.high}
+                    rows.append({"method": name, "measure": measure, **figures, "verdict": verdict})
+    return pd.DataFrame(rows, columns=["method", "measure", "mean", "low", "high", "verdict"])
+
+
+def _verdict(interval: Interval, *, more_is_better: bool) -> str:
+    if not interval.excludes_zero:
+        return "tie"
+    return "better" if (interval.mean > 0) == more_is_better else "worse"
+
+
+def _differences(findings: Findings) -> Iterator[ResultTable]:
+    frame = difference_frame(findings)
+    reference = findings.label(findings.definition.reference)
+    for measure, group in frame.groupby("measure", sort=False):
+        digits = 4 if "ssim" in str(measure) or "nrmse" in str(measure) else 2
+        rows = tuple(
+            (
+                findings.label(row["method"]),
+                row["verdict"],
+                f"{row['mean']:+.{digits}f}",
+                f"{row['low']:+.{digits}f} to {row['high']:+.{digits}f}",
+            )
+            for _, row in group.iterrows()
+        )
+        title = f"Minus {reference}, all doses, paired bootstrap over subjects: {COMPARED[str(measure)][0]}"
+        yield ResultTable(title, ("method", "verdict", "difference", "95 % interval"), rows, 2)
+
+
+def _of_part(findings: Findings, part: str) -> Iterator[ResultTable]:
+    """Return the tables of a part whose rows are figures already, one for each table that it stored."""
+    names = {name for stored in findings.results if stored.part == part for name in stored.tables}
+    for name in sorted(names):
+        frame = findings.table(part, name)
+        if frame.empty or len(frame) > 400:  # what is that long is for the TSV
+            continue
+        texts = [column for column in frame if frame[column].dtype == object]
+        figures = [column for column in frame if column not in texts]
+        named = frame.assign(method=frame["method"].map(findings.label))
+        rows = tuple(
+            (*(str(row[c]) for c in texts), *(_figure(row[c], 3) for c in figures)) for _, row in named.iterrows()
+        )
+        title = part.capitalize() if name == part else f"{part.capitalize()}, {name.replace('_', ' ')}"
+        yield ResultTable(title, tuple(c.replace("_", " ") for c in (*texts, *figures)), rows, len(texts))
+
+
+def _figure(value: object, digits: int) -> str:
+    number = float(value)  # type: ignore[arg-type]
+    return f"{number:.{digits}f}" if np.isfinite(number) else "–"

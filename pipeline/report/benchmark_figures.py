@@ -1,0 +1,133 @@
+"""The figures of a benchmark as PNG bytes: curves against the dose, and quality against cost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline.report.figures import png, style_axes
+
+__all__ = ["Curve", "Point", "curves_figure", "points_figure"]
+
+_COLORS = ("#0b5cad", "#c2410c", "#15803d", "#7e22ce", "#b45309", "#0e7490", "#be185d", "#4d7c0f")
+_OTHERS = "#d5d9e0"
+_DPI = 140
+_PANEL = (3.6, 3.1)  # [in]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A measure of one method against the dose reduction factor, with the interval of each value."""
+
+    name: str
+    group: str
+    """Curves of a group are drawn together, those of the others in grey behind them."""
+    factors: Sequence[float]
+    mean: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    """The interval; NaN where there is none."""
+    is_repeat: bool = False
+    """Whether it is another seed of the curve before it, which gets the colour of that one, dashed and without name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One method: what it costs and how good it is."""
+
+    name: str
+    group: str
+    cost: float
+    quality: float
+
+
+def curves_figure(curves: Sequence[Curve], *, y_label: str, zero_line: bool = False) -> bytes:
+    """Draw curves against the dose reduction factor on a logarithmic axis, a panel for each group, as PNG.
+
+    Raises
+    ------
+    ValueError
+        If there is no curve.
+    """
+    if not curves:
+        raise ValueError("no curve to show")
+    groups = list(dict.fromkeys(curve.group for curve in curves))
+    width, height = _PANEL[0] * len(groups), _PANEL[1] + 1.5
+    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
+    all_axes = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    figure.subplots_adjust(left=0.72 / width, right=1 - 0.1 / width, top=1 - 0.4 / height, bottom=1.75 / height)
+    factors = sorted({factor for curve in curves for factor in curve.factors})
+    for number, (axes, group) in enumerate(zip(all_axes, groups, strict=True)):
+        if zero_line:
+            axes.axhline(0, color="#8a929e", linewidth=1)
+        for curve in curves:
+            if curve.group != group:
+                axes.plot(curve.factors, curve.mean, color=_OTHERS, linewidth=1, zorder=1)
+        _draw_group(axes, [curve for curve in curves if curve.group == group])
+        axes.set_xscale("log")
+        axes.set_xticks(factors, labels=[f"{factor:g}" for factor in factors])
+        axes.set_xticks([], minor=True)
+        style_axes(axes, group, "dose reduction factor", y_label if number == 0 else "")
+        axes.legend(
+            frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(-0.02, -0.2), ncols=2, columnspacing=1.0
+        )
+    return png(figure)
+
+
+def _draw_group(axes: Axes, curves: Sequence[Curve]) -> None:
+    number = -1
+    for curve in curves:
+        number += not curve.is_repeat
+        color = _COLORS[max(number, 0) % len(_COLORS)]
+        style = "--" if curve.is_repeat else "o-"
+        name = None if curve.is_repeat else curve.name
+        axes.plot(curve.factors, curve.mean, style, color=color, linewidth=1.6, markersize=3.5, label=name, zorder=3)
+        if not curve.is_repeat:
+            axes.fill_between(curve.factors, curve.low, curve.high, color=color, alpha=0.13, linewidth=0, zorder=2)
+
+
+def points_figure(points: Sequence[Point], *, x_label: str, y_label: str) -> bytes:
+    """Draw quality against cost on a logarithmic axis, each point with its name, as PNG.
+
+    Raises
+    ------
+    ValueError
+        If there is no point, or a cost is not above 0.
+    """
+    if not points or min(point.cost for point in points) <= 0:
+        raise ValueError("no point to show, or a cost that is not above 0")
+    figure = Figure(figsize=(8.6, 4.6), dpi=_DPI, facecolor="white")
+    axes = figure.add_axes((0.09, 0.13, 0.88, 0.82))
+    groups = list(dict.fromkeys(point.group for point in points))
+    for group, color in zip(groups, _COLORS * len(groups), strict=False):
+        members = [point for point in points if point.group == group]
+        axes.scatter([p.cost for p in members], [p.quality for p in members], s=38, color=color, label=group, zorder=3)
+    axes.set_xscale("log")
+    style_axes(axes, "", x_label, y_label)
+    low, high = min(p.cost for p in points), max(p.cost for p in points)
+    axes.set_xlim(low / 1.6, high * max((high / low) ** 0.25, 2.0))  # room for the names at the right
+    _name_points(axes, points)
+    axes.legend(frameon=False, fontsize=9, loc="best")
+    return png(figure)
+
+
+def _name_points(axes: Axes, points: Sequence[Point]) -> None:
+    """Write each name beside its point, and move it down where it would cover another of the same place."""
+    figure = axes.figure
+    figure.canvas.draw() if figure.canvas is not None else None
+    placed: list[tuple[float, float]] = []
+    for point in sorted(points, key=lambda p: -p.quality):
+        x, y = axes.transData.transform((point.cost, point.quality))
+        shift = 0.0
+        while any(abs(x - px) < 130 and abs(y + shift - py) < 15 for px, py in placed):
+            shift -= 15.0
+        placed.append((x, y + shift))
+        axes.annotate(
+            point.name,
+            (point.cost, point.quality),
+            xytext=(7, shift * 72 / _DPI - 3),
+            textcoords="offset points",
+            fontsize=8.5,
+            color="#1b1f24",
+        )
