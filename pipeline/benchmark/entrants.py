@@ -12,7 +12,7 @@ from pipeline.comparison import Competitors, DoseRead, Method, TunedFilter, nois
 from pipeline.errors import PETError
 from pipeline.files import sha256_of
 from pipeline.inference import Denoiser
-from pipeline.networks import read_by
+from pipeline.networks import n_parameters
 from pipeline.shipped import method_files
 
 __all__ = ["Entrant", "classical", "networks_of"]
@@ -106,7 +106,7 @@ def networks_of(
         facts = {
             "method": Path(method).stem,
             "weights_sha256": denoiser.weights_sha256,
-            "n_parameters": sum(p.numel() for p in denoiser.network.parameters()),
+            "n_parameters": n_parameters(denoiser.network),
             "training": {} if path is None else budget_of(path.parent),
         }
         label = entry.label or name
@@ -120,7 +120,7 @@ def networks_of(
             seed=seed,
             facts=facts,
         )
-        if "dose_reduction_factor" not in read_by(denoiser.network):
+        if not denoiser.knows_dose:
             yield told
             continue
         yield with_changes(told, dose="stated", label=f"{told.label}, dose stated", identity=f"{identity} stated")

@@ -9,6 +9,7 @@ import typer
 
 from pipeline import __version__
 from pipeline.cli.adapt import adapt
+from pipeline.cli.benchmark import benchmark
 from pipeline.cli.bundle import bundle
 from pipeline.cli.denoise import denoise
 from pipeline.cli.evaluate import evaluate
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # in which a unit such as [g/mL] is no markup
 )
-for command in (denoise, suv, simulate, insert_noise, prepare, train, adapt, evaluate):
+for command in (denoise, suv, simulate, insert_noise, prepare, train, adapt, evaluate, benchmark):
     app.command()(command)
 app.add_typer(manifest, name="manifest")
 app.add_typer(bundle, name="bundle")

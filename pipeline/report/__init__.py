@@ -1,6 +1,8 @@
 """The report of a denoised series: figures as PNG bytes, and one self-contained HTML page."""
 
 from pipeline.report.adaptation_page import gain_figure, write_adaptation_page
+from pipeline.report.benchmark_figures import Curve, Point, curves_figure, points_figure
+from pipeline.report.benchmark_page import PageFigure, write_benchmark_page
 from pipeline.report.figures import SUV_WINDOW, agreement_figure, difference_figure, mip_figure, profile_figure
 from pipeline.report.montage import MontageRow, montage_figure, montage_row
 from pipeline.report.noise_page import liver_noise_figure, liver_noise_table, write_noise_page
@@ -8,8 +10,12 @@ from pipeline.report.page import write_report
 
 __all__ = [
     "SUV_WINDOW",
+    "Curve",
     "MontageRow",
+    "PageFigure",
+    "Point",
     "agreement_figure",
+    "curves_figure",
     "difference_figure",
     "gain_figure",
     "liver_noise_figure",
@@ -17,8 +23,10 @@ __all__ = [
     "mip_figure",
     "montage_figure",
     "montage_row",
+    "points_figure",
     "profile_figure",
     "write_adaptation_page",
+    "write_benchmark_page",
     "write_noise_page",
     "write_report",
 ]

@@ -1,0 +1,154 @@
+"""From stored results to what a person reads: tables in Markdown and TSV, and one page."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.benchmark.claims import CLAIMS, MEASURES, ClaimLine, answer_claims, claim_frame
+from pipeline.benchmark.definition import PARTS, Definition
+from pipeline.benchmark.findings import Findings
+from pipeline.benchmark.results import read_results
+from pipeline.benchmark.shown import cost_figures, curve_figures, sample_figures
+from pipeline.benchmark.tables import all_tables, difference_frame, summary_frame
+from pipeline.comparison import ResultTable, as_markdown
+from pipeline.files import write_table, write_text
+from pipeline.report import write_benchmark_page
+
+__all__ = ["RULE", "claim_table", "write_reports"]
+
+RULE = (
+    "Yes: the 95 % interval of the paired difference of PSNR against noise-free, all doses together, subjects drawn "
+    "with replacement, excludes 0 as claimed. No: it excludes 0 in the other direction. With few subjects such "
+    "intervals are too narrow. Trainings from another seed have lines of their own."
+)
+
+
+def write_reports(definition: Definition, output: Path) -> list[Path]:
+    """Write tables and page of the results that are stored below a folder; return their paths.
+
+    ``benchmark.md`` holds all tables, ``benchmark.html`` the page, and the TSV files ``table`` the one table,
+    ``differences``, ``claims``, and every row that was measured.
+
+    Raises
+    ------
+    PETError
+        If there are no results, one is damaged, or the folder cannot be written.
+    """
+    findings = Findings(definition, read_results(output))
+    lines = answer_claims(findings)
+    tables = all_tables(findings)
+    claims = claim_table(lines)
+    budgets = _budgets(findings)
+    preface = f"# {definition.title}\n\n{_summary(findings)} {RULE}"
+    markdown = output / "benchmark.md"
+    write_text(markdown, as_markdown([claims, *tables, budgets], preface=preface))
+    written = [markdown]
+    frames = {"table": summary_frame(findings).reset_index(), "differences": difference_frame(findings)}
+    frames |= {"claims": claim_frame(lines), **dict(_raw(findings))}
+    written += [write_table(frame, output / f"{name}.tsv") for name, frame in frames.items() if not frame.empty]
+    page = write_benchmark_page(
+        output / "benchmark.html",
+        title=definition.title,
+        summary=_summary(findings),
+        limits=definition.limits,
+        rule=RULE,
+        claims=asdict(claims),
+        main_table=asdict(tables[0]),
+        curves=[*curve_figures(findings), *cost_figures(findings)],
+        images=sample_figures(findings),
+        tables=[asdict(table) for table in tables[1:]],
+        budgets=asdict(budgets),
+        run=_run(findings),
+    )
+    return [*written, page]
+
+
+def claim_table(lines: Sequence[ClaimLine]) -> ResultTable:
+    """Return the answers: a row for each claim and pair of seeds, its figures over all doses."""
+    rows = []
+    for claim in CLAIMS:
+        of_claim = [line for line in lines if line.claim is claim and line.doses == "all"]
+        for seed in sorted({line.seed for line in of_claim}):
+            by_measure = {line.measure: line for line in of_claim if line.seed == seed}
+            first = next(iter(MEASURES))
+            of_dose = [x for x in lines if x.claim is claim and x.seed == seed and x.measure == first]
+            at = [f"{x.answer} {x.doses}" for x in of_dose if x.doses != "all"]
+            name = claim.text if seed == 0 else f"the same, seed {seed}"
+            answer = by_measure[first].answer
+            texts = (name, claim.source if seed == 0 else "", answer, _by_answer(at))
+            rows.append((*texts, *(_figures(by_measure[measure]) for measure in MEASURES)))
+    header = ("claim", "source", "answer", "at single doses", *(name for name, _ in MEASURES.values()))
+    return ResultTable("The claims: method minus other, all doses together", header, tuple(rows), 4)
+
+
+def _by_answer(answers: Sequence[str]) -> str:
+    """Return such as "yes: DRF 2, 4; cannot tell: DRF 10"."""
+    groups: dict[str, list[str]] = {}
+    for text in answers:
+        answer, _, factor = text.rpartition(" DRF ")
+        groups.setdefault(answer, []).append(factor)
+    return "; ".join(f"{answer}: DRF {', '.join(factors)}" for answer, factors in groups.items())
+
+
+def _figures(line: ClaimLine) -> str:
+    if line.interval is None:
+        return "–"
+    return f"{line.interval.mean:+.2f} ({line.interval.low:+.2f} to {line.interval.high:+.2f})"
+
+
+def _summary(findings: Findings) -> str:
+    rows = findings.rows
+    parts = [part for part in PARTS if any(stored.part == part for stored in findings.results)]
+    n_networks = rows.loc[rows["kind"] == "network", "entry"].nunique()
+    n_filters = int((rows["kind"] == "filter").sum())
+    found = findings.images
+    subjects = "" if found is None else f" on {found.n_subjects} held-out subjects"
+    return f"{n_networks} networks and {n_filters} filters{subjects}; parts measured: {', '.join(parts)}."
+
+
+def _budgets(findings: Findings) -> ResultTable:
+    """Return what the weights of each network were trained with; one that lacks its budget is seen here."""
+    rows = []
+    for _, row in findings.rows[findings.rows["kind"] == "network"].iterrows():
+        training: dict[str, Any] = row["facts"].get("training", {})
+        if row["dose"] == "read":
+            continue
+        seen, hours = training.get("n_patches"), training.get("hours")
+        rows.append(
+            (
+                str(row["label"]),
+                str(row["facts"].get("weights_sha256") or "none")[:12],
+                "–" if seen is None else f"{seen:,}".replace(",", " "),
+                str(training.get("batch_size", "–")),
+                "–" if hours is None else f"{hours:.2f}",
+                str(training.get("seed", "–")),
+            )
+        )
+    header = ("method", "SHA-256 of the weights", "patches seen", "batch", "hours of training", "seed")
+    return ResultTable("Training", header, tuple(rows), 2)
+
+
+def _raw(findings: Findings) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield every table of every part, but for the images, with a name."""
+    for part in (name for name in PARTS if name != "samples"):
+        names = {name for stored in findings.results if stored.part == part for name in stored.tables}
+        for name in sorted(names):
+            yield part if name == part else f"{part}_{name}", findings.table(part, name)
+
+
+def _run(findings: Findings) -> dict[str, object]:
+    """Return with what the results were measured; of several values all."""
+    runs = [stored.run for stored in findings.results]
+    keys = dict.fromkeys(key for run in runs for key in run)
+    facts = {key.replace("_", " "): sorted({str(run[key]) for run in runs if key in run}) for key in keys}
+    seeds = sorted({int(seed) for seed in findings.rows["seed"]})
+    shown: dict[str, object] = {key: ", ".join(values) for key, values in facts.items()}
+    settings = [
+        f"{name}: {row['scanner']}, DRF {row['dose_reduction_factor']:g}: {row['setting']:g}"
+        for name, facts_of in findings.rows["facts"].items()
+        for row in facts_of.get("settings", ())
+    ]
+    return shown | {"seeds": ", ".join(map(str, seeds)), "settings of filters": "; ".join(settings) or "none"}
