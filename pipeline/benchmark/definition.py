@@ -18,6 +18,7 @@ __all__ = [
     "MethodEntry",
     "RealScan",
     "Source",
+    "Uncertainty",
     "own_definition",
     "read_definition",
 ]
@@ -90,6 +91,17 @@ class Samples(_Strict):
     dose_reduction_factor: Factor
 
 
+class Uncertainty(_Strict):
+    """How the coverage of intervals is measured."""
+
+    fitting: Source
+    """Subjects that factors are fitted on."""
+    testing: Source
+    """Other subjects, that coverage is measured on."""
+    n_draws: int = Field(default=8, ge=2)
+    """Number of draws of a method that can be drawn from."""
+
+
 class Definition(_Strict):
     """A benchmark; a part that is left out is not measured."""
 
@@ -112,8 +124,7 @@ class Definition(_Strict):
     """Settings of the observer study."""
     phantom: Mapping[str, Any] | None = None
     """Settings of the phantom."""
-    uncertainty: Mapping[str, Any] | None = None
-    """Settings of the coverage of intervals."""
+    uncertainty: Uncertainty | None = None
     cost: bool = True
     """Whether time, memory and size are measured, on the subject and dose of the samples."""
 
@@ -161,8 +172,13 @@ def read_definition(path: str | Path) -> Definition:
         own = (entry.method or "").endswith(".yaml")
         return entry.model_copy(update={"method": str(place.parent / str(entry.method))}) if own else entry
 
+    judged = found.uncertainty
+    if judged is not None:
+        places = {"fitting": located(judged.fitting), "testing": located(judged.testing)}
+        judged = judged.model_copy(update=places)
     return found.model_copy(
         update={
+            "uncertainty": judged,
             "tuning": tuple(map(located, found.tuning)),
             "images": {name: located(source) for name, source in found.images.items()},
             "unseen": {name: located(source) for name, source in found.unseen.items()},
