@@ -3,6 +3,7 @@
 from pipeline.files import sha256_of
 from pipeline.inference.conservation import ConservingInferer
 from pipeline.inference.denoiser import Denoiser, Method, fast_dtype, find_bundle, load_weights
+from pipeline.inference.sampling import SamplingInferer, TellsUncertainty, with_uncertainty
 from pipeline.inference.streaming.inferer import Progress, StreamingInferer
 from pipeline.inference.streaming.plan import Plan, make_plan
 from pipeline.inference.streaming.planes import stream
@@ -17,7 +18,9 @@ __all__ = [
     "Method",
     "Plan",
     "Progress",
+    "SamplingInferer",
     "StreamingInferer",
+    "TellsUncertainty",
     "TwoScaleInferer",
     "WindowInferer",
     "fast_dtype",
@@ -29,5 +32,6 @@ __all__ = [
     "stream",
     "style_rows",
     "unfamiliar_noise",
+    "with_uncertainty",
     "work_folder",
 ]

@@ -65,20 +65,50 @@ class WindowInferer(Inferer):
         for i, scan in enumerate(x.split(1)):
             check_finite(scan, name_of_scan(inputs, i))
 
-        def predict(both: Tensor) -> Tensor:
-            """Network's output for windows of image and body mask (n, 2, *roi_size), zero where they hold no body."""
-            windows = both[:, :1]
-            occupied = both[:, 1].flatten(1).any(dim=1)
-            out = torch.zeros_like(windows)
-            if occupied.any():
-                with torch.autocast(x.device.type, dtype=self.dtype, enabled=self.dtype is not None):
-                    # Rounded to float32 before blending: sums of bfloat16 weights would print the windows' outlines.
-                    out[occupied] = network(windows[occupied], *args, **kwargs).float()
-            return out
+        def predict(windows: Tensor) -> Tensor:
+            with torch.autocast(x.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+                # Rounded to float32 before blending: sums of bfloat16 weights would print the windows' outlines.
+                return network(windows, *args, **kwargs).float()
 
         x = x.float()
-        # The mask of the whole scan goes along: in a window, what lies beyond its rim would count as air.
-        mask = torch.ones_like(x) if self.body_threshold is None else tissue_mask(x, self.body_threshold).to(x.dtype)
-        return sliding_window_inference(  # type: ignore[return-value]
-            torch.cat([x, mask], dim=1), self.roi_size, self.batch_size, predict, overlap=self.overlap, mode="gaussian"
+        mask = None if self.body_threshold is None else tissue_mask(x, self.body_threshold)
+        return blended_windows(
+            x, predict, mask=mask, roi_size=self.roi_size, overlap=self.overlap, batch_size=self.batch_size
         )
+
+
+def blended_windows(
+    x: Tensor,
+    predict: Callable[[Tensor], Tensor],
+    *,
+    mask: Tensor | None,
+    roi_size: Sequence[int],
+    overlap: float,
+    batch_size: int = 1,
+    n_channels: int = 1,
+) -> Tensor:
+    """Return what a network makes of volumes window by window, blended with Gaussian weights, (B, n_channels, X, Y, Z).
+
+    Parameters
+    ----------
+    x
+        Shape (B, C, X, Y, Z), float32.
+    predict
+        From windows (n, C, *roi_size) to (n, n_channels, *roi_size).
+    mask
+        Bool, (B, 1, X, Y, Z): windows without a voxel of it are 0 and are not computed. None computes all.
+    roi_size, overlap, batch_size
+        See :class:`WindowInferer`.
+    """
+
+    def predict_occupied(both: Tensor) -> Tensor:
+        windows, occupied = both[:, :-1], both[:, -1].flatten(1).any(dim=1)
+        out = windows.new_zeros(len(windows), n_channels, *windows.shape[2:])
+        if occupied.any():
+            out[occupied] = predict(windows[occupied])
+        return out
+
+    # The mask of the whole goes along: in a window, what lies beyond its rim would count as air.
+    mask = torch.ones_like(x[:, :1]) if mask is None else mask.to(x.dtype)
+    both = torch.cat([x, mask], dim=1)
+    return sliding_window_inference(both, roi_size, batch_size, predict_occupied, overlap=overlap, mode="gaussian")  # type: ignore[return-value]

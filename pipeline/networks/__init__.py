@@ -10,6 +10,7 @@ from pipeline.networks.base_denoising import (
 )
 from pipeline.networks.cost import multiply_adds_per_voxel, n_parameters
 from pipeline.networks.critic import PatchCritic
+from pipeline.networks.diffusion import DiffusionBody
 from pipeline.networks.dose import DoseConditionedNetwork, DoseReader, DoseSpecificNetworks, KnowsDose
 from pipeline.networks.local_noise import NOISE_CHANNELS, LocalNoise, noise_map
 from pipeline.networks.modulated_body import ModulatedBody
@@ -28,6 +29,7 @@ __all__ = [
     "NOISE_CHANNELS",
     "NOISE_STATISTICS",
     "BaseDenoisingNetwork",
+    "DiffusionBody",
     "DoseConditionedNetwork",
     "DoseReader",
     "DoseSpecificNetworks",

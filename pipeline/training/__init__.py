@@ -3,6 +3,7 @@
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.checkpoint_files import save_atomically
 from pipeline.training.config_check import checked_config, parse_setting
+from pipeline.training.diffusion import DiffusionTrainer
 from pipeline.training.distributed import (
     is_main_process,
     leave_processes,
@@ -24,6 +25,7 @@ __all__ = [
     "Checkpoint",
     "Deadline",
     "DenoisingTrainer",
+    "DiffusionTrainer",
     "EpochLog",
     "MeasureNoised",
     "ProgressFigure",
