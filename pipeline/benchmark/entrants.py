@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pipeline.benchmark.budget import budget_of
 from pipeline.benchmark.definition import MethodEntry
+from pipeline.benchmark.uncertainty import Ensemble
 from pipeline.comparison import Competitors, DoseRead, Method, TunedFilter, noisy_input
 from pipeline.errors import PETError
 from pipeline.files import sha256_of
@@ -15,7 +16,7 @@ from pipeline.inference import Denoiser
 from pipeline.networks import n_parameters
 from pipeline.shipped import method_files
 
-__all__ = ["Entrant", "classical", "networks_of"]
+__all__ = ["Entrant", "classical", "ensemble_of", "networks_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Entrant:
     """Name in the definition, such as unet."""
     label: str
     """As a person reads it."""
-    kind: Literal["input", "filter", "network"]
+    kind: Literal["input", "filter", "network", "ensemble"]
     method: Method
     identity: str
     """What its results depend on."""
@@ -132,3 +133,21 @@ def networks_of(
             method=DoseRead(denoiser),
             identity=f"{identity} read",
         )
+
+
+def ensemble_of(entrants: Sequence[Entrant]) -> list[Entrant]:
+    """Return the ensemble of a method's seeds, whose spread is an uncertainty; none of a single seed."""
+    members = [entrant for entrant in entrants if entrant.dose != "read"]
+    if len(members) < 2:
+        return []
+    first = members[0]
+    return [
+        with_changes(
+            first,
+            name=f"{first.entry}_ensemble",
+            label=f"{first.label}, {len(members)} seeds",
+            kind="ensemble",
+            method=Ensemble(tuple(member.method for member in members)),
+            identity=" ".join(member.identity for member in members),
+        )
+    ]

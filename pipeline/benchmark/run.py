@@ -13,9 +13,10 @@ import torch
 from pipeline import __version__
 from pipeline.benchmark.cost import cost
 from pipeline.benchmark.definition import PARTS, Definition
-from pipeline.benchmark.entrants import Entrant, classical, networks_of
+from pipeline.benchmark.entrants import Entrant, classical, ensemble_of, networks_of
 from pipeline.benchmark.images import images, real, samples, unseen
 from pipeline.benchmark.results import Stored, write_result
+from pipeline.benchmark.uncertainty import uncertainty
 from pipeline.benchmark.work import Part, Work
 from pipeline.comparison import Case, Competitors, KeptResults, check_other_cases, doses_of, tune_competitors
 from pipeline.errors import PETError
@@ -24,7 +25,14 @@ from pipeline.shipped import own_bundle
 
 __all__ = ["measure_benchmark"]
 
-_PARTS: Mapping[str, Part] = {"images": images, "unseen": unseen, "real": real, "samples": samples, "cost": cost}
+_PARTS: Mapping[str, Part] = {
+    "images": images,
+    "unseen": unseen,
+    "real": real,
+    "samples": samples,
+    "uncertainty": uncertainty,
+    "cost": cost,
+}
 _ONCE = ("samples", "uncertainty", "cost")
 """Parts that one row of each method is enough for."""
 
@@ -95,7 +103,7 @@ def measure_benchmark(
         for entrant in entrants(methods, say):
             identities[entrant.name] = entrant.identity
             for part in wanted_parts:
-                if part in _ONCE and not entrant.is_first:
+                if (part in _ONCE and not entrant.is_first) or (entrant.kind == "ensemble" and part != "uncertainty"):
                     continue
                 on_step(entrant.name, part)
                 measure = _PARTS[part]
@@ -144,7 +152,7 @@ def _entrants(
             raise PETError(f"{missing[0]}, expected the weights of a method that was asked for by name")
         for line in missing:
             say(line)
-        yield from found
+        yield from (*found, *ensemble_of(found))
 
 
 def _reference(definition: Definition, weights: Path | None, bundle: Path, device: str | None) -> Any:

@@ -48,7 +48,8 @@ _TISSUES = {"liver": "liver", "lung": "lung", "muscle": "soft_tissue", "bone": "
 _FWHM = 12.0  # [mm] of the Gaussian that averages squares: some hundred voxels
 _N_KEPT = 400  # evenly ranked errors of a region's voxels: coverage to a quarter of a percent
 _N_RANKED = 20_000  # voxels of a region that correlations are taken of
-_CURVE = tuple(np.linspace(0.05, 0.95, 19).round(2).tolist())
+_LEVELS = tuple(sorted({*NOMINAL_LEVELS, *np.linspace(0.05, 0.95, 19).round(2).tolist()}))
+"""Of the calibration curve."""
 
 
 @runtime_checkable
@@ -124,8 +125,10 @@ def uncertainty(name: str, method: Method, work: Work) -> Tables:
     `INTERVALS`: number of voxels or lesions ``n``, ``coverage_50`` and so on, and ``half_width_95`` [g/mL], the mean
     half width of the intervals of 95 %. Those as stated have also ``rank_correlation``, Spearman's, of SD and absolute
     error.
-    The table ``calibration`` has a row per dose (None for all), region, origin and intervals, all subjects
-    together, each with the same weight: coverage by nominal level, ``miscalibration_area``, and the ``factor``.
+    The table ``calibration`` has a row per dose (None for all), region, origin and intervals, all subjects together,
+    each with the same weight: the calibration curve from ``coverage_5`` to ``coverage_95``, ``miscalibration_area``
+    and the ``factor``. ``summary`` is a part of it: body, liver and lesions over all doses, before and after a factor,
+    of draws where there are any.
     """
     settings = work.definition.uncertainty
     if settings is None:
@@ -136,7 +139,8 @@ def uncertainty(name: str, method: Method, work: Work) -> Tables:
     fitted, tested = of(fitting, "fitting"), of(testing, "testing")
     factors = _factors(fitted, _pooled(tested))
     rows = [row for found in tested for row in _rows_of_scan(found, factors)]
-    return {"coverage": rows, "calibration": _calibration(tested, factors)}
+    calibration = _calibration(tested, factors)
+    return {"coverage": rows, "calibration": calibration, "summary": _shortened(calibration)}
 
 
 def _errors(
@@ -241,17 +245,16 @@ def _pooled(found: Sequence[Mapping[str, Any]]) -> dict[Key, tuple[NDArray[np.fl
 def _factors(fitted: Sequence[Mapping[str, Any]], keys: Iterable[Key]) -> Factors:
     """Return what the SD is multiplied by; kinds of intervals that cannot be fitted are left out."""
     pooled = _pooled(fitted)
-    levels = (*NOMINAL_LEVELS, *_CURVE)
     factors: Factors = {}
     for key in keys:
-        factors[key, INTERVALS[0]] = dict.fromkeys(levels, 1.0)
+        factors[key, INTERVALS[0]] = dict.fromkeys(_LEVELS, 1.0)
         # A region may be in no subject that is fitted on, or have too few lesions there for the level.
         with suppress(UndefinedMeasureError, KeyError):
             errors, n_draws = pooled[key[0], "body"]
-            factors[key, INTERVALS[1]] = dict.fromkeys(levels, scale_factor(errors, n_draws=n_draws))
+            factors[key, INTERVALS[1]] = dict.fromkeys(_LEVELS, scale_factor(errors, n_draws=n_draws))
             errors, n_draws = pooled[key]
-            factors[key, INTERVALS[2]] = dict.fromkeys(levels, scale_factor(errors, n_draws=n_draws))
-            factors[key, INTERVALS[3]] = {p: scale_factor(errors, level=p, n_draws=n_draws) for p in levels}
+            factors[key, INTERVALS[2]] = dict.fromkeys(_LEVELS, scale_factor(errors, n_draws=n_draws))
+            factors[key, INTERVALS[3]] = {p: scale_factor(errors, level=p, n_draws=n_draws) for p in _LEVELS}
     return factors
 
 
@@ -263,7 +266,7 @@ def _rows_of_scan(found: Mapping[str, Any], factors: Factors) -> list[dict[str, 
         if of_level is None:
             continue
         row = {k: v for k, v in found.items() if k not in ("errors", "rank_correlation")} | {"intervals": intervals}
-        row |= {f"coverage_{p:.0%}".rstrip("%"): v for p, v in _covered(errors, of_level, n_draws).items()}
+        row |= _covered(errors, of_level, n_draws, NOMINAL_LEVELS)
         row["half_width_95"] = of_level[0.95] * found["mean_sd"] * float(half_width(0.95, n_draws=n_draws))
         if intervals == INTERVALS[0]:
             row["rank_correlation"] = found["rank_correlation"]
@@ -272,12 +275,10 @@ def _rows_of_scan(found: Mapping[str, Any], factors: Factors) -> list[dict[str, 
 
 
 def _covered(
-    errors: NDArray[np.float64],
-    factors: Mapping[float, float],
-    n_draws: int | None,
-    levels: Sequence[float] = NOMINAL_LEVELS,
-) -> dict[float, float]:
-    return {p: coverage(errors, [p], factor=factors[p], n_draws=n_draws)[p] for p in levels}
+    errors: NDArray[np.float64], factors: Mapping[float, float], n_draws: int | None, levels: Iterable[float]
+) -> dict[str, float]:
+    """Return the part of the intervals of each level that hold the truth, as columns of a table."""
+    return {f"coverage_{round(100 * p)}": coverage(errors, [p], factor=factors[p], n_draws=n_draws)[p] for p in levels}
 
 
 def _calibration(tested: Sequence[Mapping[str, Any]], factors: Factors) -> list[dict[str, Any]]:
@@ -290,12 +291,24 @@ def _calibration(tested: Sequence[Mapping[str, Any]], factors: Factors) -> list[
                 of_level = factors.get((key, intervals))
                 if of_level is None:
                     continue
-                levels = sorted({*NOMINAL_LEVELS, *_CURVE})
-                curve = _covered(errors, of_level, n_draws, levels)
                 row = {"dose_reduction_factor": dose, "origin": key[0], "region": key[1], "intervals": intervals}
-                row |= {"n_errors": errors.size, "curve": [[p, curve[p]] for p in levels]}
+                row |= {"n_errors": errors.size, **_covered(errors, of_level, n_draws, _LEVELS)}
                 if intervals != INTERVALS[3]:
                     row["factor"] = of_level[0.68]
                     row["miscalibration_area"] = miscalibration_area(errors, factor=of_level[0.68], n_draws=n_draws)
                 rows.append(row)
     return rows
+
+
+def _shortened(calibration: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what a reader asks first of `_calibration`."""
+    origin = "draws" if any(row["origin"] == "draws" for row in calibration) else "residual"
+    shown = ("origin", "region", "intervals", "coverage_68", "coverage_95", "miscalibration_area", "factor")
+    return [
+        {name: row[name] for name in shown}
+        for row in calibration
+        if row["dose_reduction_factor"] is None
+        and row["origin"] == origin
+        and row["region"] in ("body", "liver", "lesions")
+        and row["intervals"] in (INTERVALS[0], INTERVALS[2])
+    ]

@@ -71,7 +71,8 @@ def pooled(tables, *, region, origin, intervals):
         if (row["dose_reduction_factor"], row["region"], row["origin"], row["intervals"])
         == (None, region, origin, intervals)
     )
-    return dict(row["curve"]), row.get("factor"), row.get("miscalibration_area")
+    curve = {p: row[f"coverage_{round(100 * p)}"] for p in (0.5, 0.68, 0.95)}
+    return curve, row.get("factor"), row.get("miscalibration_area")
 
 
 def test_draws_that_are_right_are_covered_as_stated(work):
@@ -91,6 +92,7 @@ def test_draws_that_are_right_are_covered_as_stated(work):
     assert body["rms_error"] == pytest.approx(0.1 * np.sqrt(7 / 6), rel=0.02)
     # Student's t with 5 degrees of freedom has 2.5706.
     assert body["half_width_95"] == pytest.approx(2.5706 * np.sqrt(7 / 6) * body["mean_sd"], rel=1e-4)
+    assert {row["origin"] for row in tables["summary"]} == {"draws"}
     # The SD of draws is noise alone here: it does not tell where errors are large.
     assert abs(body["rank_correlation"]) < 0.05
 
