@@ -4,12 +4,14 @@ Three-dimensional difference-of-Gaussians channels (Abbey & Barrett 2001, J Opt 
 template that never saw the patient that it is asked about, and the area under the ROC of what it answers.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
+
+from pipeline.errors import UndefinedMeasureError
 
 __all__ = ["Answers", "Channels", "Comparisons", "ask_observer", "hotelling_template"]
 
@@ -81,15 +83,18 @@ def hotelling_template(present: ArrayLike, absent: ArrayLike) -> tuple[NDArray[n
 
     Raises
     ------
-    ValueError
+    UndefinedMeasureError
         There are too few of one class to know their covariance by: no more than channels.
     """
     with_lesion, without = np.asarray(present, dtype=np.float64), np.asarray(absent, dtype=np.float64)
     fewest = min(len(with_lesion), len(without))
     if fewest <= with_lesion.shape[1]:
-        raise ValueError(f"hotelling_template: {fewest} examples of a class, expected more than there are channels")
+        n_channels = with_lesion.shape[1]
+        raise UndefinedMeasureError(
+            f"observer: {fewest} places to learn from, expected more than {n_channels} channels"
+        )
     difference = with_lesion.mean(axis=0) - without.mean(axis=0)
-    covariance = (np.cov(with_lesion, rowvar=False) + np.cov(without, rowvar=False)) / 2
+    covariance = np.atleast_2d(np.cov(with_lesion, rowvar=False) + np.cov(without, rowvar=False)) / 2
     weights = np.linalg.solve(covariance, difference)
     noise = np.sqrt(weights @ covariance @ weights)
     weights = weights / noise if noise > 0 else weights
@@ -174,8 +179,9 @@ def ask_observer(
     present: ArrayLike,
     absent: ArrayLike,
     *,
-    patients_present: Sequence[Hashable],
-    patients_absent: Sequence[Hashable],
+    patients_present: ArrayLike,
+    patients_absent: ArrayLike,
+    n_patients: int,
     internal_noise: float = 0.0,
     seed: int = 0,
 ) -> Answers:
@@ -186,7 +192,9 @@ def ask_observer(
     present, absent
         Responses of the channels at places with and without a lesion, shapes (n, n_channels) and (m, n_channels).
     patients_present, patients_absent
-        Whose places they are, n and m names.
+        Number of the patient of each place, from 0, shapes (n,) and (m,).
+    n_patients
+        Of the study; some may have no such place.
     internal_noise
         Standard deviation of what the observer adds to each answer, relative to the template's own; 0 adds none.
     seed
@@ -195,22 +203,20 @@ def ask_observer(
     Raises
     ------
     ValueError
-        Lengths differ, or the places of fewer than two patients are given.
+        Lengths differ.
+    UndefinedMeasureError
+        The patients but one have too few places for a template.
     """
     vectors = [np.asarray(v, dtype=np.float64) for v in (present, absent)]
-    named = [list(patients_present), list(patients_absent)]
-    if any(v.ndim != 2 or len(v) != len(n) for v, n in zip(vectors, named, strict=True)):
+    numbers = [np.asarray(n, dtype=np.intp) for n in (patients_present, patients_absent)]
+    if any(v.ndim != 2 or len(v) != len(n) for v, n in zip(vectors, numbers, strict=True)):
         raise ValueError("ask_observer: responses and patients must have one length")
-    names = list(dict.fromkeys([*named[0], *named[1]]))
-    if len(names) < 2:
-        raise ValueError("ask_observer: places of two patients or more are needed")
-    numbers = [np.array([names.index(name) for name in n], dtype=np.intp) for n in named]
     answers = [np.empty(len(v)) for v in vectors]
-    for patient in range(len(names)):
+    for patient in np.unique(np.concatenate(numbers)):
         template, threshold = hotelling_template(*(v[of != patient] for v, of in zip(vectors, numbers, strict=True)))
         for answer, vector, of in zip(answers, vectors, numbers, strict=True):
             answer[of == patient] = vector[of == patient] @ template - threshold
     if internal_noise:
         rng = np.random.default_rng(seed)
         answers = [a + internal_noise * rng.standard_normal(len(a)) for a in answers]
-    return Answers(answers[0], answers[1], numbers[0], numbers[1], len(names))
+    return Answers(answers[0], answers[1], numbers[0], numbers[1], n_patients)

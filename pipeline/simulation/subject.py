@@ -26,7 +26,7 @@ from pipeline.simulation.scanner.calibration import calibrated_scale, draw_count
 from pipeline.simulation.scanner.reconstruction import SystemModel, system_model
 from pipeline.simulation.scanner.scanner import Scanner
 
-__all__ = ["DEFAULT_DOSE_REDUCTION_FACTORS", "SimulatedSubject", "simulate_subject"]
+__all__ = ["DEFAULT_DOSE_REDUCTION_FACTORS", "SimulatedSubject", "measured_liver", "simulate_subject"]
 
 DEFAULT_DOSE_REDUCTION_FACTORS = (4.0, 10.0, 20.0, 50.0, 100.0)
 """Doses that a subject is reconstructed at, besides the full one."""
@@ -78,7 +78,7 @@ class SimulatedSubject:
         return table
 
 
-def _liver(patient: Phantom) -> np.ndarray:
+def measured_liver(patient: Phantom) -> np.ndarray:
     """Return the liver without lesions and surface; with its surface where the voxels are too coarse to do without."""
     liver = (patient.labels == ORGAN_LABELS["liver"]) & (patient.lesion_labels == 0)
     if not liver.any():
@@ -176,7 +176,7 @@ def simulate_subject(
     del patient
 
     target = float(for_level.uniform(*scanner.liver_cov))
-    liver = _liver(truth)
+    liver = measured_liver(truth)
     scale = calibrated_scale(reference, acquisition, liver, liver_cov=target, rng=for_trial)
     noise_free = repeat = None
     if references:

@@ -18,16 +18,17 @@ from pipeline.pet import DicomOptions, PETHeader, PETSeries, write_dicom_series,
 from pipeline.pet.suv.nuclides import HALF_LIFE
 from pipeline.simulation.low_dose import DoseMode, dose_entity
 from pipeline.simulation.patient.organs import ORGAN_LABELS
+from pipeline.simulation.patient.phantom import Phantom
 from pipeline.simulation.patient.uptake import Tracer
 from pipeline.simulation.scanner.scanner import Scanner
 from pipeline.simulation.subject import SimulatedSubject
 
-__all__ = ["is_complete", "subject_request", "write_subject"]
+__all__ = ["GENERATOR", "is_complete", "scan_header", "subject_record", "subject_request", "write_subject"]
 
 _FULL_FRAME_DURATION = 150.0  # [s] per bed position at full dose
 _REQUEST = "request"
 _FILES = "files"
-_GENERATOR = 5
+GENERATOR = 5
 """Goes up when the same seed gives other images, so that cohorts of two kinds are never mixed."""
 
 
@@ -44,7 +45,7 @@ def subject_request(
 ) -> dict[str, Any]:
     """Return what fixes a subject's bytes, as JSON reads it back."""
     request = {
-        "generator": _GENERATOR,
+        "generator": GENERATOR,
         "tracer": tracer.name,
         "seed": seed,
         "scanner": asdict(scanner.covering(axial_extent)),
@@ -57,11 +58,12 @@ def subject_request(
     return json.loads(json.dumps(request))
 
 
-def _header(subject: SimulatedSubject, dose_reduction_factor: float) -> PETHeader:
+def scan_header(
+    patient: Phantom, scanner: Scanner, *, dose_reduction_factor: float, dose_mode: DoseMode = "shorter_scan"
+) -> PETHeader:
     """Return the attributes of a scan of this patient at a dose."""
-    scanner, patient = subject.scanner, subject.truth
     tracer, weight = patient.tracer, round(patient.body_weight, 1)
-    shorter = subject.dose_mode == "shorter_scan"
+    shorter = dose_mode == "shorter_scan"
     psf = " with PSF" if scanner.models_psf else ""
     tof = " and time of flight" if scanner.tof_fwhm is not None else ""
     return PETHeader(
@@ -174,7 +176,8 @@ def write_subject(subject: SimulatedSubject, folder: str | Path, *, dicom: bool 
         pet.mkdir()
         stem = pet / folder.name
         for image in _images(subject):
-            header = _header(subject, image.dose_reduction_factor or 1.0)
+            factor = image.dose_reduction_factor or 1.0
+            header = scan_header(patient, subject.scanner, dose_reduction_factor=factor, dose_mode=subject.dose_mode)
             series = PETSeries(suv=image.suv, affine=affine, header=header, provenance=(note,))
             write_nifti(series, f"{stem}_{image.entity}_pet.nii.gz", extra=image.sidecar(subject.scanner))
             if dicom:
@@ -192,15 +195,15 @@ def write_subject(subject: SimulatedSubject, folder: str | Path, *, dicom: bool 
             _write_volume(patient.attenuation, affine, Path(f"{stem}_desc-attenuation_map.nii.gz"))
         lesions = subject.lesions.to_csv(sep="\t", index=False, float_format="%.4f", lineterminator="\n")
         write_text(Path(f"{stem}_lesions.tsv"), lesions)
-        record = {
-            _REQUEST: request,
-            "version": __version__,
-            "organ_labels": dict(ORGAN_LABELS),
-            **subject.parameters,
-            _FILES: {path.name: path.stat().st_size for path in sorted(pet.iterdir())},
-        }
-        write_json(Path(f"{stem}_simulation.json"), record)
+        said = {"organ_labels": dict(ORGAN_LABELS), **subject.parameters}
+        write_json(Path(f"{stem}_simulation.json"), subject_record(request, said, pet))
     return folder
+
+
+def subject_record(request: dict[str, Any], said: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return what `is_complete` asks a subject for, with what else is said of it: the request, and files and sizes."""
+    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    return {_REQUEST: request, "version": __version__, **said, _FILES: files}
 
 
 def is_complete(folder: Path, request: dict[str, Any], *, dicom: bool = False) -> bool:

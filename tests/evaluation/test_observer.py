@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 from scipy.special import ndtr
 
+from pipeline.errors import UndefinedMeasureError
 from pipeline.evaluation import Answers, Channels, ask_observer, hotelling_template
 
 VOXEL = (4.0, 4.0, 4.0)
@@ -45,7 +46,9 @@ def drawn_answers(weights: np.ndarray, signal: np.ndarray, covariance: np.ndarra
     absent, present = (rng.multivariate_normal(np.zeros(len(weights)), covariance, size=n) for _ in range(2))
     present += weights.reshape(len(weights), -1) @ signal.ravel()
     patients = np.arange(n) % 20
-    return ask_observer(present, absent, patients_present=patients, patients_absent=patients)
+    return ask_observer(
+        present, absent, patients_present=patients, patients_absent=patients, n_patients=patients.max() + 1
+    )
 
 
 def area_by_formula(weights: np.ndarray, signal: np.ndarray, covariance: np.ndarray) -> float:
@@ -85,7 +88,9 @@ def test_images_of_noise_give_the_area_of_the_formula(weights):
         responses.append(Channels().responses(image, centers, voxel_size=VOXEL))
     patients = np.arange(n**3) % 20
 
-    answers = ask_observer(*responses, patients_present=patients, patients_absent=patients)
+    answers = ask_observer(
+        *responses, patients_present=patients, patients_absent=patients, n_patients=patients.max() + 1
+    )
 
     expected = area_by_formula(weights, signal, flat @ flat.T)
     low, high = answers.comparisons.interval()
@@ -99,7 +104,9 @@ def test_nothing_to_detect_gives_a_half():
     for _ in range(40):
         present, absent = rng.standard_normal((2, 128, 3))
         patients = np.arange(128) // 8
-        answers = ask_observer(present, absent, patients_present=patients, patients_absent=patients)
+        answers = ask_observer(
+            present, absent, patients_present=patients, patients_absent=patients, n_patients=patients.max() + 1
+        )
         areas.append(answers.comparisons.area)
     assert np.mean(areas) == pytest.approx(0.5, abs=3 * np.std(areas) / np.sqrt(40))
     low, high = answers.comparisons.interval()
@@ -113,7 +120,11 @@ def test_a_template_that_saw_the_patient_would_flatter():
     for _ in range(20):
         present, absent = rng.standard_normal((2, 48, 6))
         patients = np.arange(48) // 3
-        fair.append(ask_observer(present, absent, patients_present=patients, patients_absent=patients).comparisons.area)
+        fair.append(
+            ask_observer(
+                present, absent, patients_present=patients, patients_absent=patients, n_patients=patients.max() + 1
+            ).comparisons.area
+        )
         template, _ = hotelling_template(present, absent)
         biased.append(np.mean((present @ template)[:, None] > absent @ template))
     assert np.mean(biased) > 0.55
@@ -174,7 +185,9 @@ def test_internal_noise_lowers_the_area_as_the_formula_says():
     rng = np.random.default_rng(6)
     present, absent = rng.standard_normal((2, 50_000, 2)) + np.array([[[1.0, 1.0]], [[0.0, 0.0]]])
     patients = np.arange(50_000) % 50
-    answers = ask_observer(present, absent, patients_present=patients, patients_absent=patients, internal_noise=1.0)
+    answers = ask_observer(
+        present, absent, patients_present=patients, patients_absent=patients, n_patients=50, internal_noise=1.0
+    )
     assert answers.detectability == pytest.approx(np.sqrt(2) / np.sqrt(2), rel=0.02)
 
 
@@ -188,9 +201,9 @@ def test_comparisons_count_pairs_and_ties():
 
 def test_what_cannot_be_asked_is_refused():
     vectors = np.zeros((4, 3))
-    with pytest.raises(ValueError, match="more than there are channels"):
+    with pytest.raises(UndefinedMeasureError, match="expected more than 3 channels"):
         hotelling_template(vectors[:3], vectors)
-    with pytest.raises(ValueError, match="two patients"):
-        ask_observer(vectors, vectors, patients_present=[0] * 4, patients_absent=[0] * 4)
+    with pytest.raises(UndefinedMeasureError, match="expected more than 3 channels"):
+        ask_observer(vectors, vectors, patients_present=[0] * 4, patients_absent=[0] * 4, n_patients=1)
     with pytest.raises(ValueError, match="one length"):
-        ask_observer(vectors, vectors, patients_present=[0, 1], patients_absent=[0] * 4)
+        ask_observer(vectors, vectors, patients_present=[0, 1], patients_absent=[0] * 4, n_patients=2)
