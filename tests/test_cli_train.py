@@ -13,6 +13,7 @@ from pipeline.cli import app
 from pipeline.data import Manifest
 from pipeline.errors import causes_of
 from pipeline.pet import PETError
+from pipeline.shipped import method_files
 from pipeline.training import checked_config, parse_setting
 
 TINY = [
@@ -277,7 +278,9 @@ def test_overlays_of_the_bundle_are_right(repository):
     ]
     assert len(overlays) > 3
     for path in overlays:
-        merged = checked_config(configs / "train.yaml", [configs / "methods" / "unipet.yaml", path])
+        method = path.stem.removeprefix("published_") if path.parent.name == "variants" else "unipet"
+        files = [*method_files(configs.parent, method), path]
+        merged = checked_config(configs / "train.yaml", files, [("method", method)])
         own = yaml.safe_load(path.read_text())
         assert all(merged[key] == value for key, value in own.items() if "#" not in key)
 

@@ -5,17 +5,20 @@ NAME/model.pt, methods are tested with those, too.
 """
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from pipeline import read_pet
 from pipeline.inference import Denoiser, Method
-from pipeline.networks import BaseDenoisingNetwork, multiply_adds_per_voxel
+from pipeline.networks import BaseDenoisingNetwork, multiply_adds_per_voxel, n_parameters
 from pipeline.pet import PETHeader, PETSeries
-from pipeline.shipped import method_names, own_bundle
+from pipeline.shipped import method_files, method_names, own_bundle
+from pipeline.training import checked_config
 from pipeline.transforms import with_scale
 
 METHODS = [name for name in method_names(own_bundle()) if name != "identity"]
@@ -145,3 +148,28 @@ def trained(request) -> Denoiser:
 def test_what_is_constant_stays_constant(trained):
     denoised = trained(cylinder(voxel_size=4.0)).suv[28:52, 28:52, 8:40]  # 96 mm wide, 32 mm from the ends
     assert np.abs(denoised / 2 - 1).max() < 0.01
+
+
+VARIANTS = sorted(path.stem for path in (own_bundle() / "configs" / "variants").glob("published_*.yaml"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_published_size_takes_a_gradient_step_and_costs_what_it_states(variant):
+    path = own_bundle() / "configs" / "variants" / f"{variant}.yaml"
+    stated = re.search(r"# Cost: (\S+) thousand multiply-adds per voxel, (\S+) million parameters", path.read_text())
+    name = variant.removeprefix("published_")
+    files = [*method_files(own_bundle(), name), path]
+    parser = ConfigParser(checked_config(own_bundle() / "configs" / "train.yaml", files, [("method", name)]))
+    network = parser.get_parsed_content("network_def")
+    inputs: dict[str, torch.Tensor] = {"x": torch.rand(1, getattr(network, "in_channels", 1), 32, 32, 32)}
+    if name in SAMPLERS:
+        inputs["timesteps"] = torch.tensor([500])
+    assert n_parameters(network) / 1e6 == pytest.approx(float(stated[2]), rel=0.03)
+    cost = multiply_adds_per_voxel(network, *inputs.values())
+    assert cost / 1e3 == pytest.approx(float(stated[1]), rel=0.03)
+    result = network(*inputs.values())
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    (result - 1).square().mean().backward()
+    torch.optim.SGD(network.parameters(), lr=1e-3).step()
+    assert any(not torch.equal(now, then) for now, then in zip(network.parameters(), before, strict=True))
