@@ -49,8 +49,8 @@ ALLOWED = {
         *("data", "errors", "evaluation", "files", "images", "inference", "pet", "report", "simulation"),
     },
     "adaptation": {
-        *("comparison", "data", "errors", "files", "images", "inference", "pet", "report", "shipped", "simulation"),
-        *("training", "workflow"),
+        *("comparison", "data", "errors", "evaluation", "files", "images", "inference", "pet", "report", "shipped"),
+        *("simulation", "training", "workflow"),
     },
     "benchmark": {
         *("comparison", "constants", "data", "errors", "evaluation", "files", "images", "inference", "networks", "pet"),

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.comparison import Interval, Measurements, evaluate_scan, lesions_in_class, paired_bootstrap
+from pipeline.comparison import Measurements, evaluate_scan, lesions_in_class
 from pipeline.comparison.measure import Method
 from pipeline.data import Store
+from pipeline.evaluation import Interval, bootstrap_mean
 from pipeline.files import write_json, write_table
 
 __all__ = ["AFTER", "BEFORE", "Criterion", "Verdict", "gains_of", "judge", "measured"]
@@ -105,7 +106,7 @@ def judge(measurements: Measurements, *, is_one_scan: bool = False) -> Verdict:
     """Hold the new weights against the old ones: a gain that is sure, and nothing lost."""
     scans, gains = measurements.scans, gains_of(measurements)
     of_scans, gain = gains.mean(axis=1), float(gains.to_numpy().mean())
-    interval = paired_bootstrap(of_scans, np.zeros(len(of_scans))) if np.isfinite(of_scans).sum() > 1 else None
+    interval = bootstrap_mean(of_scans) if np.isfinite(of_scans).sum() > 1 else None
     least = LEAST_GAIN_OF_ONE if is_one_scan else LEAST_GAIN
     worst = float(gains.mean(axis=0).min())
     criteria = [

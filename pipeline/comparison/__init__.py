@@ -4,21 +4,28 @@ from pipeline.comparison.baselines import Competitors, best_setting, tune_compet
 from pipeline.comparison.cases import Case, cases_of, check_other_cases, doses_of, scanner_of
 from pipeline.comparison.differences import (
     COMPARED,
-    Interval,
     compare_methods,
     gains_by_scanner,
     mean_interval,
-    paired_bootstrap,
     paired_difference,
 )
 from pipeline.comparison.filters import bm4d_filter, filters_named, nonlocal_means_filter
 from pipeline.comparison.gate import GateLine, ReleaseGate, check_gate, read_gate
 from pipeline.comparison.kept import KeptResults
-from pipeline.comparison.measure import Measurements, evaluate_methods, evaluate_scan, lesions_in_class, summarise
+from pipeline.comparison.lesions import lesion_agreement, lesion_concordance
+from pipeline.comparison.measure import (
+    Measurements,
+    evaluate_methods,
+    evaluate_scan,
+    lesions_in_class,
+    summarise,
+    udpet_composite,
+)
 from pipeline.comparison.methods import DoseRead, Method, StatesDose, TunedFilter, noisy_input, with_dose
 from pipeline.comparison.reference import Reference, full_dose_reference, reference_of
 from pipeline.comparison.style_swap import has_style, measure_style_swap, swap_styles
 from pipeline.comparison.tables import LESION_CLASSES, ResultTable, as_markdown, result_tables, summarise_lesions
+from pipeline.evaluation import Interval
 
 __all__ = [
     "COMPARED",
@@ -50,12 +57,13 @@ __all__ = [
     "full_dose_reference",
     "gains_by_scanner",
     "has_style",
+    "lesion_agreement",
+    "lesion_concordance",
     "lesions_in_class",
     "mean_interval",
     "measure_style_swap",
     "noisy_input",
     "nonlocal_means_filter",
-    "paired_bootstrap",
     "paired_difference",
     "read_gate",
     "reference_of",
@@ -65,5 +73,6 @@ __all__ = [
     "summarise_lesions",
     "swap_styles",
     "tune_competitors",
+    "udpet_composite",
     "with_dose",
 ]

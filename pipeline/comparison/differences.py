@@ -8,15 +8,14 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from pipeline.comparison.measure import Measurements, lesions_in_class, summarise
+from pipeline.evaluation import Interval, bootstrap_mean, paired_bootstrap
 
 __all__ = [
     "COMPARED",
     "Difference",
-    "Interval",
     "compare_methods",
     "gains_by_scanner",
     "mean_interval",
-    "paired_bootstrap",
     "paired_difference",
 ]
 
@@ -30,21 +29,6 @@ COMPARED: dict[str, tuple[str, bool]] = {
     "suv_peak_error_percent": ("absolute error of lesion SUVpeak, >= 10 mm [%]", False),
 }
 """Measure -> what it is called, and whether more of it is better."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and the interval that holds it."""
-
-    mean: float
-    """Mean of the differences, in their unit."""
-    low: float
-    high: float
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether all of the interval lies on one side of zero."""
-        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)
@@ -122,7 +106,7 @@ def mean_interval(values: ArrayLike, *, groups: Sequence[Hashable], seed: int = 
     finite = np.isfinite(numbers)
     if len({group for group, kept in zip(groups, finite, strict=True) if kept}) < 2:
         return None
-    return paired_bootstrap(numbers, np.zeros_like(numbers), groups=groups, seed=seed)
+    return bootstrap_mean(numbers, groups=groups, seed=seed)
 
 
 def gains_by_scanner(scans: pd.DataFrame, measure: str, method: str, others: Sequence[str]) -> pd.DataFrame:
@@ -163,46 +147,3 @@ def _interval(rows: pd.DataFrame, measure: str, method: str, other: str, seed: i
     if one.loc[finite, "subject"].nunique() < 2:
         return None
     return paired_bootstrap(one[measure], two, groups=list(one["subject"]), seed=seed)
-
-
-def paired_bootstrap(
-    first: ArrayLike,
-    second: ArrayLike,
-    *,
-    groups: Sequence[Hashable] | None = None,
-    level: float = 0.95,
-    n_resamples: int = 10_000,
-    seed: int = 0,
-) -> Interval:
-    """Return the mean of first - second and its percentile bootstrap interval (Efron & Tibshirani 1993, ch. 13).
-
-    Both methods were measured on the same scans or lesions, so their differences are resampled. Lesions of one
-    patient are not independent: give the patients as `groups` and whole patients are drawn, with all their lesions.
-    With few of them the interval is too narrow: of six, a fair nine tenths of 95 % intervals hold the truth.
-
-    `first` and `second` are one measure of two methods, shape (n,), in the same order; pairs with a value that is not
-    finite are left out. `groups` is the subject of each value; if absent, each value is drawn for itself. `level`,
-    above 0 and below 1, is the coverage; `seed` decides the `n_resamples` draws.
-
-    Raises
-    ------
-    ValueError
-        Lengths differ, finite pairs belong to fewer than two groups, or the level is out of range.
-    """
-    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if a.ndim != 1 or a.shape != b.shape or (groups is not None and len(groups) != len(a)):
-        raise ValueError("paired_bootstrap: first, second and groups must have one length")
-    if not 0 < level < 1:
-        raise ValueError(f"paired_bootstrap: level must lie between 0 and 1, found {level}")
-    finite = np.isfinite(a) & np.isfinite(b)
-    difference = (a - b)[finite]
-    names = [name for name, kept in zip(range(len(a)) if groups is None else groups, finite, strict=True) if kept]
-    number = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    if len(number) < 2:
-        raise ValueError("paired_bootstrap: finite pairs of two groups or more are needed")
-    member = np.array([number[name] for name in names])
-    total, count = np.bincount(member, weights=difference), np.bincount(member)
-    drawn = np.random.default_rng(seed).integers(0, len(total), size=(n_resamples, len(total)))
-    means = total[drawn].sum(axis=1) / count[drawn].sum(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(mean=float(difference.mean()), low=float(low), high=float(high))

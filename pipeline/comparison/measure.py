@@ -14,12 +14,19 @@ from pipeline.comparison.kept import KeptResults
 from pipeline.comparison.methods import Method, filtered, with_dose
 from pipeline.comparison.reference import Reference, full_dose_reference, reference_of
 from pipeline.errors import PETError
-from pipeline.evaluation import LESION_BIAS_COLUMNS
+from pipeline.evaluation import LESION_BIAS_COLUMNS, weighted_over_doses
 from pipeline.pet import PETSeries
 from pipeline.pet.grid import check_same_grid
 from pipeline.processes import run_in_processes
 
-__all__ = ["Measurements", "evaluate_methods", "evaluate_scan", "lesions_in_class", "summarise"]
+__all__ = [
+    "Measurements",
+    "evaluate_methods",
+    "evaluate_scan",
+    "lesions_in_class",
+    "summarise",
+    "udpet_composite",
+]
 
 
 @dataclass(frozen=True)
@@ -29,8 +36,12 @@ class Measurements:
     scans: pd.DataFrame
     """One row per subject, dose and method: also ``scanner`` (with voxels), of a filter ``setting`` and what it was
     ``chosen_on``. For every reference image NAME: ``psnr_NAME`` [dB] over the whole volume
-    at a peak of 20 SUV and ``nrmse_NAME``; ``ssim_full``; ``local_variance_ratio_full`` and that to the truth. Against
-    the truth: ``liver_bias_percent`` of SUVmean in the liver and ``n_false_hot_spots``, in all and by distance from the
+    at a peak of 20 SUV and ``nrmse_NAME``; ``psnr_full_peak_maximum``, the highest SUV of the full dose as peak, and
+    ``psnr_full_body_box``, peak 20 SUV in the body's bounding box; ``ssim_full``; ``local_variance_ratio_full`` and
+    that to the truth; ``udpet_score``, see :class:`pipeline.evaluation.CompositeReference`; the counts of
+    :class:`pipeline.evaluation.Concordance` with full dose. Against the truth: ``liver_bias_percent`` of SUVmean in the
+    liver; of the error in the liver ``liver_error_sd`` [g/mL], ``liver_error_frequency`` [1/mm], its mean, and
+    ``noise_power F`` [(g/mL)^2 mm^3] from F on for 0.02 / mm; ``n_false_hot_spots``, in all and by distance from the
     ends. Against the noisy scan: ``change_percent REGION`` of the mean of body, liver, lung, muscle and brain, and of
     50 mm spheres all over the body ``spheres_rms_percent`` and ``spheres_largest_percent``."""
     lesions: pd.DataFrame
@@ -61,6 +72,16 @@ def summarise(rows: pd.DataFrame, *, measure: str = "psnr_full") -> pd.DataFrame
 def lesions_in_class(lesions: pd.DataFrame, *, diameter_from: float, diameter_below: float) -> pd.DataFrame:
     """Return the rows of :attr:`Measurements.lesions` with a diameter [mm] from one value and below another."""
     return lesions[(lesions["diameter_mm"] >= diameter_from) & (lesions["diameter_mm"] < diameter_below)]
+
+
+def udpet_composite(scans: pd.DataFrame) -> pd.Series:
+    """Return the composite score of each method over the doses of the UDPET challenge, in our reading.
+
+    `scans` are those of :class:`Measurements`. The mean over subjects of ``udpet_score`` at DRF 4, 10, 20, 50 and 100,
+    weighted by :data:`pipeline.evaluation.DOSE_WEIGHTS`; NaN where one of these doses is missing.
+    """
+    table = summarise(scans, measure="udpet_score")
+    return pd.Series({str(name): weighted_over_doses(row.dropna().to_dict()) for name, row in table.iterrows()})
 
 
 def evaluate_methods(

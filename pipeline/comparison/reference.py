@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,15 @@ from scipy import ndimage
 from pipeline.comparison.cases import Case
 from pipeline.data.manifest import Role
 from pipeline.errors import PETError
-from pipeline.evaluation import Spheres, spheres_in
+from pipeline.evaluation import (
+    CompositeReference,
+    Reader,
+    Reading,
+    Spheres,
+    composite_reference,
+    reader_of,
+    spheres_in,
+)
 from pipeline.images import body_mask, connected_regions, gaussian_filter_mm, measured_liver_cov, numbered_lesions
 from pipeline.pet import PETSeries
 from pipeline.pet.volumes import read_labels_on
@@ -53,6 +62,29 @@ class Reference:
     lung, muscle (what the labels call soft tissue) and brain, whole but for lesions; of any other, `liver`."""
     spheres: Spheres
     """Spheres of 50 mm inside of the body, every 25 mm."""
+
+    @cached_property
+    def box(self) -> tuple[slice, ...]:
+        """Bounding box of the body; the whole image where there is none."""
+        found = ndimage.find_objects(self.body.astype(np.int8))
+        return found[0] if found else tuple(slice(None) for _ in self.body.shape)
+
+    @cached_property
+    def reader(self) -> Reader:
+        """The rule that says what is seen in an image."""
+        truth = self.images[self.truth]
+        return reader_of(truth.suv, self.lesions, mask=self.body, voxel_size=truth.voxel_size)
+
+    @cached_property
+    def full_reading(self) -> Reading:
+        """What is seen in the full-dose image."""
+        return self.reader.read(self.images["full"].suv)
+
+    @cached_property
+    def composite(self) -> CompositeReference:
+        """What the composite score compares."""
+        organs = [region for name, region in self.organs.items() if name != "body"]
+        return composite_reference(self.images["full"].suv, organs=organs, lesion_labels=self.lesions)
 
 
 def reference_of(case: Case) -> Reference:

@@ -8,13 +8,19 @@ import pandas as pd
 
 from pipeline.comparison.baselines import COMPETITORS
 from pipeline.comparison.differences import COMPARED, compare_methods, gains_by_scanner
-from pipeline.comparison.measure import Measurements, lesions_in_class, summarise
-from pipeline.evaluation import END_CLASSES
+from pipeline.comparison.lesions import CONCORDANCE, lesion_agreement, lesion_concordance
+from pipeline.comparison.measure import Measurements, lesions_in_class, summarise, udpet_composite
+from pipeline.evaluation import END_CLASSES, READING_RULE, SEGMENTATION_RULE
 
 __all__ = ["LESION_CLASSES", "ResultTable", "as_markdown", "result_tables", "scanner_tables", "summarise_lesions"]
 
 _MEASURES = {
     "psnr_full": ("PSNR against full dose [dB], peak 20 SUV", 2),
+    "psnr_full_peak_maximum": (
+        "PSNR against full dose [dB], peak the highest SUV of the full dose, which flatters and differs by subject",
+        2,
+    ),
+    "psnr_full_body_box": ("PSNR against full dose [dB], peak 20 SUV, in the body's bounding box", 2),
     "psnr_repeat": ("PSNR against an independent full-dose scan [dB]", 2),
     "psnr_noise_free": ("PSNR against the noise-free reconstruction [dB]", 2),
     "ssim_full": ("SSIM against full dose, range 20 SUV", 4),
@@ -23,8 +29,11 @@ _MEASURES = {
     "local_variance_ratio_full": ("Local variance over that of full dose, median of its stylized region", 2),
     "local_variance_ratio_noise_free": ("Local variance over that of noise-free, median of its stylized region", 2),
     "liver_bias_percent": ("SUVmean bias of the liver against {truth} [%]", 2),
+    "liver_error_sd": ("SD of the error in the liver against {truth} [g/mL]", 3),
+    "liver_error_frequency": ("Mean frequency of the error in the liver against {truth} [1/mm], low is blotchy", 4),
     "n_false_hot_spots": ("False hot spots per scan against {truth}", 1),
     "spheres_rms_percent": ("50 mm spheres all over the body, change of their mean from the input, RMS [%]", 2),
+    "udpet_score": ("Composite score of one dose, our reading of UDPET's, not comparable with those of others", 3),
     "spheres_largest_percent": ("50 mm spheres all over the body, largest change of a mean from the input [%]", 1),
 }
 _BY_SCANNER = ("psnr_full", "psnr_repeat", "psnr_noise_free")
@@ -38,13 +47,16 @@ LESION_CLASSES: dict[str, tuple[float, float]] = {
 }
 """Diameters of the classes that lesions are reported in, from and below [mm]."""
 
-_QUANTITIES = {"suv_max": "SUVmax", "suv_peak": "SUVpeak", "suv_mean": "SUVmean"}
+_QUANTITIES = {
+    **{"suv_max": "SUVmax", "suv_peak": "SUVpeak", "suv_mean": "SUVmean"},
+    **{"mtv": f"MTV ({SEGMENTATION_RULE})", "tlg": f"TLG ({SEGMENTATION_RULE})"},
+}
 
 
 def summarise_lesions(lesions: pd.DataFrame, *, quantity: str) -> dict[str, tuple[int, pd.DataFrame]]:
     """Return the number of different lesions of each class, and the mean error of a quantity over them [%].
 
-    The quantity is ``suv_max``, ``suv_peak`` or ``suv_mean``. Classes without lesions are left out.
+    The quantity is ``suv_max``, ``suv_peak``, ``suv_mean``, ``mtv`` or ``tlg``. Classes without lesions are left out.
     """
     summaries = {}
     for name, (low, high) in LESION_CLASSES.items():
@@ -88,6 +100,8 @@ def result_tables(
     tables.append(_conservation_table(measurements.scans))
     tables.append(_ends_table(measurements.scans, truth))
     tables.extend(_lesion_table(measurements, quantity, truth) for quantity in _QUANTITIES)
+    tables.append(_agreement_table(measurements, truth))
+    tables += [_concordance_table(measurements.scans), _composite_table(measurements.scans)]
     tables.extend(scanner_tables(measurements.scans, methods))
     tables.extend(_difference_tables(measurements, methods))
     tables.extend(_swap_table(name, swap) for name, swap in (style_swaps or {}).items())
@@ -179,6 +193,48 @@ def _lesion_table(measurements: Measurements, quantity: str, truth: str) -> Resu
     header = ("diameter", "method", *(f"DRF {factor:g}" for factor in factors))
     title = f"{_QUANTITIES[quantity]} bias of {measurements.regions} against {truth} [%]"
     return ResultTable(title, header, tuple(rows), 2)
+
+
+def _agreement_table(measurements: Measurements, truth: str) -> ResultTable:
+    found = lesion_agreement(measurements.lesions)
+    rows, last = [], ("", "")
+    for row in found.sort_values(["quantity", "method", "dose_reduction_factor"]).to_dict("records"):
+        labels = (_QUANTITIES[row["quantity"]], str(row["method"]))
+        shown = ("", "") if labels == last else labels if labels[0] != last[0] else ("", labels[1])
+        limits = (_with_interval(row[n], row[f"{n}_low"], row[f"{n}_high"]) for n in ("bias", "lower", "upper"))
+        rows.append((*shown, f"DRF {row['dose_reduction_factor']:g}", str(row["n_lesions"]), *limits))
+        last = labels
+    header = ("quantity", "method", "dose", "n", "bias", "bias - 1.96 SD", "bias + 1.96 SD")
+    title = f"Limits of agreement of {measurements.regions} >= 10 mm with {truth} [%], 95 % intervals over subjects"
+    return ResultTable(title, header, tuple(rows), 3)
+
+
+def _concordance_table(scans: pd.DataFrame) -> ResultTable:
+    found = lesion_concordance(scans)
+    factors = sorted(found["dose_reduction_factor"].unique())
+    rows = []
+    for name, (label, *_) in CONCORDANCE.items():
+        figures = found[found["figure"] == name]
+        for i, method in enumerate(figures["method"].unique()):
+            of_method = figures[figures["method"] == method].set_index("dose_reduction_factor").reindex(factors)
+            cells = (_with_interval(row["per_100"], row["low"], row["high"]) for _, row in of_method.iterrows())
+            rows.append((label if i == 0 else "", str(method), *cells))
+    header = ("per 100", "method", *(f"DRF {factor:g}" for factor in factors))
+    return ResultTable(f"Lost and invented lesions ({READING_RULE}), 95 % intervals", header, tuple(rows), 2)
+
+
+def _composite_table(scans: pd.DataFrame) -> ResultTable:
+    composite = udpet_composite(scans).dropna() if "udpet_score" in scans else pd.Series(dtype=float)
+    rows = tuple((str(name), *_figures([value], 3)) for name, value in composite.items())
+    title = "Composite score over DRF 4, 10, 20, 50, 100, our reading of UDPET's, not comparable with those of others"
+    return ResultTable(title, ("method", "score"), rows)
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    """Return a figure and its interval, where there is one."""
+    if pd.isna(value):
+        return "n/a"
+    return f"{value:.1f}" if pd.isna(low) else f"{value:.1f} ({low:.1f} to {high:.1f})"
 
 
 def _difference_tables(measurements: Measurements, methods: Sequence[str]) -> Iterator[ResultTable]:

@@ -4,6 +4,20 @@ Everything takes plain arrays of SUVbw [g/mL] of shape (X, Y, Z) and the voxel s
 how an image was made.
 """
 
+from pipeline.evaluation.bootstrap import (
+    Agreement,
+    Interval,
+    bootstrap_mean,
+    bootstrap_ratio,
+    limits_of_agreement,
+    paired_bootstrap,
+)
+from pipeline.evaluation.composite import (
+    DOSE_WEIGHTS,
+    CompositeReference,
+    composite_reference,
+    weighted_over_doses,
+)
 from pipeline.evaluation.conservation import Spheres, spheres_in
 from pipeline.evaluation.coverage import (
     NOMINAL_LEVELS,
@@ -23,6 +37,8 @@ from pipeline.evaluation.hot_spots import (
     lesion_bias,
 )
 from pipeline.evaluation.image_quality import PEAK_SUV, bias, noise_level, noise_sd, nrmse, psnr, ssim
+from pipeline.evaluation.metabolic_volume import SEGMENTATION_RULE, metabolic_volumes
+from pipeline.evaluation.noise_spectrum import NoisePower, noise_power
 from pipeline.evaluation.observer import Answers, Channels, Comparisons, ask_observer, hotelling_template
 from pipeline.evaluation.quantification import (
     LESION_TABLE_COLUMNS,
@@ -32,21 +48,36 @@ from pipeline.evaluation.quantification import (
     suv_peak,
     volume,
 )
+from pipeline.evaluation.reading import READING_RULE, Concordance, Reader, Reading, concordance, reader_of
 from pipeline.evaluation.seams import seam_ratio
 from pipeline.evaluation.texture import local_variance, local_variance_ratio
 
 __all__ = [
+    "DOSE_WEIGHTS",
     "END_CLASSES",
     "LESION_BIAS_COLUMNS",
     "LESION_TABLE_COLUMNS",
     "NOMINAL_LEVELS",
     "PEAK_SUV",
+    "READING_RULE",
+    "SEGMENTATION_RULE",
+    "Agreement",
     "Answers",
     "Channels",
     "Comparisons",
+    "CompositeReference",
+    "Concordance",
+    "Interval",
+    "NoisePower",
+    "Reader",
+    "Reading",
     "Spheres",
     "ask_observer",
     "bias",
+    "bootstrap_mean",
+    "bootstrap_ratio",
+    "composite_reference",
+    "concordance",
     "count_by_distance_from_ends",
     "coverage",
     "false_hot_spots",
@@ -54,14 +85,19 @@ __all__ = [
     "hotelling_template",
     "lesion_bias",
     "lesion_table",
+    "limits_of_agreement",
     "local_variance",
     "local_variance_ratio",
     "mean_and_sd",
+    "metabolic_volumes",
     "miscalibration_area",
     "noise_level",
+    "noise_power",
     "noise_sd",
     "nrmse",
+    "paired_bootstrap",
     "psnr",
+    "reader_of",
     "region_means",
     "scale_factor",
     "seam_ratio",
@@ -72,4 +108,5 @@ __all__ = [
     "suv_mean",
     "suv_peak",
     "volume",
+    "weighted_over_doses",
 ]

@@ -7,12 +7,20 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from pipeline.evaluation.metabolic_volume import metabolic_volumes
 from pipeline.evaluation.quantification import each_region, measure_region
 from pipeline.images import ball_offsets, label_touching
 
-__all__ = ["END_CLASSES", "LESION_BIAS_COLUMNS", "count_by_distance_from_ends", "false_hot_spots", "lesion_bias"]
+__all__ = [
+    "END_CLASSES",
+    "LESION_BIAS_COLUMNS",
+    "count_by_distance_from_ends",
+    "false_hot_spots",
+    "is_above_background",
+    "lesion_bias",
+]
 
-_QUANTITIES = ("suv_max", "suv_peak", "suv_mean")
+_QUANTITIES = ("suv_max", "suv_peak", "suv_mean", "mtv", "tlg")
 LESION_BIAS_COLUMNS = [
     *("region", "diameter_mm"),
     *(f"{quantity}_{end}" for quantity in _QUANTITIES for end in ("pred", "reference", "error_percent")),
@@ -25,6 +33,11 @@ END_CLASSES: dict[str, tuple[float, float]] = {
     "farther": (10, np.inf),
 }
 """Distances from the nearer end of a scan, from and below [slices]; the first and the last slice are at 0."""
+
+
+def is_above_background(suv: ArrayLike, background: ArrayLike) -> NDArray[np.bool_]:
+    """Return whether SUV exceeds 1.5 x background + 0.3: what counts as a spot, in all rules of this package [g/mL]."""
+    return np.asarray(suv) > 1.5 * np.asarray(background) + 0.3
 
 
 def false_hot_spots(
@@ -51,7 +64,7 @@ def false_hot_spots(
     if image.shape != truth.shape or (mask is not None and mask.shape != image.shape):
         raise ValueError("false_hot_spots: images and mask must have one shape")
     # The background is at least the value at the spot itself: most voxels are out before any neighbourhood is read.
-    spots = image > 1.5 * truth + 0.3
+    spots = is_above_background(image, truth)
     if mask is not None:
         spots &= mask
     spots &= image == ndimage.maximum_filter(image, size=3, mode="nearest")
@@ -64,7 +77,7 @@ def false_hot_spots(
         # Beyond the border lies the border's own value, as for the local maxima.
         neighbours = np.clip(found + offset, 0, np.array(image.shape) - 1)
         background = np.maximum(background, truth[tuple(neighbours.T)])
-    return found[image[tuple(found.T)] > 1.5 * background + 0.3]
+    return found[is_above_background(image[tuple(found.T)], background)]
 
 
 def count_by_distance_from_ends(spots: NDArray[np.intp], *, n_slices: int) -> dict[str, int]:
@@ -83,12 +96,14 @@ def lesion_bias(
     *,
     voxel_size: Sequence[float],
 ) -> pd.DataFrame:
-    """Return the error of SUVmax, SUVpeak and SUVmean of known lesions against a reference image [%].
+    """Return the error of SUVmax, SUVpeak, SUVmean, MTV and TLG of known lesions against a reference image [%].
 
     Both SUV images [g/mL] and the labels of the true lesions, 0 outside, lie on one grid (X, Y, Z); `voxel_size` is in
     mm. Choose the noise-free reconstruction as reference: against a noisy full-dose image SUVmax is biased by the
-    reference's own noise. The table has one row per lesion: region, diameter_mm (of the sphere of equal volume), and
-    for suv_max, suv_peak and suv_mean the columns *_pred, *_reference and *_error_percent.
+    reference's own noise. SUV is measured in the labels; the metabolic tumour volume (mtv [mL]) and the total lesion
+    glycolysis (tlg [g]) in what :func:`metabolic_volumes` segments in each image. The table has one row per lesion:
+    region, diameter_mm (of the sphere of equal volume), and for suv_max, suv_peak, suv_mean, mtv and tlg the columns
+    *_pred, *_reference and *_error_percent.
 
     Raises
     ------
@@ -102,7 +117,11 @@ def lesion_bias(
     for number, box, inside in each_region(lesion_labels):
         volume_mm3 = np.count_nonzero(inside) * float(np.prod(voxel_size))
         row: dict[str, float] = {"region": number, "diameter_mm": float(np.cbrt(6 * volume_mm3 / np.pi))}
-        found, true = (measure_region(a, box, inside, voxel_size=voxel_size) for a in (image, truth))
+        volumes = metabolic_volumes((image, truth), lesion_labels, number, box, voxel_size=voxel_size)
+        found, true = (
+            measure_region(a, box, inside, voxel_size=voxel_size) | {"mtv": mtv, "tlg": tlg}
+            for a, (mtv, tlg) in zip((image, truth), volumes, strict=True)
+        )
         for quantity in _QUANTITIES:
             row[f"{quantity}_pred"] = found[quantity]
             row[f"{quantity}_reference"] = true[quantity]

@@ -47,7 +47,8 @@ def made() -> Callable[..., Measurements]:
                     scans.append({**which, **figures})
                     for region, diameter, error in ((1, 12.0, small), (2, 20.0, large)):
                         error = error if own else -30.0
-                        errors = dict.fromkeys((f"suv_{q}_error_percent" for q in ("max", "peak", "mean")), error)
+                        quantities = ("suv_max", "suv_peak", "suv_mean", "mtv", "tlg")
+                        errors = dict.fromkeys((f"{quantity}_error_percent" for quantity in quantities), error)
                         lesions.append({**which, "region": region, "diameter_mm": diameter, **errors})
         return Measurements(pd.DataFrame(scans), pd.DataFrame(lesions), "noise_free")
 

@@ -1,78 +1,23 @@
-"""The paired bootstrap: known differences, coverage, whole patients at a time; and verdicts on methods."""
+"""Differences of methods and means, with intervals over subjects, and verdicts."""
 
 import numpy as np
 import pytest
 
-from pipeline.comparison import compare_methods, paired_bootstrap
+from pipeline.comparison import compare_methods, mean_interval, paired_difference
 from pipeline.comparison.baselines import COMPETITORS
 
 
-def test_a_constant_difference_is_certain():
-    second = np.random.default_rng(0).normal(40, 5, 12)
-    interval = paired_bootstrap(second + 1.5, second)
-    assert (interval.mean, interval.low, interval.high) == pytest.approx((1.5, 1.5, 1.5))
-    assert interval.excludes_zero
-
-
-def test_equal_methods_differ_by_nothing():
-    values = np.arange(5.0)
-    interval = paired_bootstrap(values, values)
-    assert (interval.low, interval.high, interval.excludes_zero) == (0, 0, False)
-
-
-def test_the_interval_covers_the_truth_as_often_as_it_says():
-    rng = np.random.default_rng(1)
-    inside = 0
-    for trial in range(300):
-        interval = paired_bootstrap(rng.normal(0.7, 1, 40), np.zeros(40), n_resamples=1000, seed=trial)
-        inside += interval.low <= 0.7 <= interval.high
-    assert 0.91 <= inside / 300 <= 0.98
-
-
-def test_the_width_is_that_of_the_standard_error():
-    difference = np.random.default_rng(2).normal(0, 1, 400)
-    interval = paired_bootstrap(difference, np.zeros(400))
-    assert interval.high - interval.low == pytest.approx(2 * 1.96 * difference.std() / 20, rel=0.05)
-
-
-def test_lesions_of_one_patient_are_drawn_together():
-    difference = np.repeat([0.0, 1.0, 2.0, 3.0], 25)
-    patients = list(np.repeat(["a", "b", "c", "d"], 25))
-    apart = paired_bootstrap(difference, np.zeros(100))
-    together = paired_bootstrap(difference, np.zeros(100), groups=patients)
-    assert together.mean == apart.mean == 1.5
-    # A hundred alike in four patients say as much as four: 5 times the standard error.
-    assert (together.high - together.low) / (apart.high - apart.low) == pytest.approx(5, rel=0.15)
-
-
-def test_the_mean_is_over_lesions_and_not_over_patients():
-    assert paired_bootstrap([1, 1, 1, 5], np.zeros(4), groups=["a", "a", "a", "b"]).mean == 2
-
-
-def test_pairs_that_are_not_finite_are_left_out():
-    assert paired_bootstrap([1.0, np.nan, np.inf, 2.0], np.zeros(4), groups=["a", "b", "c", "d"]).mean == 1.5
-
-
-def test_the_seed_decides():
-    values = np.random.default_rng(3).normal(size=9)
-    one, same, other = (paired_bootstrap(values, np.zeros(9), seed=seed) for seed in (4, 4, 5))
-    assert one == same
-    assert one != other
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "options"),
-    [
-        ([1, 2], [1], {}),
-        ([1], [1], {"groups": ["a", "b"]}),
-        ([np.nan, 1], [1, 1], {}),
-        ([1, 2], [1, 3], {"groups": ["a", "a"]}),
-        ([1, 2], [1, 2], {"level": 1.0}),
-    ],
-)
-def test_refuses_what_is_no_pair(first, second, options):
-    with pytest.raises(ValueError, match="paired_bootstrap"):
-        paired_bootstrap(first, second, **options)
+def test_a_difference_over_doses_and_a_mean_have_intervals_over_subjects(made):
+    measured = made(gain=1.5, small=-10.0, large=-2.0)
+    for factors in (None, (4.0,)):
+        found = paired_difference(measured, "psnr_full", "net", "input", factors=factors)
+        assert (found.mean, found.low, found.high) == pytest.approx((4.5, 4.5, 4.5))
+    of_lesions = paired_difference(measured, "suv_mean_error_percent", "net", "input")
+    assert of_lesions.mean == pytest.approx(-24)
+    assert paired_difference(measured, "absent", "net", "input") is None
+    found = mean_interval([1.0, 2.0, np.nan, 6.0], groups=["a", "b", "b", "c"])
+    assert (found.mean, found.low, found.high) == pytest.approx((3, 1, 6))
+    assert mean_interval([1.0, 2.0], groups=["a", "a"]) is None
 
 
 def test_the_difference_is_to_the_best_competitor(made):

@@ -23,6 +23,7 @@ from pipeline.comparison import (
     tune_competitors,
 )
 from pipeline.comparison.baselines import Setting
+from pipeline.evaluation import psnr
 from pipeline.inference import Denoiser
 from pipeline.pet import PETError, PETHeader, PETSeries
 
@@ -47,13 +48,19 @@ def test_known_figures_are_found(case, competitors):
     assert rows.loc[("perfect", 4), "liver_bias_percent"] == 0
     assert rows.loc[("perfect", 4), "n_false_hot_spots"] == 0
     assert rows.loc[("perfect", 4), "nrmse_noise_free"] == 0
+    assert rows.loc[("perfect", 4), "liver_error_sd"] == 0
+    assert rows.loc[("perfect", 4), "n_spots_seen"] == 0
+    assert rows.loc[("full", 4), "udpet_score"] == pytest.approx(1)
+    for image in ("full", "seen", "both"):  # the full dose agrees with itself
+        assert rows.loc[("full", 4), f"n_lesions_{image}"] == rows.loc[("full", 4), "n_lesions_full"]
+        assert rows.loc[("full", 4), f"n_spots_{image}"] == rows.loc[("full", 4), "n_spots_full"]
     assert rows.loc[("perfect", 4), "local_variance_ratio_noise_free"] == 1
     assert rows.loc[("high", 4), "liver_bias_percent"] == pytest.approx(5, abs=1e-3)
     assert rows.loc[("high", 4), "nrmse_noise_free"] == pytest.approx(0.05, abs=1e-5)
     assert rows.loc[("high", 4), "local_variance_ratio_noise_free"] == pytest.approx(1.05**2, rel=1e-4)
-    for quantity in ("suv_max", "suv_peak", "suv_mean"):
+    for quantity, error in (("suv_max", 5), ("suv_peak", 5), ("suv_mean", 5), ("mtv", 0), ("tlg", 5)):
         assert lesions.loc["perfect", f"{quantity}_error_percent"].abs().max() == 0
-        np.testing.assert_allclose(lesions.loc["high", f"{quantity}_error_percent"], 5, atol=1e-3)
+        np.testing.assert_allclose(lesions.loc["high", f"{quantity}_error_percent"], error, atol=1e-3)
     assert (rows.loc["full", ["psnr_full", "ssim_full"]].to_numpy() == [np.inf, 1]).all()
     assert rows.loc[("full", 4), "local_variance_ratio_full"] == 1
     # Filters of no strength are the input, and the independent scan is further from it than the nested one.
@@ -218,6 +225,16 @@ def test_without_a_truth_the_full_dose_takes_its_place(case):
     both = evaluate_methods([real, bare], {"same": lambda series: series}, competitors=None)
     assert both.truth == "full"
     assert both.regions.startswith("lesions and hot regions")
+
+
+def test_psnr_as_others_print_it_has_another_peak_and_the_box_less_air(case):
+    low, full = case.read(case.doses[4]), case.full_dose()
+    row = evaluate_scan(full, {4.0: low}, {}, competitors=Competitors(filters=())).scans.iloc[0]
+    peak = float(full.suv.max())
+    assert row["psnr_full_peak_maximum"] == pytest.approx(psnr(low.suv, full.suv, data_range=peak))
+    box = full_dose_reference(full, subject="one").box
+    assert row["psnr_full_body_box"] == pytest.approx(psnr(low.suv[box], full.suv[box], data_range=20))
+    assert row["psnr_full_body_box"] < row["psnr_full"]
 
 
 def test_another_grid_is_refused(case, competitors):
