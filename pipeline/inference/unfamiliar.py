@@ -8,8 +8,17 @@ __all__ = ["style_rows", "unfamiliar_noise"]
 
 _MEANING = {
     "quiet": ("level", "stronger", "weaker"),
-    "median": ("spread over the body, half of it", "less even over the body", "more even over the body"),
-    "uneven": ("spread over the body, four fifths of it", "less even over the body", "more even over the body"),
+    # The 50th and the 80th percentile of the local noise over its 20th.
+    "median": (
+        "spread over the quieter half of the body",
+        "less even over the quieter half of the body",
+        "more even over the quieter half of the body",
+    ),
+    "uneven": (
+        "spread between quiet and noisy parts of the body",
+        "less even between quiet and noisy parts of the body",
+        "more even between quiet and noisy parts of the body",
+    ),
     "coarse": ("correlation in plane", "more correlated between voxels", "less correlated between voxels"),
     "coarser": (
         "correlation in plane, farther away",

@@ -27,5 +27,12 @@ def test_every_statistic_of_the_networks_has_words():
     assert [row["name"] for row in style_rows(NOTHING)] == list(NOISE_STATISTICS)
 
 
+def test_no_two_statistics_have_the_same_words():
+    rows = style_rows(NOTHING)
+    assert len({row["meaning"] for row in rows}) == len(rows)
+    said = {unfamiliar_noise({name: sd}) for name in NOISE_STATISTICS for sd in (4.0, -4.0)}
+    assert len(said) == 2 * len(NOISE_STATISTICS)
+
+
 def test_a_statistic_without_words_is_named():
     assert "texture higher (+9.0 SD)" in unfamiliar_noise({"texture": 9.0})
