@@ -32,7 +32,7 @@ from pipeline.evaluation import (
     standardised_errors,
 )
 from pipeline.images import gaussian_filter_mm
-from pipeline.inference import Denoiser
+from pipeline.inference import Denoiser, SamplingInferer
 from pipeline.inference.streaming.inferer import InfererAround
 from pipeline.pet import PETSeries
 from pipeline.pet.volumes import read_labels_on
@@ -58,14 +58,6 @@ class Draws(Protocol):
 
     def draws(self, series: PETSeries) -> Sequence[PETSeries]:
         """Return at least two draws of what the full dose may have been."""
-
-
-@runtime_checkable
-class Sampling(Protocol):
-    """An inferer whose result is the mean of samples that follow from a seed."""
-
-    seed: int
-    n_samples: int
 
 
 @dataclass(frozen=True)
@@ -109,7 +101,7 @@ def draws_of(method: Method, series: PETSeries, *, n_draws: int) -> list[PETSeri
 def _seeded(inferer: Any, seed: int) -> Any:
     """Return an inferer that takes one sample of this seed; None if it does not sample."""
     changed = copy(inferer)
-    if isinstance(inferer, Sampling):
+    if isinstance(inferer, SamplingInferer):
         changed.seed, changed.n_samples = seed, 1
         return changed
     if isinstance(inferer, InfererAround) and (inner := _seeded(inferer.inferer, seed)) is not None:

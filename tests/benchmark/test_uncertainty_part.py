@@ -13,7 +13,7 @@ from pipeline.comparison import Case, KeptResults
 from pipeline.data import build_manifest
 from pipeline.errors import PETError
 from pipeline.evaluation import mean_and_sd
-from pipeline.inference import Denoiser
+from pipeline.inference import Denoiser, SamplingInferer
 from pipeline.inference.streaming.inferer import InfererAround
 from pipeline.pet import read_pet
 
@@ -137,8 +137,8 @@ def test_an_ensemble_draws_its_members(tiny_cohort):
         Ensemble((halfway,))
 
 
-class Samples:
-    """An inferer whose samples differ by their seed."""
+class Samples(SamplingInferer):
+    """Its samples differ by their seed and by nothing else."""
 
     def __init__(self, n_samples):
         self.seed, self.n_samples = 7, n_samples
