@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test test-all test-lowest lint weights gpu evaluate clean
+.PHONY: demo test test-all test-lowest lint weights gpu evaluate benchmark clean
 
 $(VENV)/.installed: setup.cfg setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -64,6 +64,22 @@ evaluate: $(VENV)/.installed
 	$(BIN)/unipet evaluate data_manifests/simulated_v2.yaml --root bundles/unipet_3d/data --jobs 2 \
 		--keep bundles/unipet_3d/runs/evaluation --markdown bundles/unipet_3d/docs/results.md \
 		--gate bundles/unipet_3d/configs/release_gate.yaml
+
+# Every method of the field on one body and one budget: trains what is missing, one after the other, and measures. Killed,
+# it goes on where it was. RUNS=folder says where the trainings lie, OUT=folder where the results go, SCANS=folder where
+# real scans are, DATA=folder where subjects are simulated; OPTIONS are those of `unipet benchmark`.
+TRAINED := unipet unipet_seed1 bdn bdn_seed1 unipet_convolutional unipet_no_style unipet_no_adversarial \
+	unet unet_seed1 unet_residual unet_residual_seed1 unet_conditioned unet_specific gan3d ddpm2d ddpm3d flow3d
+RUNS ?= bundles/unipet_3d/runs/benchmark
+DATA ?= bundles/unipet_3d/data
+benchmark: $(VENV)/.installed
+	for name in $(TRAINED); do \
+		case $$name in *_seed1) seed=1;; *) seed=0;; esac; \
+		$(BIN)/unipet train --method $${name%_seed1} --config bundles/unipet_3d/configs/benchmark_training.yaml \
+			--set seed=$$seed --set dataset_dir=$(abspath $(DATA)) --output $(RUNS)/$$name || exit 1; \
+	done
+	$(BIN)/unipet benchmark --weights $(RUNS) --root $(DATA) --output $(or $(OUT),benchmark) --jobs 2 \
+		$(if $(SCANS),--scans $(SCANS)) $(OPTIONS)
 
 clean:
 	rm -rf $(VENV) $(LOWEST) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

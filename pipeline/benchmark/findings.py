@@ -63,6 +63,13 @@ class Findings:
         """Measurements on the held-out subjects."""
         return self.measurements("images")
 
+    @cached_property
+    def detection(self) -> pd.DataFrame:
+        """Areas under the ROC of all lesions of a dose together; empty where detection was not measured."""
+        frame = self.table("detection", "detection")
+        together = [name for name in ("diameter", "level", "site") if name in frame]
+        return frame[(frame[together] == "all").all(axis=1)] if together else frame
+
     def large_lesions(self, measurements: Measurements) -> pd.DataFrame:
         """Return the lesions whose bias is reported."""
         return lesions_in_class(measurements.lesions, diameter_from=LARGE, diameter_below=np.inf)

@@ -87,7 +87,7 @@ def measure_benchmark(
     _check_names(definition, methods, parts)
     wanted_parts = [part for part in definition.parts if part in _PARTS and (not parts or part in parts)]
     with locked_folder(output, "measuring this benchmark"):
-        identities: dict[str, str] = {}
+        identities = {"input": ""}  # parts may look at the input beside a method
         work = Work(
             definition=definition,
             root=output / "data" if root is None else root,

@@ -45,11 +45,12 @@ def _curves(findings: Findings) -> Iterator[tuple[str, str, str, str, bool, list
                 title = f"Bias of lesion {name}"
                 caption = f"Lesions of {LARGE:g} mm and more, against the truth. {_BAND}"
                 yield measure, title, caption, "bias [%]", True, _curves_of(findings, lesions, measure)
-    detection = findings.table("detection", "detection")
-    if {"auc", "dose_reduction_factor"} <= set(detection):
-        caption = "Area under the ROC of a channelized Hotelling observer, mean over sizes and contrasts."
-        curves = _curves_of(findings, detection, "auc")
-        yield "auc", "Detection of lesions at a known place", caption, "AUC", False, curves
+    if "auc" in findings.detection:
+        title, bands = "Detection of lesions at a known place", "bands are 95 % bootstrap intervals over patients"
+        caption = f"Area under the ROC of a channelized Hotelling observer, sizes and contrasts together; {bands}."
+        yield "auc", title, caption, "AUC", False, _curves_of(findings, findings.detection, "auc")
+        title, caption = f"{title}, less that in the noisy input", f"Paired, lesion by lesion; {bands}."
+        yield "gain", title, caption, "difference of AUC", True, _curves_of(findings, findings.detection, "gain")
 
 
 def _minus_reference(scans: pd.DataFrame, measure: str, reference: str) -> pd.DataFrame:
@@ -64,26 +65,29 @@ def _curves_of(findings: Findings, rows: pd.DataFrame, measure: str) -> list[Cur
     curves = []
     for name in (name for name in findings.rows.index if name in set(rows["method"])):
         own = rows[rows["method"] == name].dropna(subset=[measure])
-        means, lows, highs = [], [], []
         factors = sorted(float(factor) for factor in own["dose_reduction_factor"].unique())
-        for factor in factors:
-            at = own[own["dose_reduction_factor"] == factor]
-            means.append(float(at[measure].mean()))
-            interval = mean_interval(at[measure], groups=list(at["subject"])) if "subject" in at else None
-            lows.append(np.nan if interval is None else interval.low)
-            highs.append(np.nan if interval is None else interval.high)
+        bands = [_band(own[own["dose_reduction_factor"] == factor], measure) for factor in factors]
         curves.append(
             Curve(
                 name=findings.label(name),
                 group=_group(findings, name),
                 factors=factors,
-                mean=means,
-                low=lows,
-                high=highs,
+                mean=[mean for mean, _, _ in bands],
+                low=[low for _, low, _ in bands],
+                high=[high for _, _, high in bands],
                 is_repeat=int(findings.rows.loc[name, "seed"]) > 0,
             )
         )
     return curves
+
+
+def _band(rows: pd.DataFrame, measure: str) -> tuple[float, float, float]:
+    """Return the mean of the rows of one dose and its interval: the stored one, or that over subjects."""
+    mean = float(rows[measure].mean())
+    if f"{measure}_low" in rows:
+        return mean, float(rows[f"{measure}_low"].mean()), float(rows[f"{measure}_high"].mean())
+    interval = mean_interval(rows[measure], groups=list(rows["subject"]))
+    return (mean, np.nan, np.nan) if interval is None else (mean, interval.low, interval.high)
 
 
 def _group(findings: Findings, name: str) -> str:

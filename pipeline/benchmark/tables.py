@@ -60,9 +60,8 @@ def summary_frame(findings: Findings) -> pd.DataFrame:
                 frame[measure] = _mean_over_doses(found.scans, measure)
             elif measure in found.lesions:
                 frame[measure] = _mean_over_doses(findings.large_lesions(found), measure)
-    detection = findings.table("detection", "detection")
-    if "auc" in detection:
-        frame["auc"] = _mean_over_doses(detection, "auc")
+    if "auc" in findings.detection:
+        frame["auc"] = _mean_over_doses(findings.detection, "auc")
     costs = findings.table("cost", "cost")
     if not costs.empty:
         costs = costs.set_index("method")

@@ -53,10 +53,12 @@ def curves_figure(curves: Sequence[Curve], *, y_label: str, zero_line: bool = Fa
     if not curves:
         raise ValueError("no curve to show")
     groups = list(dict.fromkeys(curve.group for curve in curves))
-    width, height = _PANEL[0] * len(groups), _PANEL[1] + 1.5
+    longest = max(sum(c.group == group and not c.is_repeat for c in curves) for group in groups)
+    legend = 0.6 + 0.21 * ((longest + 1) // 2)  # [in] below the panels
+    width, height = max(_PANEL[0] * len(groups), 5.0), _PANEL[1] + legend
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
     all_axes = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
-    figure.subplots_adjust(left=0.72 / width, right=1 - 0.1 / width, top=1 - 0.4 / height, bottom=1.75 / height)
+    figure.subplots_adjust(left=0.72 / width, right=1 - 0.1 / width, top=1 - 0.35 / height, bottom=legend / height)
     factors = sorted({factor for curve in curves for factor in curve.factors})
     for number, (axes, group) in enumerate(zip(all_axes, groups, strict=True)):
         if zero_line:
@@ -70,7 +72,7 @@ def curves_figure(curves: Sequence[Curve], *, y_label: str, zero_line: bool = Fa
         axes.set_xticks([], minor=True)
         style_axes(axes, group, "dose reduction factor", y_label if number == 0 else "")
         axes.legend(
-            frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(-0.02, -0.2), ncols=2, columnspacing=1.0
+            frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(-0.04, -0.17), ncols=2, columnspacing=1.0
         )
     return png(figure)
 

@@ -1,0 +1,81 @@
+"""Claims are answered by paired intervals: yes, no, cannot tell, and not measured."""
+
+import pytest
+
+from pipeline.benchmark.claims import CLAIMS, answer_claims, claim_frame
+from pipeline.benchmark.report import claim_table
+from tests.benchmark.findings_by_hand import findings_of, images_of, row_of
+
+UNIVERSAL = CLAIMS[0]
+
+
+def line(findings, claim=UNIVERSAL, measure="psnr_noise_free", doses="all", seed=0):
+    lines = [x for x in answer_claims(findings) if (x.claim, x.measure, x.seed) == (claim, measure, seed)]
+    return next(x for x in lines if x.doses == doses)
+
+
+@pytest.mark.parametrize(
+    ("gains", "answer"),
+    [((1.0, 1.2, 0.8), "yes"), ((-1.0, -1.2, -0.8), "no"), ((1.0, -1.2, 0.8), "cannot tell")],
+)
+def test_the_answer_follows_from_the_interval(gains, answer):
+    found = line(findings_of(images_of("unipet", gains), images_of("unet", (0, 0, 0))))
+    assert found.answer == answer
+    assert found.interval.mean == pytest.approx(sum(gains) / 3)
+    assert found.interval.low >= min(gains) - 1e-9
+    assert found.interval.high <= max(gains) + 1e-9
+
+
+def test_a_smaller_error_is_better():
+    findings = findings_of(images_of("unipet", (0, 0, 0), error=5), images_of("unet", (0, 0, 0), error=8))
+    found = line(findings, measure="suv_mean_error_percent")
+    # The lesion of 8 mm is left out.
+    assert (found.answer, found.interval.mean) == ("yes", pytest.approx(-3.0))
+
+
+def test_what_was_not_measured_is_said():
+    assert line(findings_of(images_of("unipet", (1, 1, 1)))).answer == "not measured"
+    unseen = next(claim for claim in CLAIMS if claim.part == "unseen")
+    both = findings_of(images_of("unipet", (1, 1, 1)), images_of("unet", (0, 0, 0)))
+    assert line(both, claim=unseen).answer == "not measured"
+
+
+def test_unseen_doses_are_their_own_condition():
+    unseen = next(claim for claim in CLAIMS if claim.part == "unseen")
+    results = [images_of(n, (g, g, g), part="unseen", condition="doses") for n, g in (("unipet", -1), ("unet", 0))]
+    results += [images_of(n, (g, g, g), part="unseen", condition="tracers") for n, g in (("unipet", 9), ("unet", 0))]
+    assert line(findings_of(*results), claim=unseen).answer == "no"
+
+
+def test_each_dose_and_each_pair_of_seeds_has_a_line():
+    names = ("unipet", "unet", "unipet_seed1", "unet_seed1")
+    results = [images_of(n, (g, g, g)) for n, g in zip(names, (1.0, 0.0, -2.0, 0.0), strict=True)]
+    findings = findings_of(*results)
+    assert line(findings, doses="DRF 20").answer == "yes"
+    assert line(findings, seed=1).answer == "no"
+    table = claim_table(answer_claims(findings))
+    assert [row[:1] + row[2:5] for row in table.rows[:2]] == [
+        (UNIVERSAL.text, "yes", "yes: DRF 4, 20", "+1.00 (+1.00 to +1.00)"),
+        ("the same, seed 1", "no", "no: DRF 4, 20", "-2.00 (-2.00 to -2.00)"),
+    ]
+
+
+def test_a_method_told_the_dose_stands_for_itself():
+    told, read = images_of("unet_specific", (0, 0, 0)), images_of("unet_specific_dose_read", (9, 9, 9))
+    told = type(told)(told.part, row_of("unet_specific", dose="stated"), told.run, told.tables)
+    read = type(read)(
+        read.part, row_of("unet_specific_dose_read", entry="unet_specific", dose="read"), read.run, read.tables
+    )
+    specific = next(claim for claim in CLAIMS if claim.other == "unet_specific")
+    findings = findings_of(images_of("unipet", (1, 1, 1)), told, read)
+    assert line(findings, claim=specific).interval.mean == pytest.approx(1.0)
+
+
+def test_the_frame_holds_every_line():
+    findings = findings_of(images_of("unipet", (1, 1, 1)), images_of("unet", (0, 0, 0)))
+    frame = claim_frame(answer_claims(findings))
+    measured = frame[frame["answer"] != "not measured"]
+    assert set(measured["claim"]) == {UNIVERSAL.text}
+    # Four measures over all and at two doses; the texture of both is the same, which tells nothing.
+    assert len(measured) == 12
+    assert set(measured.loc[measured["measure"].str.contains("texture"), "answer"]) == {"cannot tell"}

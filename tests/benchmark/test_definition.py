@@ -1,0 +1,106 @@
+"""A benchmark is one file: what is wrong with it is said in one line."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.benchmark import own_definition, read_definition
+from pipeline.data import Manifest
+from pipeline.pet import PETError
+
+SOUND = {
+    "title": "Small",
+    "reference": "unipet",
+    "filters": ["gaussian"],
+    "tuning": [{"manifest": "simulated_v2", "split": "validation"}],
+    "methods": {"unipet": {"weights": "shipped"}, "unet": {"seeds": 2}, "own": {"method": "own.yaml"}},
+    "images": {"held_out": {"manifest": "m.yaml", "dose_reduction_factors": [4, 20]}},
+    "samples": {"dose_reduction_factor": 20},
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    (tmp_path / "m.yaml").write_text("")
+
+    def written(**changes):
+        path = tmp_path / "definition.yaml"
+        path.write_text(yaml.safe_dump({**SOUND, **changes}, sort_keys=False))
+        return path
+
+    return written
+
+
+def test_paths_are_relative_to_the_file(write, tmp_path):
+    found = read_definition(write())
+    assert found.images["held_out"].manifest == str(tmp_path / "m.yaml")
+    assert Path(found.tuning[0].manifest).name == "simulated_v2.yaml"
+    assert found.methods["own"].method == str(tmp_path / "own.yaml")
+    assert found.parts == ("images", "samples", "cost")
+    assert found.names == ["input", "gaussian", "unipet", "unet", "own"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"methods": {}}, "methods: none is named"),
+        ({"reference": "other"}, "reference: other is not among the methods"),
+        ({"methods": {"unipet": {}, "gaussian": {}}}, "gaussian is the name of a competitor"),
+        ({"methods": {"unipet": {"weights": "found"}}}, "methods.unipet.weights: Input should be"),
+        ({"methods": {"unipet": {"weights": "shipped", "seeds": 2}}}, "2 seeds of weights that are shipped"),
+        ({"methods": {"uni pet": {}}}, "String should match pattern"),
+        ({"filters": ["median"]}, "filters.0: Input should be"),
+        ({"images": {}}, "samples: there is no subject of images to show"),
+        ({"images": {"held_out": {"manifest": "nowhere.yaml"}}}, "nowhere.yaml does not exist"),
+        ({"images": {"held_out": {"manifest": "nowhere"}}}, "no manifest is called 'nowhere'"),
+        ({"images": {"held_out": {"manifest": "m.yaml", "dose_reduction_factors": [1]}}}, "greater than 1"),
+        ({"unseen": {"held_out": {"manifest": "m.yaml"}}}, "held_out is a condition of images too"),
+        ({"real": {"one": {"path": "x", "scanner": "mct", "dose_reduction_factors": [4]}}}, "real.one.seed: Field"),
+        ({"colour": "red"}, "colour: Extra inputs are not permitted"),
+        ({"title": None}, "title: Input should be a valid string"),
+    ],
+)
+def test_mistakes_end_in_one_line(write, changes, said):
+    with pytest.raises(PETError) as caught:
+        read_definition(write(**changes))
+    assert said in str(caught.value)
+    assert "definition.yaml: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", "title: {", "a: 1\na: 2"])
+def test_a_file_that_is_no_definition_is_refused(tmp_path, content):
+    path = tmp_path / "definition.yaml"
+    path.write_text(content)
+    with pytest.raises(PETError, match=r"definition.yaml: "):
+        read_definition(path)
+
+
+def test_the_shipped_one_is_sound():
+    found = read_definition(own_definition())
+    assert found.limits
+    for source in (*found.images.values(), *found.unseen.values(), *found.tuning):
+        recipe = Manifest.from_file(source.manifest).recipe
+        cohorts = {cohort.folder: cohort for cohort in recipe.cohorts if cohort.split == source.split}
+        for folder, n in (source.cohorts or {}).items():
+            assert n <= cohorts[folder].n_subjects
+    [held_out] = found.images.values()
+    assert sum(held_out.cohorts.values()) == 6
+    assert held_out.dose_reduction_factors == (2, 4, 10, 20, 50, 100)
+    assert {name for name, entry in found.methods.items() if entry.seeds == 2} == {
+        *("unet", "unet_residual", "bdn", "unipet")
+    }
+
+
+def test_make_trains_what_the_definition_names(repository):
+    found = read_definition(own_definition())
+    wanted = {
+        name if seed == 0 else f"{name}_seed{seed}"
+        for name, entry in found.methods.items()
+        if entry.weights == "trained"
+        for seed in range(entry.seeds)
+    }
+    [listed] = re.findall(r"^TRAINED := (.*)$", (repository / "Makefile").read_text().replace("\\\n", ""), re.MULTILINE)
+    assert set(listed.split()) == wanted
