@@ -25,6 +25,10 @@ class Findings:
     results: Sequence[Stored]
 
     @cached_property
+    def _measured(self) -> dict[tuple[str, tuple[str, ...] | None], Measurements | None]:
+        return {}
+
+    @cached_property
     def rows(self) -> pd.DataFrame:
         """One row for each row of the benchmark, by name: entry, label, kind, seed, dose, facts; in order."""
         known = {entry: place for place, entry in enumerate(self.definition.names)}
@@ -48,6 +52,12 @@ class Findings:
 
     def measurements(self, part: str, conditions: Sequence[str] | None = None) -> Measurements | None:
         """Return the measurements of a part on images, of all its conditions or of some; None if there are none."""
+        key = part, None if conditions is None else tuple(conditions)
+        if key not in self._measured:
+            self._measured[key] = self._gathered(part, conditions)
+        return self._measured[key]
+
+    def _gathered(self, part: str, conditions: Sequence[str] | None) -> Measurements | None:
         scans, lesions = self.table(part, "scans"), self.table(part, "lesions")
         if conditions is not None and not scans.empty:
             scans = scans[scans["condition"].isin(list(conditions))]

@@ -103,7 +103,7 @@ def table_of(results: Sequence[Stored], part: str, table: str) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     # A column of nulls and numbers alone is one of numbers.
     for name in frame.columns:
-        if frame[name].dtype == object and not frame[name].map(lambda v: isinstance(v, str)).any():
+        if not frame[name].map(lambda v: isinstance(v, str | list)).any():
             frame[name] = pd.to_numeric(frame[name])
     return frame
 

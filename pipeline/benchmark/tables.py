@@ -1,15 +1,17 @@
 """The tables of a benchmark: one with a row for each method, and the figures by dose behind it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from pipeline.benchmark.findings import LARGE, Findings
 from pipeline.comparison import COMPARED, Interval, Measurements, ResultTable, paired_difference, summarise
 
 __all__ = ["all_tables", "difference_frame", "summary_frame", "summary_table"]
 
+_LONGEST = 400  # rows of a table that is shown; longer ones are for the TSV files
 _LESIONS = f">= {LARGE:g} mm"
 _BY_DOSE = {
     "psnr_noise_free": ("PSNR against noise-free [dB], peak 20 SUV", 2),
@@ -74,7 +76,8 @@ def summary_frame(findings: Findings) -> pd.DataFrame:
     frame["million_parameters"] = facts.map(lambda f: f.get("n_parameters", np.nan)) / 1e6
     frame["hours"] = facts.map(lambda f: f.get("training", {}).get("hours", np.nan))
     frame["thousand_patches"] = facts.map(lambda f: f.get("training", {}).get("n_patches", np.nan)) / 1e3
-    return frame[["label", *(name for name in _SUMMARY if name in frame and frame[name].notna().any())]]
+    named = [name for name in _SUMMARY if name in frame and frame[name].notna().any()]
+    return frame.loc[findings.rows["kind"] != "ensemble", ["label", *named]]
 
 
 def _mean_over_doses(rows: pd.DataFrame, measure: str) -> pd.Series:
@@ -108,7 +111,9 @@ def all_tables(findings: Findings) -> list[ResultTable]:
             if found is not None:
                 prefix = "" if part == "images" else f"{part.capitalize()}, {condition.replace('_', ' ')}: "
                 tables += _by_dose(findings, found, prefix)
-    tables += [table for part in ("detection", "phantom", "uncertainty") for table in _of_part(findings, part)]
+    tables += _of_detection(findings)
+    tables += _of_part(findings, "phantom")
+    tables += _of_part(findings, "uncertainty", only=("summary",))
     return [table for table in tables if table.rows]
 
 
@@ -119,11 +124,19 @@ def _by_dose(findings: Findings, found: Measurements, prefix: str) -> Iterator[R
                 yield _dose_table(findings, rows, measure, prefix + title, digits)
 
 
-def _dose_table(findings: Findings, rows: pd.DataFrame, measure: str, title: str, digits: int) -> ResultTable:
-    means = summarise(rows, measure=measure)
-    header = ("method", *(f"DRF {factor:g}" for factor in means.columns))
-    body = tuple((findings.label(str(n)), *(_figure(v, digits) for v in row)) for n, row in means.iterrows())
-    return ResultTable(title, header, body)
+def _dose_table(
+    findings: Findings, rows: pd.DataFrame, measure: str, title: str, digits: int, *, with_interval: bool = False
+) -> ResultTable:
+    columns = {"": measure} | ({"low": f"{measure}_low", "high": f"{measure}_high"} if with_interval else {})
+    means = {kind: summarise(rows, measure=column) for kind, column in columns.items() if column in rows}
+    header = ("method", *(f"DRF {factor:g}" for factor in means[""].columns))
+    body = []
+    for name in means[""].index:
+        of_method = [means[kind].loc[name] for kind in means]
+        cells = [tuple(_figure(value, digits) for value in values) for values in zip(*of_method, strict=True)]
+        texts = (f"{cell[0]} ({cell[1]} to {cell[2]})" if len(cell) == 3 else cell[0] for cell in cells)
+        body.append((findings.label(str(name)), *texts))
+    return ResultTable(title, header, tuple(body))
 
 
 def difference_frame(findings: Findings) -> pd.DataFrame:
@@ -165,15 +178,31 @@ def _differences(findings: Findings) -> Iterator[ResultTable]:
         yield ResultTable(title, ("method", "verdict", "difference", "95 % interval"), rows, 2)
 
 
-def _of_part(findings: Findings, part: str) -> Iterator[ResultTable]:
-    """Return the tables of a part whose rows are figures already, one for each table that it stored."""
+def _of_detection(findings: Findings) -> Iterator[ResultTable]:
+    """Return the areas under the ROC of all lesions and of each size, and what they gain on the noisy input."""
+    frame = findings.table("detection", "detection")
+    if frame.empty:
+        return
+    what = "Detection at a known place, area under the ROC of a channelized Hotelling observer"
+    yield _dose_table(findings, findings.detection, "auc", what, 3, with_interval=True)
+    if "gain" in frame:
+        yield _dose_table(
+            findings, findings.detection, "gain", f"{what}: less that in the noisy input", 3, with_interval=True
+        )
+    of_sizes = frame[(frame["diameter"] != "all") & (frame["level"] == "all") & (frame["site"] == "all")]
+    for diameter, rows in of_sizes.groupby("diameter"):
+        yield _dose_table(findings, rows, "auc", f"{what}: lesions of {diameter} mm", 3)
+
+
+def _of_part(findings: Findings, part: str, *, only: Sequence[str] | None = None) -> Iterator[ResultTable]:
+    """Return the tables of a part whose rows are figures already, one for each table that it stored, or some."""
     names = {name for stored in findings.results if stored.part == part for name in stored.tables}
-    for name in sorted(names):
+    for name in sorted(names if only is None else names & set(only)):
         frame = findings.table(part, name)
-        if frame.empty or len(frame) > 400:  # what is that long is for the TSV
+        if frame.empty or len(frame) > _LONGEST:
             continue
-        texts = [column for column in frame if frame[column].dtype == object]
-        figures = [column for column in frame if column not in texts]
+        figures = [column for column in frame if is_numeric_dtype(frame[column])]
+        texts = [column for column in frame if column not in figures]
         named = frame.assign(method=frame["method"].map(findings.label))
         rows = tuple(
             (*(str(row[c]) for c in texts), *(_figure(row[c], 3) for c in figures)) for _, row in named.iterrows()

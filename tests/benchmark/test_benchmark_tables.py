@@ -60,5 +60,9 @@ def test_every_part_has_its_tables(findings):
     by_dose = tables["PSNR against noise-free [dB], peak 20 SUV"]
     assert by_dose.header == ("method", "DRF 4", "DRF 20")
     assert by_dose.rows == (("input", "38.00", "28.00"), ("unipet", "40.00", "30.00"), ("unet", "42.00", "32.00"))
-    assert tables["Detection"].rows[2][:2] == ("unet", "10.0")
+    [all_lesions, gains, of_10_mm] = [table for title, table in tables.items() if title.startswith("Detection")]
+    assert all_lesions.rows == (("unet", "0.900", "0.700"),)
+    assert gains.rows == (("unet", "0.100", "0.100"),)
+    assert of_10_mm.title.endswith("lesions of 10.0 mm")
+    assert of_10_mm.rows == (("unet", "0.550"),)
     assert all(len(row) == len(table.header) for table in tables.values() for row in table.rows)
