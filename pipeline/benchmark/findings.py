@@ -66,7 +66,7 @@ class Findings:
             return None
         if lesions.empty:
             lesions = pd.DataFrame(columns=["subject", "dose_reduction_factor", "method", "region", "diameter_mm"])
-        return Measurements(_with_counts(scans), lesions, str(scans["truth"].iloc[0]), str(scans["regions"].iloc[0]))
+        return Measurements(_with_texture(scans), lesions, str(scans["truth"].iloc[0]), str(scans["regions"].iloc[0]))
 
     @cached_property
     def images(self) -> Measurements | None:
@@ -85,20 +85,9 @@ class Findings:
         return lesions_in_class(measurements.lesions, diameter_from=LARGE, diameter_below=np.inf)
 
 
-def _with_counts(scans: pd.DataFrame) -> pd.DataFrame:
-    """Add what follows from the counts of a scan: lesions lost and invented per 100, and the texture's error.
-
-    Lost are lesions seen at full dose and not after, per 100 seen at full dose; unseen those not seen, per 100 true
-    ones; invented what is seen after only and is no lesion, per 100 true lesions. The texture's error is the absolute
-    logarithm of the local variance over that of full dose.
-    """
-    added = {}
-    if "n_lesions" in scans:
-        n, full = scans["n_lesions"].replace(0, np.nan), scans["n_lesions_full"].replace(0, np.nan)
-        added["lost_per_100"] = 100 * (scans["n_lesions_full"] - scans["n_lesions_both"]) / full
-        added["unseen_per_100"] = 100 * (scans["n_lesions"] - scans["n_lesions_seen"]) / n
-        added["invented_per_100"] = 100 * (scans["n_spots_seen"] - scans["n_spots_both"]) / n
-    if "local_variance_ratio_full" in scans:
-        ratio = scans["local_variance_ratio_full"].where(scans["local_variance_ratio_full"] > 0)
-        added["texture_error"] = np.log(ratio).abs()
-    return scans.assign(**added)
+def _with_texture(scans: pd.DataFrame) -> pd.DataFrame:
+    """Add the texture's error, the absolute logarithm of the local variance over that of full dose."""
+    if "local_variance_ratio_full" not in scans:
+        return scans
+    ratio = scans["local_variance_ratio_full"].where(scans["local_variance_ratio_full"] > 0)
+    return scans.assign(texture_error=np.log(ratio).abs())

@@ -13,6 +13,7 @@ import torch
 from pipeline import __version__
 from pipeline.benchmark.cost import cost
 from pipeline.benchmark.definition import PARTS, Definition
+from pipeline.benchmark.detection import detection
 from pipeline.benchmark.entrants import Entrant, classical, ensemble_of, networks_of
 from pipeline.benchmark.images import images, real, samples, unseen
 from pipeline.benchmark.results import Stored, write_result
@@ -30,6 +31,7 @@ _PARTS: Mapping[str, Part] = {
     "unseen": unseen,
     "real": real,
     "samples": samples,
+    "detection": detection,
     "uncertainty": uncertainty,
     "cost": cost,
 }
@@ -203,10 +205,18 @@ def _run(device: str | None, jobs: int) -> dict[str, Any]:
     return {
         "version": __version__,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "processor": platform.processor() or platform.machine(),
+        "processor": _processor(),
         "n_cores": os.cpu_count(),
         "device": device or ("cuda" if torch.cuda.is_available() else "cpu"),
         "threads": torch.get_num_threads(),
         "jobs": jobs,
         "torch": torch.__version__,
     }
+
+
+def _processor() -> str:
+    """Return the name of the processor, as far as the system tells it."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

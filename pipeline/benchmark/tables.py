@@ -7,7 +7,17 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from pipeline.benchmark.findings import LARGE, Findings
-from pipeline.comparison import COMPARED, Interval, Measurements, ResultTable, paired_difference, summarise
+from pipeline.comparison import (
+    COMPARED,
+    CONCORDANCE,
+    Interval,
+    Measurements,
+    ResultTable,
+    lesion_agreement,
+    lesion_concordance,
+    paired_difference,
+    summarise,
+)
 
 __all__ = ["all_tables", "difference_frame", "summary_frame", "summary_table"]
 
@@ -16,15 +26,15 @@ _LESIONS = f">= {LARGE:g} mm"
 _BY_DOSE = {
     "psnr_noise_free": ("PSNR against noise-free [dB], peak 20 SUV", 2),
     "psnr_full": ("PSNR against full dose [dB], peak 20 SUV", 2),
-    "psnr_full_peak_maximum": ("PSNR against full dose [dB], peak at its maximum, as others print it", 2),
+    "psnr_full_peak_maximum": ("PSNR against full dose [dB], peak its highest SUV, as others print it", 2),
     "psnr_full_body_box": ("PSNR against full dose [dB], peak 20 SUV, in the body's box", 2),
     "ssim_full": ("SSIM against full dose, range 20 SUV", 4),
     "liver_bias_percent": ("SUVmean bias of the liver [%]", 2),
     "local_variance_ratio_full": ("Local variance over that of full dose", 2),
-    "unseen_per_100": ("True lesions not seen, per 100", 1),
-    "lost_per_100": ("Lost: lesions seen at full dose and not after, per 100 seen at full dose", 1),
-    "invented_per_100": ("Invented: seen after only and no lesion, per 100 true lesions", 1),
-    "udpet_score": ("UDPET composite, our reading of it", 3),
+    "liver_error_sd": ("SD of the error in the liver [g/mL]", 3),
+    "liver_error_frequency": ("Mean frequency of the error in the liver [1/mm], low is blotchy", 4),
+    "n_false_hot_spots": ("False hot spots per scan", 1),
+    "udpet_score": ("Composite score of one dose, our reading of UDPET's", 3),
 }
 _LESION_MEASURES = {
     "suv_mean_error_percent": (f"SUVmean bias of lesions {_LESIONS} [%]", 1),
@@ -38,8 +48,8 @@ _SUMMARY: Mapping[str, tuple[str, int]] = {
     "ssim_full": ("SSIM", 4),
     "suv_mean_error_percent": ("lesion SUVmean bias [%]", 1),
     "suv_peak_error_percent": ("lesion SUVpeak bias [%]", 1),
-    "lost_per_100": ("lost per 100", 1),
-    "invented_per_100": ("invented per 100", 1),
+    "lost_of_full": ("lost per 100", 1),
+    "invented_per_true": ("invented per 100", 1),
     "auc": ("detection AUC", 3),
     "seconds": ("s a scan", 1),
     "ratio": ("time over {reference}'s", 2),
@@ -62,6 +72,11 @@ def summary_frame(findings: Findings) -> pd.DataFrame:
                 frame[measure] = _mean_over_doses(found.scans, measure)
             elif measure in found.lesions:
                 frame[measure] = _mean_over_doses(findings.large_lesions(found), measure)
+        counts = lesion_concordance(found.scans)
+        for figure in ("lost_of_full", "invented_per_true"):
+            of_figure = counts[counts["figure"] == figure]
+            if not of_figure.empty:
+                frame[figure] = _mean_over_doses(of_figure, "per_100")
     if "auc" in findings.detection:
         frame["auc"] = _mean_over_doses(findings.detection, "auc")
     costs = findings.table("cost", "cost")
@@ -122,6 +137,16 @@ def _by_dose(findings: Findings, found: Measurements, prefix: str) -> Iterator[R
         for measure, (title, digits) in measures.items():
             if measure in rows and rows[measure].notna().any():
                 yield _dose_table(findings, rows, measure, prefix + title, digits)
+    counts = lesion_concordance(found.scans).rename(columns={"low": "per_100_low", "high": "per_100_high"})
+    for figure, rows in counts.groupby("figure", sort=False):
+        title = f"{prefix}Lesions: {CONCORDANCE[str(figure)][0]}"
+        yield _dose_table(findings, rows, "per_100", title, 1, with_interval=True)
+    agreement = lesion_agreement(found.lesions) if "suv_max_error_percent" in found.lesions else pd.DataFrame()
+    for quantity in () if agreement.empty else ("suv_mean", "suv_peak"):
+        rows = agreement[agreement["quantity"] == quantity]
+        for limit in ("lower", "upper"):
+            title = f"{prefix}{quantity.replace('suv_', 'SUV')} of lesions {_LESIONS}: {limit} limit of agreement [%]"
+            yield _dose_table(findings, rows, limit, title, 1, with_interval=True)
 
 
 def _dose_table(

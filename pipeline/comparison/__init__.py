@@ -12,7 +12,7 @@ from pipeline.comparison.differences import (
 from pipeline.comparison.filters import bm4d_filter, filters_named, nonlocal_means_filter
 from pipeline.comparison.gate import GateLine, ReleaseGate, check_gate, read_gate
 from pipeline.comparison.kept import KeptResults
-from pipeline.comparison.lesions import lesion_agreement, lesion_concordance
+from pipeline.comparison.lesions import CONCORDANCE, lesion_agreement, lesion_concordance
 from pipeline.comparison.measure import (
     Measurements,
     evaluate_methods,
@@ -29,6 +29,7 @@ from pipeline.evaluation import Interval
 
 __all__ = [
     "COMPARED",
+    "CONCORDANCE",
     "LESION_CLASSES",
     "Case",
     "Competitors",

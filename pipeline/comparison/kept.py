@@ -19,7 +19,7 @@ __all__ = ["KeptResults"]
 
 # Folders and modules.
 _MEASURING = ("evaluation", "images", *(f"comparison/{name}" for name in ("filters", "figures", "reference")))
-_DENOISING = ("networks", "inference", "transforms")
+_DENOISING = ("networks", "diffusion", "inference", "transforms")
 _NAMED = 12  # digits of a file's key
 
 

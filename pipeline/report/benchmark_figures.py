@@ -1,6 +1,6 @@
 """The figures of a benchmark as PNG bytes: curves against the dose, and quality against cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -109,15 +109,13 @@ def points_figure(points: Sequence[Point], *, x_label: str, y_label: str) -> byt
     style_axes(axes, "", x_label, y_label)
     low, high = min(p.cost for p in points), max(p.cost for p in points)
     axes.set_xlim(low / 1.6, high * max((high / low) ** 0.25, 2.0))  # room for the names at the right
-    _name_points(axes, points)
+    _name_points(axes, points, dict(zip(groups, _COLORS * len(groups), strict=False)))
     axes.legend(frameon=False, fontsize=9, loc="best")
     return png(figure)
 
 
-def _name_points(axes: Axes, points: Sequence[Point]) -> None:
+def _name_points(axes: Axes, points: Sequence[Point], colors: Mapping[str, str]) -> None:
     """Write each name beside its point, and move it down where it would cover another of the same place."""
-    figure = axes.figure
-    figure.canvas.draw() if figure.canvas is not None else None
     placed: list[tuple[float, float]] = []
     for point in sorted(points, key=lambda p: -p.quality):
         x, y = axes.transData.transform((point.cost, point.quality))
@@ -128,8 +126,9 @@ def _name_points(axes: Axes, points: Sequence[Point]) -> None:
         axes.annotate(
             point.name,
             (point.cost, point.quality),
-            xytext=(7, shift * 72 / _DPI - 3),
+            xytext=(14 if shift else 7, shift * 72 / _DPI - 3),
             textcoords="offset points",
             fontsize=8.5,
-            color="#1b1f24",
+            color=colors[point.group],
+            arrowprops={"arrowstyle": "-", "color": "#c9ced6", "linewidth": 0.7} if shift else None,
         )

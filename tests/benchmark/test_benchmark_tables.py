@@ -32,8 +32,8 @@ def test_the_one_table(findings):
     assert unet["psnr_noise_free"] == pytest.approx(35 + 2)
     assert unet["psnr_full"] == pytest.approx(34 + 2)
     assert unet["suv_mean_error_percent"] == pytest.approx(-4)  # the lesion of 8 mm is left out
-    assert unet["lost_per_100"] == pytest.approx(100 * (10 - 8) / 10)
-    assert unet["invented_per_100"] == pytest.approx(100 * (6 - 4) / 20)
+    assert unet["lost_of_full"] == pytest.approx(100 * (10 - 8) / 10)
+    assert unet["invented_per_true"] == pytest.approx(100 * (6 - 4) / 20)
     assert unet["auc"] == pytest.approx(0.8)  # the two doses, all sizes together
     assert unet["ratio"] == pytest.approx(3)
     assert unet["multiply_adds"] == pytest.approx(960)
