@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pipeline.benchmark.budget import budget_of
 from pipeline.benchmark.definition import MethodEntry
-from pipeline.benchmark.uncertainty import Ensemble
+from pipeline.benchmark.parts.uncertainty import Ensemble
 from pipeline.comparison import Competitors, DoseRead, Method, TunedFilter, noisy_input
 from pipeline.errors import PETError
 from pipeline.files import sha256_of

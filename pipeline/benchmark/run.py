@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 from pipeline import __version__
-from pipeline.benchmark.cost import cost
 from pipeline.benchmark.definition import PARTS, Definition
-from pipeline.benchmark.detection import detection
 from pipeline.benchmark.entrants import Entrant, classical, ensemble_of, networks_of
-from pipeline.benchmark.images import images, real, samples, unseen
+from pipeline.benchmark.parts.cost import cost
+from pipeline.benchmark.parts.detection import detection
+from pipeline.benchmark.parts.images import images, real, samples, unseen
+from pipeline.benchmark.parts.uncertainty import uncertainty
 from pipeline.benchmark.results import Stored, write_result
-from pipeline.benchmark.uncertainty import uncertainty
 from pipeline.benchmark.work import Part, Work
 from pipeline.comparison import Case, Competitors, KeptResults, check_other_cases, doses_of, tune_competitors
 from pipeline.errors import PETError

@@ -44,7 +44,7 @@ def benchmark(
     """
     with errors_in_one_line():
         from pipeline.benchmark import own_definition, read_definition
-        from pipeline.benchmark.report import write_reports
+        from pipeline.benchmark.reporting.report import write_reports
         from pipeline.benchmark.run import measure_benchmark
 
         found = read_definition(own_definition() if definition is None else definition)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.benchmark.definition import Definition
-from pipeline.benchmark.findings import Findings
+from pipeline.benchmark.reporting.findings import Findings
 from pipeline.benchmark.results import Stored
 
 FACTORS = (4.0, 20.0)

@@ -99,7 +99,7 @@ def test_a_second_run_measures_nothing_and_gives_the_same(measured, benchmark, m
     output, _ = measured
     before = {path: path.read_bytes() for path in output.rglob("*.tsv")}
     monkeypatch.setattr("pipeline.comparison.measure.figures_of_scan", lambda *a: pytest.fail("measured again"))
-    monkeypatch.setattr("pipeline.benchmark.images._sample", lambda *a: pytest.fail("shown again"))
+    monkeypatch.setattr("pipeline.benchmark.parts.images._sample", lambda *a: pytest.fail("shown again"))
     done = benchmark(output)
     assert done.returncode == 0, done.stderr
     assert {path: path.read_bytes() for path in output.rglob("*.tsv")} == before

@@ -2,8 +2,8 @@
 
 import pytest
 
+from pipeline.benchmark.reporting.tables import all_tables, difference_frame, summary_frame, summary_table
 from pipeline.benchmark.results import Stored
-from pipeline.benchmark.tables import all_tables, difference_frame, summary_frame, summary_table
 from tests.benchmark.findings_by_hand import findings_of, images_of, row_of
 
 

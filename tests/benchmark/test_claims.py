@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.benchmark.claims import CLAIMS, answer_claims, claim_frame
-from pipeline.benchmark.report import claim_table
+from pipeline.benchmark.reporting.claims import CLAIMS, answer_claims, claim_frame
+from pipeline.benchmark.reporting.report import claim_table
 from tests.benchmark.findings_by_hand import findings_of, images_of, row_of
 
 UNIVERSAL = CLAIMS[0]

@@ -8,7 +8,7 @@ import pytest
 from scipy.special import ndtr
 
 from pipeline.benchmark.definition import Definition
-from pipeline.benchmark.detection import detection, detection_rows, study_of
+from pipeline.benchmark.parts.detection import detection, detection_rows, study_of
 from pipeline.benchmark.work import Work
 from pipeline.comparison import KeptResults, noisy_input
 from pipeline.errors import PETError

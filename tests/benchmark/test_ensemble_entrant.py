@@ -1,7 +1,7 @@
 """The ensemble of a method's seeds among the rows of the benchmark."""
 
 from pipeline.benchmark.entrants import Entrant, ensemble_of
-from pipeline.benchmark.uncertainty import Ensemble
+from pipeline.benchmark.parts.uncertainty import Ensemble
 from pipeline.comparison import noisy_input
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.benchmark.definition import Definition, MethodEntry, Source, Uncertainty
-from pipeline.benchmark.uncertainty import INTERVALS, Ensemble, draws_of, uncertainty
+from pipeline.benchmark.parts.uncertainty import INTERVALS, Ensemble, draws_of, uncertainty
 from pipeline.benchmark.work import Work
 from pipeline.comparison import Case, KeptResults
 from pipeline.data import build_manifest

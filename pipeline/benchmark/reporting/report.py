@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.benchmark.claims import CLAIMS, MEASURES, ClaimLine, answer_claims, claim_frame
 from pipeline.benchmark.definition import PARTS, Definition
-from pipeline.benchmark.findings import Findings
+from pipeline.benchmark.reporting.claims import CLAIMS, MEASURES, ClaimLine, answer_claims, claim_frame
+from pipeline.benchmark.reporting.findings import Findings
+from pipeline.benchmark.reporting.shown import cost_figures, curve_figures, sample_figures
+from pipeline.benchmark.reporting.tables import all_tables, difference_frame, summary_frame
 from pipeline.benchmark.results import read_results
-from pipeline.benchmark.shown import cost_figures, curve_figures, sample_figures
-from pipeline.benchmark.tables import all_tables, difference_frame, summary_frame
 from pipeline.comparison import ResultTable, as_markdown
 from pipeline.files import write_table, write_text
 from pipeline.report import write_benchmark_page

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.benchmark.findings import Findings
+from pipeline.benchmark.reporting.findings import Findings
 from pipeline.comparison import COMPARED, Interval, Measurements, paired_difference
 
 __all__ = ["CLAIMS", "ClaimLine", "answer_claims", "claim_frame"]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from pipeline.benchmark.findings import LARGE, Findings
+from pipeline.benchmark.reporting.findings import LARGE, Findings
 from pipeline.comparison import (
     COMPARED,
     CONCORDANCE,

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from pipeline.benchmark.findings import LARGE, Findings
-from pipeline.benchmark.images import SAMPLE_WINDOW, grey_image
-from pipeline.benchmark.tables import summary_frame
+from pipeline.benchmark.parts.images import SAMPLE_WINDOW, grey_image
+from pipeline.benchmark.reporting.findings import LARGE, Findings
+from pipeline.benchmark.reporting.tables import summary_frame
 from pipeline.comparison import mean_interval
 from pipeline.report import Curve, MontageRow, PageFigure, Point, curves_figure, montage_figure, points_figure
 

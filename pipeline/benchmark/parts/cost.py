@@ -33,7 +33,7 @@ def cost(name: str, method: Method, work: Work, *, reference: Method | None = No
     factor = wanted.dose_reduction_factor
     make = partial(_in_own_process, method, reference, case, factor)
     depends = [case.name, str(case.root), factor, torch.get_num_threads()]
-    return work.tables(name, {"cost": Piece(depends=depends, make=make)}, code=("benchmark/cost",))
+    return work.tables(name, {"cost": Piece(depends=depends, make=make)}, code=("benchmark/parts/cost",))
 
 
 def _in_own_process(method: Method, reference: Method | None, case: Case, factor: float) -> Tables:

@@ -68,7 +68,7 @@ def _observed(name: str, method: Method, study: LesionPairs, patients: Sequence[
     for i, patient in enumerate(patients):
         make = partial(observed_patient, patient, i, method, study)
         pieces[f"detection_{patient.name}"] = Piece(depends=[study.request(i)], make=make)
-    return work.tables(name, pieces, code=("simulation", "benchmark/detection"))
+    return work.tables(name, pieces, code=("simulation", "benchmark/parts/detection"))
 
 
 def observed_patient(patient: PairedPatient, number: int, method: Method, study: LesionPairs) -> Tables:

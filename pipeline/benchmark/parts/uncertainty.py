@@ -147,7 +147,7 @@ def _errors(
         for case in cases
         for factor in case.doses
     }
-    return work.tables(name, pieces, code=("benchmark/uncertainty",)).get("errors", [])
+    return work.tables(name, pieces, code=("benchmark/parts/uncertainty",)).get("errors", [])
 
 
 def _errors_of_scan(method: Method, case: Case, factor: float, *, n_draws: int) -> Tables:

@@ -1,0 +1,1 @@
+"""The parts of the benchmark: images, unseen conditions, real scans, detection, phantom, uncertainty, cost."""
