@@ -259,7 +259,7 @@ def _rows_of_scan(found: Mapping[str, Any], factors: Factors) -> list[dict[str, 
             continue
         row = {k: v for k, v in found.items() if k not in ("errors", "rank_correlation")} | {"intervals": intervals}
         row |= _covered(errors, of_level, n_draws, NOMINAL_LEVELS)
-        row["half_width_95"] = of_level[0.95] * found["mean_sd"] * float(half_width(0.95, n_draws=n_draws))
+        row["half_width_95"] = _half_width_95(found["mean_sd"], of_level, n_draws)
         if intervals == INTERVALS[0]:
             row["rank_correlation"] = found["rank_correlation"]
         rows.append(row)
@@ -271,6 +271,10 @@ def _covered(
 ) -> dict[str, float]:
     """Return the part of the intervals of each level that hold the truth, as columns of a table."""
     return {f"coverage_{round(100 * p)}": coverage(errors, [p], factor=factors[p], n_draws=n_draws)[p] for p in levels}
+
+
+def _half_width_95(sd: float, factors: Mapping[float, float], n_draws: int | None) -> float:
+    return factors[0.95] * sd * float(half_width(0.95, n_draws=n_draws))
 
 
 def _calibration(tested: Sequence[Mapping[str, Any]], factors: Factors) -> list[dict[str, Any]]:
@@ -285,6 +289,8 @@ def _calibration(tested: Sequence[Mapping[str, Any]], factors: Factors) -> list[
                     continue
                 row = {"dose_reduction_factor": dose, "origin": key[0], "region": key[1], "intervals": intervals}
                 row |= {"n_errors": errors.size, **_covered(errors, of_level, n_draws, _LEVELS)}
+                sds = [found["mean_sd"] for found in chosen if (found["origin"], found["region"]) == key]
+                row["half_width_95"] = _half_width_95(float(np.mean(sds)), of_level, n_draws)
                 if intervals != INTERVALS[3]:
                     row["factor"] = of_level[0.68]
                     row["miscalibration_area"] = miscalibration_area(errors, factor=of_level[0.68], n_draws=n_draws)
@@ -295,7 +301,16 @@ def _calibration(tested: Sequence[Mapping[str, Any]], factors: Factors) -> list[
 def _shortened(calibration: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return what a reader asks first of `_calibration`."""
     origin = "draws" if any(row["origin"] == "draws" for row in calibration) else "residual"
-    shown = ("origin", "region", "intervals", "coverage_68", "coverage_95", "miscalibration_area", "factor")
+    shown = (
+        "origin",
+        "region",
+        "intervals",
+        "coverage_68",
+        "coverage_95",
+        "half_width_95",
+        "miscalibration_area",
+        "factor",
+    )
     return [
         {name: row[name] for name in shown}
         for row in calibration
