@@ -73,18 +73,24 @@ class Work:
         `pieces` have a name each, which is that of no other part's; `code` are the parts of this package, such as
         ``simulation`` or ``benchmark/phantom``, on whose code the results depend besides measures and networks.
         """
+        made: dict[str, Tables] = {}
+        new = []
+        for name, piece in pieces.items():
+            found = self.kept.kept_piece(name, method, piece.depends, code=code)
+            if found is None:
+                new.append(name)
+            else:
+                made[name] = found
         tasks = [
-            partial(self.kept.piece, name, method, piece.depends, piece.make, code=code)
-            for name, piece in pieces.items()
+            partial(self.kept.piece, name, method, pieces[name].depends, pieces[name].make, code=code) for name in new
         ]
-        made: dict[int, Tables] = {}
         for index, tables in run_in_processes(tasks, jobs=self.jobs):
-            made[index] = tables
-            self.on_case(list(pieces)[index])
+            made[new[index]] = tables
+            self.on_case(new[index])
         gathered: Tables = {}
-        for index in range(len(tasks)):
-            for name, rows in made[index].items():
-                gathered.setdefault(name, []).extend(rows)
+        for name in pieces:
+            for table, rows in made[name].items():
+                gathered.setdefault(table, []).extend(rows)
         return gathered
 
 

@@ -3,7 +3,8 @@
 import ast
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -40,10 +41,12 @@ class KeptResults:
         PETError
             If the folder cannot be written, or a file in it is damaged.
         """
-        files = [
-            (f.path, stat.st_size, stat.st_mtime_ns) for f in case.subject.files() if (stat := _stat(case, f.path))
-        ]
-        return self.piece(case.name, method, [sorted(case.doses), files], make)
+        return self.piece(case.name, method, _of_case(case), make)
+
+    def has(self, case: Case, method: str) -> bool:
+        """Return whether something is kept of a method on a subject."""
+        path = self._path(case.name, method, _of_case(case))
+        return path is not None and path.exists()
 
     def piece(
         self,
@@ -65,27 +68,52 @@ class KeptResults:
         PETError
             If the folder cannot be written, or a file in it is damaged.
         """
-        if method not in self.identities:
+        found = self.kept_piece(name, method, depends, code=code)
+        if found is not None:
+            return found
+        path = self._path(name, method, depends, code)
+        if path is None:
             return make()
-        conditions = [name, *depends, self.identities[method], _code((*_MEASURING, *code))]
-        if method not in COMPETITORS:
-            conditions.append(_code(_DENOISING))
-        key = hashlib.sha256(json.dumps(conditions).encode()).hexdigest()[:_NAMED]
-        path = self.folder / f"{name.replace('/', '_')}_{Path(method).stem}_{key}.json"
-        try:
-            if path.exists():
-                return json.loads(path.read_text(encoding="utf-8"))
+        with _usable(path):  # found before the work
             self.folder.mkdir(parents=True, exist_ok=True)
-        except (OSError, ValueError) as error:
-            raise PETError(f"{path}: cannot be used ({error}), expected results that were kept, or a folder") from error
         made = make()
         write_text(path, json.dumps(made))
         return made
 
+    def kept_piece(
+        self, name: str, method: str, depends: list[Any], *, code: Sequence[str] = ()
+    ) -> dict[str, Any] | None:
+        """Return what is kept of a piece of work, None if nothing is; arguments and errors are those of `piece`."""
+        path = self._path(name, method, depends, code)
+        if path is None:
+            return None
+        with _usable(path):
+            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
-def _stat(case: Case, path: str) -> Any:
-    place = case.root / path
-    return place.stat() if place.exists() else None
+    def _path(self, name: str, method: str, depends: list[Any], code: Sequence[str] = ()) -> Path | None:
+        if method not in self.identities:
+            return None
+        conditions = [name, *depends, self.identities[method], _code((*_MEASURING, *code))]
+        if method not in COMPETITORS:
+            conditions.append(_code(_DENOISING))
+        key = hashlib.sha256(json.dumps(conditions).encode()).hexdigest()[:_NAMED]
+        return self.folder / f"{name.replace('/', '_')}_{Path(method).stem}_{key}.json"
+
+
+@contextmanager
+def _usable(path: Path) -> Iterator[None]:
+    """Say which file cannot be used."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise PETError(f"{path}: cannot be used ({error}), expected results that were kept, or a folder") from error
+
+
+def _of_case(case: Case) -> list[Any]:
+    """Return what results on a subject depend on: its doses and files, by name, size and time of change."""
+    places = [(file.path, case.root / file.path) for file in case.subject.files()]
+    stats = [(path, place.stat()) for path, place in places if place.exists()]
+    return [sorted(case.doses), [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]]
 
 
 @cache

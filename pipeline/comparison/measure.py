@@ -110,7 +110,17 @@ def evaluate_methods(
     having = [case for case in cases if case.doses]
     tasks = [partial(_measured_case, case, dict(methods), competitors, kept) for case in having]
     found: dict[int, list[dict[str, Any]]] = {}
-    for index, results in run_in_processes(tasks, jobs=jobs):
+    # No process is begun for what is kept already.
+    is_kept = [
+        kept is not None and all(kept.has(case, name) for name in _names(methods, competitors)) for case in having
+    ]
+    done = [i for i, known in enumerate(is_kept) if known]
+    new = [i for i, known in enumerate(is_kept) if not known]
+    for i in done:
+        found[i] = tasks[i]()
+        on_case(having[i].name)
+    for place, results in run_in_processes([tasks[i] for i in new], jobs=jobs):
+        index = new[place]
         found[index] = results
         on_case(having[index].name)
     return _gathered([result for index in sorted(found) for result in found[index]])

@@ -4,6 +4,7 @@ import pytest
 
 from pipeline.benchmark.reporting.claims import CLAIMS, answer_claims, claim_frame
 from pipeline.benchmark.reporting.report import claim_table
+from pipeline.benchmark.results import Stored
 from tests.benchmark.findings_by_hand import findings_of, images_of, row_of
 
 UNIVERSAL = CLAIMS[0]
@@ -54,10 +55,12 @@ def test_each_dose_and_each_pair_of_seeds_has_a_line():
     assert line(findings, doses="DRF 20").answer == "yes"
     assert line(findings, seed=1).answer == "no"
     table = claim_table(answer_claims(findings))
+    by = "PSNR against noise-free [dB]: "
     assert [row[:1] + row[2:5] for row in table.rows[:2]] == [
-        (UNIVERSAL.text, "yes", "yes: DRF 4, 20", "+1.00 (+1.00 to +1.00)"),
-        ("the same, seed 1", "no", "no: DRF 4, 20", "-2.00 (-2.00 to -2.00)"),
+        (UNIVERSAL.text, "yes", f"{by}+1.00 (+1.00 to +1.00)", "yes: DRF 4, 20"),
+        ("the same, seed 1", "no", f"{by}-2.00 (-2.00 to -2.00)", "no: DRF 4, 20"),
     ]
+    assert "PSNR against full dose [dB]: +1.00" in table.rows[0][5]
 
 
 def test_a_method_told_the_dose_stands_for_itself():
@@ -79,3 +82,41 @@ def test_the_frame_holds_every_line():
     # Four measures over all and at two doses; the texture of both is the same, which tells nothing.
     assert len(measured) == 12
     assert set(measured.loc[measured["measure"].str.contains("texture"), "answer"]) == {"cannot tell"}
+
+
+def coverage_of(name, origin, covered, correlation, **row):
+    rows = [
+        {
+            **{"subject": f"s{subject}", "dose_reduction_factor": 4.0, "region": region, "origin": origin},
+            **{"intervals": intervals, "coverage_95": covered - 0.01 * subject, "rank_correlation": correlation},
+        }
+        for subject in range(3)
+        for region in ("body", "liver")
+        for intervals in ("as stated", "one factor")
+    ]
+    return Stored("uncertainty", row_of(name, **row), {}, {"coverage": rows})
+
+
+def test_uncertainty_is_judged_by_coverage():
+    ensemble = {"entry": "unet", "kind": "ensemble"}
+    findings = findings_of(
+        coverage_of("ddpm3d", "draws", 0.93, 0.5),
+        coverage_of("ddpm3d", "residual", 0.20, 0.5),  # draws are there, so this does not count
+        coverage_of("unet_ensemble", "draws", 0.61, 0.3, **ensemble),
+        coverage_of("ddpm2d", "draws", 0.93, 0.6),
+        coverage_of("unet", "draws", 0.94, 0.6),
+    )
+    of = {claim.other: claim for claim in CLAIMS if claim.part == "uncertainty"}
+    found = line(findings, claim=of["unet"], measure="coverage_error")
+    assert (found.answer, found.interval.mean) == ("yes", pytest.approx(3 - 35))
+    assert line(findings, claim=of["ddpm2d"], measure="coverage_error").answer == "cannot tell"
+    assert line(findings, claim=of["ddpm2d"], measure="rank_correlation").answer == "no"
+    assert line(findings, claim=of["gan3d"], measure="coverage_error").answer == "not measured"
+
+
+def test_parts_of_different_weights_are_told():
+    first, second = images_of("unet", (1, 1, 1)), images_of("unet", (1, 1, 1), part="unseen")
+    other = Stored("unseen", row_of("unet", facts={"weights_sha256": "b"}), {}, second.tables)
+    assert findings_of(first, second).mixtures == []
+    [sentence] = findings_of(first, other).mixtures
+    assert sentence.startswith("unet: its parts were measured with 2 different weights")

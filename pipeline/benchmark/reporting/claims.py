@@ -15,9 +15,13 @@ MEASURES: dict[str, tuple[str, bool]] = {
     "psnr_full": COMPARED["psnr_full"],
     "suv_mean_error_percent": COMPARED["suv_mean_error_percent"],
     "texture_error": ("error of texture, |log of the local variance over that of full dose|", False),
+    "coverage_error": ("how far the coverage of intervals of 95 % in the body is from 95 [points]", False),
+    "rank_correlation": ("rank correlation of stated and true errors in the body", True),
 }
-"""Measure -> what it is called, and whether more of it is better; the first answers a claim, the others add to it."""
+"""Measure -> what it is called, and whether more of it is better."""
 
+_OF_IMAGES = ("psnr_noise_free", "psnr_full", "suv_mean_error_percent", "texture_error")
+_OF_UNCERTAINTY = ("coverage_error", "rank_correlation")
 _UNIPET = "UniPET, arXiv 2606.11131"
 _RESIDUAL = "residual noise learning, arXiv 2604.16925"
 _DDPM = "3D DDPM, Yu et al., EJNMMI 2025"
@@ -34,6 +38,13 @@ class Claim:
     other: str
     part: str = "images"
     conditions: tuple[str, ...] | None = None
+    other_kind: str = "network"
+    """Or ``ensemble``, that of the other's seeds."""
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Keys of MEASURES: the first answers the claim, the others stand beside it."""
+        return _OF_UNCERTAINTY if self.part == "uncertainty" else _OF_IMAGES
 
 
 CLAIMS: tuple[Claim, ...] = (
@@ -52,6 +63,15 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("the 3D DDPM is better than the 2D DDPM", _DDPM, "ddpm3d", "ddpm2d"),
     Claim("the 3D DDPM is better than the 3D U-Net", _DDPM, "ddpm3d", "unet"),
     Claim("the 3D DDPM is better than the 3D GAN", _DDPM, "ddpm3d", "gan3d"),
+    Claim("the 3D DDPM knows its errors better than the 2D DDPM", _DDPM, "ddpm3d", "ddpm2d", "uncertainty"),
+    Claim(
+        *("the 3D DDPM knows its errors better than an ensemble of 3D U-Nets", _DDPM, "ddpm3d", "unet", "uncertainty"),
+        other_kind="ensemble",
+    ),
+    Claim(
+        *("the 3D DDPM knows its errors better than what the 3D GAN took away tells", _DDPM, "ddpm3d", "gan3d"),
+        part="uncertainty",
+    ),
 )
 
 
@@ -84,16 +104,19 @@ def answer_claims(findings: Findings, claims: Sequence[Claim] = CLAIMS) -> list[
 
 
 def _lines_of(claim: Claim, findings: Findings) -> Iterator[ClaimLine]:
-    measurements = findings.measurements(claim.part, claim.conditions)
-    rows = findings.rows
+    if claim.part == "uncertainty":
+        measurements = findings.intervals
+    else:
+        measurements = findings.measurements(claim.part, claim.conditions)
+    rows = findings.rows[findings.rows["dose"] != "read"]
     pairs = []
     for seed in sorted(set(rows["seed"])):
-        of_seed = rows[(rows["seed"] == seed) & (rows["dose"] != "read")]
-        names = [of_seed.index[of_seed["entry"] == entry] for entry in (claim.method, claim.other)]
-        if all(len(found) for found in names):
-            pairs.append((seed, str(names[0][0]), str(names[1][0])))
+        own = rows.index[(rows["entry"] == claim.method) & (rows["kind"] == "network") & (rows["seed"] == seed)]
+        other = rows.index[(rows["entry"] == claim.other) & (rows["kind"] == claim.other_kind) & (rows["seed"] == seed)]
+        if len(own) and len(other):
+            pairs.append((seed, str(own[0]), str(other[0])))
     if measurements is None or not pairs:
-        yield from (ClaimLine(claim, measure, "all", 0, None) for measure in MEASURES)
+        yield from (ClaimLine(claim, measure, "all", 0, None) for measure in claim.measures)
         return
     for seed, method, other in pairs:
         yield from _compared(claim, measurements, method, other, int(seed))
@@ -102,7 +125,7 @@ def _lines_of(claim: Claim, findings: Findings) -> Iterator[ClaimLine]:
 def _compared(claim: Claim, measurements: Measurements, method: str, other: str, seed: int) -> Iterator[ClaimLine]:
     factors = sorted(measurements.scans["dose_reduction_factor"].unique())
     doses = {"all": factors} | {f"DRF {factor:g}": [factor] for factor in factors}
-    for measure in MEASURES:
+    for measure in claim.measures:
         for name, chosen in doses.items():
             interval = paired_difference(measurements, measure, method, other, factors=chosen)
             yield ClaimLine(claim, measure, name, seed, interval)

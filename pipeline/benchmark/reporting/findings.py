@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.benchmark.definition import Definition
+from pipeline.benchmark.parts.uncertainty import INTERVALS
 from pipeline.benchmark.results import Stored, table_of
 from pipeline.comparison import Measurements, lesions_in_class
 
@@ -79,6 +80,34 @@ class Findings:
         frame = self.table("detection", "detection")
         together = [name for name in ("diameter", "level", "site") if name in frame]
         return frame[(frame[together] == "all").all(axis=1)] if together else frame
+
+    @cached_property
+    def intervals(self) -> Measurements | None:
+        """Return how true the stated intervals of the body's voxels are, of draws where a method has them.
+
+        The columns are ``coverage_error``, how far the coverage of intervals of 95 % is from that [points], and
+        ``rank_correlation`` of stated and true errors. None where uncertainty was not measured.
+        """
+        frame = self.table("uncertainty", "coverage")
+        if frame.empty:
+            return None
+        body = frame[(frame["region"] == "body") & (frame["intervals"] == INTERVALS[0])]
+        drawn = set(body.loc[body["origin"] == "draws", "method"])
+        kept = body[(body["origin"] == "draws") | ~body["method"].isin(drawn)]
+        errors = 100 * (kept["coverage_95"] - 0.95).abs()
+        return Measurements(kept.assign(coverage_error=errors), pd.DataFrame(), "noise_free", "none")
+
+    @cached_property
+    def mixtures(self) -> list[str]:
+        """Return a sentence on each row whose parts were measured with different weights."""
+        weights: dict[str, set[str]] = {}
+        for stored in self.results:
+            weights.setdefault(stored.name, set()).add(str(stored.row["facts"].get("weights_sha256")))
+        return [
+            f"{self.label(name)}: its parts were measured with {len(found)} different weights; measure them again."
+            for name, found in weights.items()
+            if len(found) > 1
+        ]
 
     def large_lesions(self, measurements: Measurements) -> pd.DataFrame:
         """Return the lesions whose bias is reported."""

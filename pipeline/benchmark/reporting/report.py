@@ -20,9 +20,10 @@ from pipeline.report import write_benchmark_page
 __all__ = ["RULE", "claim_table", "write_reports"]
 
 RULE = (
-    "Yes: the 95 % interval of the paired difference of PSNR against noise-free, all doses together, subjects drawn "
-    "with replacement, excludes 0 as claimed. No: it excludes 0 in the other direction. With few subjects such "
-    "intervals are too narrow. Trainings from another seed have lines of their own."
+    "Yes: the 95 % interval of the paired difference, method minus other, all doses together, subjects drawn with "
+    "replacement, excludes 0 as claimed. No: it excludes 0 in the other direction. Images are judged by PSNR against "
+    "noise-free, uncertainty by coverage. With few subjects such intervals are too narrow. Trainings from another seed "
+    "have lines of their own."
 )
 
 
@@ -53,7 +54,7 @@ def write_reports(definition: Definition, output: Path) -> list[Path]:
         output / "benchmark.html",
         title=definition.title,
         summary=_summary(findings),
-        limits=definition.limits,
+        limits=[*findings.mixtures, *definition.limits],
         rule=RULE,
         claims=asdict(claims),
         main_table=asdict(tables[0]),
@@ -70,18 +71,15 @@ def claim_table(lines: Sequence[ClaimLine]) -> ResultTable:
     """Return the answers: a row for each claim and pair of seeds, its figures over all doses."""
     rows = []
     for claim in CLAIMS:
-        of_claim = [line for line in lines if line.claim is claim and line.doses == "all"]
+        of_claim = [line for line in lines if line.claim is claim]
         for seed in sorted({line.seed for line in of_claim}):
-            by_measure = {line.measure: line for line in of_claim if line.seed == seed}
-            first = next(iter(MEASURES))
-            of_dose = [x for x in lines if x.claim is claim and x.seed == seed and x.measure == first]
-            at = [f"{x.answer} {x.doses}" for x in of_dose if x.doses != "all"]
-            name = claim.text if seed == 0 else f"the same, seed {seed}"
-            answer = by_measure[first].answer
-            texts = (name, claim.source if seed == 0 else "", answer, _by_answer(at))
-            rows.append((*texts, *(_figures(by_measure[measure]) for measure in MEASURES)))
-    header = ("claim", "source", "answer", "at single doses", *(name for name, _ in MEASURES.values()))
-    return ResultTable("The claims: method minus other, all doses together", header, tuple(rows), 4)
+            first, *others = [line for line in of_claim if line.seed == seed and line.doses == "all"]
+            at = [f"{x.answer} {x.doses}" for x in of_claim if (x.seed, x.measure) == (seed, first.measure)]
+            names = (claim.text, claim.source) if seed == 0 else (f"the same, seed {seed}", "")
+            beside = "; ".join(_figures(line) for line in others if line.interval is not None)
+            rows.append((*names, first.answer, _figures(first), _by_answer(at[1:]), beside))
+    header = ("claim", "source", "answer", "by", "at single doses", "beside it")
+    return ResultTable("The claims, answered", header, tuple(rows), 6)
 
 
 def _by_answer(answers: Sequence[str]) -> str:
@@ -94,9 +92,10 @@ def _by_answer(answers: Sequence[str]) -> str:
 
 
 def _figures(line: ClaimLine) -> str:
+    name = MEASURES[line.measure][0]
     if line.interval is None:
-        return "–"
-    return f"{line.interval.mean:+.2f} ({line.interval.low:+.2f} to {line.interval.high:+.2f})"
+        return name
+    return f"{name}: {line.interval.mean:+.2f} ({line.interval.low:+.2f} to {line.interval.high:+.2f})"
 
 
 def _summary(findings: Findings) -> str:
@@ -139,13 +138,25 @@ def _raw(findings: Findings) -> Iterator[tuple[str, pd.DataFrame]]:
             yield part if name == part else f"{part}_{name}", findings.table(part, name)
 
 
+def _data(definition: Definition) -> str:
+    """Return which subjects are measured, by condition."""
+    conditions = {**definition.images, **definition.unseen}
+    texts = []
+    for name, source in conditions.items():
+        cohorts = ", ".join(f"{folder} ({n})" for folder, n in (source.cohorts or {}).items())
+        texts.append(f"{name}: {Path(source.manifest).stem}, split {source.split}{', ' if cohorts else ''}{cohorts}")
+    texts += [f"{name}: noise of {scan.scanner} inserted, seed {scan.seed}" for name, scan in definition.real.items()]
+    return "; ".join(texts)
+
+
 def _run(findings: Findings) -> dict[str, object]:
     """Return with what the results were measured; of several values all."""
     runs = [stored.run for stored in findings.results]
     keys = dict.fromkeys(key for run in runs for key in run)
     facts = {key.replace("_", " "): sorted({str(run[key]) for run in runs if key in run}) for key in keys}
     seeds = sorted({int(seed) for seed in findings.rows["seed"]})
-    shown: dict[str, object] = {key: ", ".join(values) for key, values in facts.items()}
+    shown: dict[str, object] = {"data": _data(findings.definition)}
+    shown |= {key: ", ".join(values) for key, values in facts.items()}
     settings = [
         f"{name}: {row['scanner']}, DRF {row['dose_reduction_factor']:g}: {row['setting']:g}"
         for name, facts_of in findings.rows["facts"].items()
