@@ -121,7 +121,7 @@ class Definition(_Strict):
     real: Mapping[Name, RealScan] = {}
     samples: Samples | None = None
     detection: Mapping[str, Any] | None = None
-    """Settings of the observer study."""
+    """Settings of the study of detection, those of `pipeline.simulation.lesion_pairs.LesionPairs`."""
     phantom: Mapping[str, Any] | None = None
     """Settings of the phantom."""
     uncertainty: Uncertainty | None = None
