@@ -12,7 +12,6 @@ import torch
 
 from pipeline import __version__
 from pipeline.benchmark.definition import PARTS, Definition
-from pipeline.benchmark.detection import detection
 from pipeline.benchmark.entrants import Entrant, classical, ensemble_of, networks_of
 from pipeline.benchmark.parts.cost import cost
 from pipeline.benchmark.parts.detection import detection

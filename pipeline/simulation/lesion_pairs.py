@@ -18,7 +18,15 @@ from pipeline.files import locked_folder, new_folder, remove_unfinished, write_j
 from pipeline.pet import PETSeries, write_nifti
 from pipeline.processes import run_in_processes
 from pipeline.simulation.cohort import subject_seed
-from pipeline.simulation.lesion_places import Place, PlacedLesion, centers_seen, find_places, with_lesions
+from pipeline.simulation.lesion_places import (
+    SEPARATION,
+    SITES,
+    Place,
+    PlacedLesion,
+    centers_seen,
+    find_places,
+    with_lesions,
+)
 from pipeline.simulation.low_dose import check_dose_reduction_factors, dose_entity
 from pipeline.simulation.patient.organs import ORGAN_LABELS
 from pipeline.simulation.patient.phantom import Phantom, make_phantom
@@ -111,6 +119,10 @@ class PairedPatient:
         """Path of the reconstruction of the expected counts without lesions."""
         return self.folder / "pet" / f"{self.name}_desc-{ABSENT}_rec-noisefree_pet.nii.gz"
 
+    def files(self) -> list[Path]:
+        """Return every file of the patient, sorted."""
+        return sorted((self.folder / "pet").iterdir())
+
     def lesions(self) -> pd.DataFrame:
         """Return a row for each scan's name and place.
 
@@ -147,8 +159,7 @@ def simulate_lesion_pairs(
         If a patient is there that was made otherwise, another run is writing, or an argument is out of range.
     """
     folder = Path(folder)
-    if study.n_patients < 1 or study.n_present < 1:
-        raise PETError(f"n_patients {study.n_patients}, n_present {study.n_present}: expected at least 1")
+    _check(study)
     made = [PairedPatient(folder / f"sub-{i + 1:04d}") for i in range(study.n_patients)]
     with locked_folder(folder, "simulating into it"):
         remove_unfinished(folder)
@@ -162,6 +173,20 @@ def simulate_lesion_pairs(
             if progress is not None:
                 progress(n_done, study.n_patients)
     return made
+
+
+def _check(study: LesionPairs) -> None:
+    if study.n_patients < 1 or study.n_present < 1:
+        raise PETError(f"n_patients {study.n_patients}, n_present {study.n_present}: expected at least 1")
+    if unknown := [site for site in study.contrasts if site not in SITES]:
+        raise PETError(f"contrasts: {unknown[0]!r} is no place for lesions, expected one of {', '.join(SITES)}")
+    for site, sizes in study.contrasts.items():
+        for diameter, levels in sizes.items():
+            if not (0 < diameter < SEPARATION and min(levels) > 0):
+                raise PETError(
+                    f"contrasts: {site} has lesions of {diameter:g} mm with contrasts {levels}, expected diameters "
+                    f"above 0 and below {SEPARATION:g} mm and contrasts above 0"
+                )
 
 
 def _around_the_dome(patient: Phantom, scanner: Scanner) -> Phantom:

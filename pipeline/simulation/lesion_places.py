@@ -11,7 +11,7 @@ from scipy import ndimage
 from pipeline.simulation.patient.organs import ORGAN_LABELS
 from pipeline.simulation.patient.phantom import Phantom
 
-__all__ = ["SEPARATION", "Place", "PlacedLesion", "find_places", "sites_for_places", "with_lesions"]
+__all__ = ["SEPARATION", "SITES", "Place", "PlacedLesion", "centers_seen", "find_places", "with_lesions"]
 
 SEPARATION = 36.0
 """Between the centres of two places, at least [mm]: farther than the observer's channels reach."""
@@ -21,11 +21,8 @@ _BACKGROUND_RADIUS = 10.0  # [mm]
 _SAMPLES = 7  # a side of a voxel, to tell how much of it lies in a sphere
 _MARGINS: Mapping[str, float] = {"bone": 7.0, "liver": 16.0, "lung": 16.0}
 """Least distance of a place from the surface of its organ [mm]; the organ with the least room comes first."""
-
-
-def sites_for_places() -> tuple[str, ...]:
-    """Return the organs that places lie in, the one with the least room first."""
-    return tuple(_MARGINS)
+SITES = tuple(_MARGINS)
+"""Organs that places lie in."""
 
 
 @dataclass(frozen=True)

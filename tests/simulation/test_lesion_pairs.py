@@ -103,6 +103,17 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path, pairs):
         assert (again.folder / "pet" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_a_study_without_scans_is_refused(tmp_path):
-    with pytest.raises(PETError, match="expected at least 1"):
-        simulate_lesion_pairs(tmp_path, LesionPairs(n_present=0))
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        ({"n_present": 0}, "expected at least 1"),
+        ({"contrasts": {"brain": {10.0: (1.0, 2.0)}}}, "'brain' is no place for lesions"),
+        ({"contrasts": {"liver": {40.0: (1.0, 2.0)}}}, "below 36 mm"),
+        ({"scanner": "none"}, "no scanner preset is called 'none'"),
+        ({"dose_reduction_factors": (1.0,)}, "above 1"),
+    ],
+)
+def test_a_study_that_cannot_be_is_refused(tmp_path, mistake, message):
+    with pytest.raises(PETError, match=message):
+        simulate_lesion_pairs(tmp_path / "pairs", LesionPairs(**{"n_patients": 1, **mistake}))
+    assert not list(tmp_path.rglob("sub-*"))

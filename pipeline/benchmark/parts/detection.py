@@ -67,8 +67,9 @@ def _observed(name: str, method: Method, study: LesionPairs, patients: Sequence[
     pieces = {}
     for i, patient in enumerate(patients):
         make = partial(observed_patient, patient, i, method, study)
-        pieces[f"detection_{patient.name}"] = Piece(depends=[study.request(i)], make=make)
-    return work.tables(name, pieces, code=("simulation", "benchmark/parts/detection"))
+        files = [(path.name, stat.st_size, stat.st_mtime_ns) for path in patient.files() if (stat := path.stat())]
+        pieces[f"detection_{patient.name}"] = Piece(depends=[study.request(i), files], make=make)
+    return work.tables(name, pieces, code=("benchmark/parts/detection",))
 
 
 def observed_patient(patient: PairedPatient, number: int, method: Method, study: LesionPairs) -> Tables:
