@@ -10,6 +10,7 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 from pipeline.constants import FWHM_PER_SIGMA
+from pipeline.inference.sampling import with_uncertainty
 from pipeline.inference.streaming.inferer import InfererAround, check_shape, voxel_size_of
 from pipeline.inference.streaming.slabs import tissue_mask_pieces
 from pipeline.transforms import without_negative
@@ -43,7 +44,6 @@ class ConservingInferer(InfererAround):
         self.body_threshold = body_threshold
         self.fwhm = fwhm
 
-    @torch.no_grad()
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Denoised volumes, a plain tensor like inputs, a MetaTensor (B, 1, X, Y, Z) with the scans' affines [mm].
 
@@ -52,13 +52,26 @@ class ConservingInferer(InfererAround):
         PETError
             If the inputs carry no affine with a voxel size.
         """
+        return self.with_uncertainty(inputs, network, *args, **kwargs)[0]
+
+    @torch.no_grad()
+    def with_uncertainty(
+        self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """Denoised volumes as of a call, and the standard deviations that the other inferer tells, if it tells any.
+
+        Raises
+        ------
+        PETError
+            If the inputs carry no affine with a voxel size.
+        """
         check_shape(inputs)
         sizes = [voxel_size_of(inputs, i) for i in range(len(inputs))]
-        pred = self.inferer(inputs, network, *args, **kwargs)
+        pred, deviation = with_uncertainty(self.inferer, inputs, network, *args, **kwargs)
         noisy, pred = (t.as_tensor() if isinstance(t, MetaTensor) else t for t in (inputs, pred))
         for y, x, size in zip(noisy[:, 0], pred[:, 0], sizes, strict=True):
             give_back(y, x, voxel_size=size, body_threshold=self.body_threshold, fwhm=self.fwhm)
-        return pred
+        return pred, deviation
 
 
 def give_back(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import PETError, causes_of
 from pipeline.files import read_yaml, sha256_of
+from pipeline.inference.sampling import with_uncertainty
 from pipeline.inference.streaming.inferer import Progress, TellsProgress
 from pipeline.inference.streaming.plan import is_out_of_memory
 from pipeline.networks import KnowsDose, UniPET
@@ -285,17 +286,29 @@ class Denoiser:
         PETError
             If memory does not suffice, or the inferer refuses the scan. The message names the file or folder.
         """
-        note = f"Denoised by {self.method}, strength {self.strength:g}."
+        return self.with_uncertainty(series)[0]
+
+    def with_uncertainty(self, series: PETSeries) -> tuple[PETSeries, PETSeries | None]:
+        """Return the denoised series, and the standard deviation of its voxels [g/mL] where the method knows one.
+
+        Raises
+        ------
+        PETError
+            As in a call.
+        """
+        by = f"{self.method}, strength {self.strength:g}."
+        note = f"Denoised by {by}"
         if self.strength == 0:
-            return series.with_suv(series.suv, note=note)
+            return series.with_suv(series.suv, note=note), None
         image, clamped = self._entering(series)
         if clamped:
             note += f" Voxels beyond SUV {HIGHEST_SUV:g} entered as SUV {HIGHEST_SUV:g}."
         name = _name_of(series)
         meta = {} if name is None else {"filename_or_obj": name}
+        inputs = MetaTensor(image, affine=torch.from_numpy(series.affine), meta=meta)
         try:
             with torch.inference_mode():
-                pred = self.inferer(MetaTensor(image, affine=torch.from_numpy(series.affine), meta=meta), self.network)
+                pred, deviation = with_uncertainty(self.inferer, inputs, self.network)
                 if self.strength < 1:
                     pred = image.to(pred).lerp(pred, self.strength)
         except (MemoryError, RuntimeError) as error:
@@ -303,7 +316,12 @@ class Denoiser:
                 raise
             shape = " x ".join(map(str, series.suv.shape))
             raise PETError(f"{name or 'the scan'}: memory does not suffice to denoise {shape} voxels") from error
-        return tensor_to_pet(pred[0], series, suv_scale=self.suv_scale, note=note)
+        denoised = tensor_to_pet(pred[0], series, suv_scale=self.suv_scale, note=note)
+        if deviation is None:
+            return denoised, None
+        scale = self.suv_scale * self.strength
+        told = f"Standard deviation of the samples of {by}"
+        return denoised, tensor_to_pet(deviation[0], series, suv_scale=scale, note=told)
 
     def style_deviation(self, series: PETSeries) -> dict[str, float]:
         """Return how far a scan's noise lies from that of the training scans, see `UniPET.style_deviation`."""

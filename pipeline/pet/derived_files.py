@@ -98,10 +98,18 @@ def write_denoised(
     source_sha256: str | None = None,
     dicom_folder: str = "dicom",
     options: DicomOptions | None = None,
+    uncertainty: PETSeries | None = None,
 ) -> str | None:
-    """Write a denoised series as ``NAME_desc-denoised_pet.nii.gz`` and DICOM into a folder; see `write_derived`."""
+    """Write a denoised series as ``NAME_desc-denoised_pet.nii.gz`` and DICOM into a folder; see `write_derived`.
+
+    The standard deviation of its voxels, in SUV, goes to ``NAME_desc-uncertainty_pet.nii.gz`` beside it.
+    """
     shown = method if strength == 1 else f"{method}, strength {strength:g}"
     hashes = {"DenoisingWeightsSHA256": weights_sha256, "DenoisingSourceSHA256": source_sha256}
+    if uncertainty is not None:
+        description = f"Standard deviation of denoised PET ({shown})"
+        extra = {"Description": description, "SkullStripped": False, "DenoisingMethod": method}
+        write_nifti(uncertainty, Path(folder) / f"{name}_desc-uncertainty_pet.nii.gz", extra=extra)
     return write_derived(
         series,
         Path(folder) / f"{name}_desc-denoised_pet.nii.gz",

@@ -217,7 +217,8 @@ def denoise_scan(
 ) -> ScanResult:
     """Denoise one scan and write everything about it into a new folder, complete or not at all.
 
-    The folder then holds ``NAME_desc-denoised_pet.nii.gz`` with its sidecar, ``dicom/`` (where the source has what
+    The folder then holds ``NAME_desc-denoised_pet.nii.gz`` with its sidecar, ``NAME_desc-uncertainty_pet.nii.gz``, the
+    standard deviation of every voxel [g/mL], of a method that knows it, ``dicom/`` (where the source has what
     DICOM needs: dose, weight and times), ``lesions.tsv``, ``report.html`` and ``run.json``.
 
     Parameters
@@ -269,7 +270,7 @@ def denoise_into(
     from pipeline.inference import style_rows, unfamiliar_noise
 
     with run.step("denoising"), naming(run.source):
-        after = denoiser(before)
+        after, uncertainty = denoiser.with_uncertainty(before)
     name = scan_name(before)
     with run.step("writing"):
         objection = write_denoised(
@@ -281,6 +282,7 @@ def denoise_into(
             weights_sha256=denoiser.weights_sha256,
             source_sha256=source_sha256(before),
             options=dicom,
+            uncertainty=uncertainty,
         )
     with run.step("measuring"), naming(run.source):
         found = regions_in_either(
