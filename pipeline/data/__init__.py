@@ -14,14 +14,18 @@ if TYPE_CHECKING:
     from pipeline.data.checking.finding import Problem
     from pipeline.data.checking.tables import exclusion_table, noise_table, problem_table, summary_table
     from pipeline.data.datalist import decathlon_datalist
-    from pipeline.data.datasets import PatchDataset, VolumeDataset, mix_doses
+    from pipeline.data.datasets import PatchDataset
+    from pipeline.data.kept_patches import KeptPatches
+    from pipeline.data.mixed_doses import mix_doses
     from pipeline.data.simulated import described_data, prepared_store, simulated_manifest
     from pipeline.data.store.fingerprints import dose_key
     from pipeline.data.store.inserted_doses import NoiseInsertion
     from pipeline.data.store.prepare import Preparation, prepare_store
     from pipeline.data.store.store import Store
+    from pipeline.data.volume_dataset import VolumeDataset
 
 __all__ = [
+    "KeptPatches",
     "Manifest",
     "NoiseInsertion",
     "PatchDataset",
@@ -56,12 +60,15 @@ _LAZY = {
     "checking.finding": ("Problem",),
     "checking.tables": ("exclusion_table", "noise_table", "problem_table", "summary_table"),
     "datalist": ("decathlon_datalist",),
-    "datasets": ("PatchDataset", "VolumeDataset", "mix_doses"),
+    "datasets": ("PatchDataset",),
+    "kept_patches": ("KeptPatches",),
+    "mixed_doses": ("mix_doses",),
     "simulated": ("described_data", "prepared_store", "simulated_manifest"),
     "store.fingerprints": ("dose_key",),
     "store.inserted_doses": ("NoiseInsertion",),
     "store.prepare": ("Preparation", "prepare_store"),
     "store.store": ("Store",),
+    "volume_dataset": ("VolumeDataset",),
 }
 
 

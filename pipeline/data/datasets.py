@@ -1,9 +1,9 @@
-"""What training and validation read from a store: random patches of any dose, and whole volumes."""
+"""What training reads from a store: random patches of any dose."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from pipeline.data.manifest import Split
+from pipeline.data.mixed_doses import mix_doses, nearest_dose
 from pipeline.data.store.store import Store, StoredSubject
 from pipeline.errors import PETError
 
-__all__ = ["PatchDataset", "VolumeDataset", "mix_doses"]
-
-Values = TypeVar("Values", NDArray[np.float32], torch.Tensor)
+__all__ = ["PatchDataset", "Stores", "Target", "Transform", "opened_stores"]
 
 Target = Literal["full", "full_repeat", "noise_free"]
 Stores = Store | str | Path | Sequence[Store | str | Path]
@@ -42,7 +41,8 @@ class PatchDataset(Dataset):
     turns. The scans of an epoch stay in memory, in that of every worker.
 
     The dose reduction factor is drawn log-uniformly from `dose_range`, cut where the subject's lowest dose ends; the
-    image is mixed from the full dose and the nearest image of no more dose (`mix_doses`).
+    image is mixed from the full dose and the nearest image of no more dose (`mix_doses`). Subjects that have no dose as
+    low as the range begins with are left out.
 
     Items have the keys ``image``, ``label``, those of `extra`, each a float32 tensor (1, X, Y, Z), SUVbw [g/mL];
     ``dose_reduction_factor``, a float32 tensor (), ``subject``, its id, and what `measure` adds.
@@ -59,6 +59,9 @@ class PatchDataset(Dataset):
         Scans of an epoch; None is one for every 16 patches.
     dose_range
         Smallest and largest dose reduction factor.
+    doses
+        Dose reduction factors that take turns from epoch 1 on, one an epoch, of the subjects that have so low a dose;
+        None draws them from the range.
     lesion_fraction
         Part of the patches that is centred on a lesion, any of the scan's with equal probability, where it has any;
         the others are centred on the body, evenly.
@@ -83,7 +86,8 @@ class PatchDataset(Dataset):
     Raises
     ------
     PETError
-        If a setting is out of range, the split is empty, or a subject lacks what is asked for.
+        If a setting is out of range, the split is empty, no subject has a dose as low as is asked for, or one lacks
+        another image that is.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class PatchDataset(Dataset):
         n_patches: int,
         n_scans: int | None = None,
         dose_range: tuple[float, float] = (2.0, 100.0),
+        doses: Sequence[float] | None = None,
         lesion_fraction: float = 0.25,
         target: Target = "full",
         extra: Iterable[str] = (),
@@ -118,6 +123,7 @@ class PatchDataset(Dataset):
         self.n_patches = n_patches
         self.n_scans = n_scans
         self.dose_range = (float(low), float(high))
+        self.doses = None if doses is None else tuple(float(factor) for factor in doses)
         self.lesion_fraction = lesion_fraction
         self.target = target
         self.extra = tuple(extra)
@@ -130,23 +136,19 @@ class PatchDataset(Dataset):
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._scans: dict[tuple[int, int], dict[str, Any]] = {}
         self._volumes: dict[tuple[str, str, str], torch.Tensor] = {}
-        self._subjects = [(s, subject) for s in _opened(store) for subject in s.of_split(split)]
-        if not self._subjects:
+        subjects = [(s, subject) for s in opened_stores(store) for subject in s.of_split(split)]
+        if not subjects:
             raise PETError(f"{store}: no subject of split {split}, expected at least one")
+        self._subjects = [(s, subject) for s, subject in subjects if max(subject.doses) >= low]
+        lowest = max(max(subject.doses) for _, subject in subjects)
+        for factor in (low, *(self.doses or ())):
+            if not 1 < factor <= lowest:
+                found = "the full dose only" if lowest == 1 else f"dose reduction factors up to {lowest:g}"
+                raise PETError(f"{store}: split {split} has {found}, expected one of {factor:g} or more, above 1")
         for opened, subject in self._subjects:
-            self._check(opened, subject)
-
-    def _check(self, store: Store, subject: StoredSubject) -> None:
-        lowest = max(subject.doses)
-        if lowest < self.dose_range[0]:
-            has = "the full dose only" if lowest == 1 else f"no dose below a {lowest:g}th"
-            raise PETError(
-                f"{store.path}: {subject.id} has {has}, expected one at a dose reduction factor of "
-                f"{self.dose_range[0]:g} or more"
-            )
-        missing = [name for name in (self.target, *self.extra) if name not in subject.volumes]
-        if missing:
-            raise PETError(f"{store.path}: {subject.id} has no {missing[0]}, expected what target and extra name")
+            missing = [name for name in (self.target, *self.extra) if name not in subject.volumes]
+            if missing:
+                raise PETError(f"{opened.path}: {subject.id} has no {missing[0]}, expected what target and extra name")
 
     def __len__(self) -> int:
         return self.n_patches
@@ -181,10 +183,14 @@ class PatchDataset(Dataset):
                 scan[key] = value[_box(start // cell, np.array(self.patch_size) // cell)]
             elif isinstance(value, torch.Tensor) and value.ndim == 4:
                 scan[key] = value[_box(start, self.patch_size)]
+        return self.transformed(scan, self.epoch, index)
+
+    def transformed(self, item: dict[str, Any], epoch: int, index: int) -> dict[str, Any]:
+        """Return an item after `transform`, whose random numbers follow from seed, epoch and index."""
         if self.transform is None:
-            return scan
-        _set_random_state(self.transform, np.random.default_rng((self.seed, self.epoch, 1, index)))
-        return _plain(self.transform(scan))
+            return item
+        _set_random_state(self.transform, np.random.default_rng((self.seed, epoch, 1, index)))
+        return _plain(self.transform(item))
 
     def scan(self, number: int) -> dict[str, Any]:
         """Return a scan of the epoch as `scan_transform` made it, with the first voxels of its patches, ``starts``."""
@@ -192,17 +198,47 @@ class PatchDataset(Dataset):
         if key not in self._scans:
             if any(epoch != self.epoch for epoch, _ in self._scans):
                 self._scans.clear()
-            self._scans[key] = self._drawn(number)
+            self._scans[key] = self._drawn(self.epoch, number, self._dose_of(self.epoch))
         return self._scans[key]
 
-    def _drawn(self, number: int) -> dict[str, Any]:
-        rng = np.random.default_rng((self.seed, self.epoch, 0, number))
-        store, subject = self._subjects[self._subject_of(number)]
-        factor = self._draw_factor(subject, rng)
-        low_factor, low = next((d, name) for d, name in subject.doses.items() if d >= factor * (1 - 1e-9))
+    def scan_of_every_dose(self, epoch: int, number: int) -> dict[str, Any]:
+        """Return a scan with its patches' places, and what image and label would be at any other dose.
+
+        Beside what `scan` has of a dose from the range, ``images``, (1 + K, X, Y, Z), is the full dose and the K lower
+        doses of the subject, ``labels`` the label of each, and ``factors`` the dose reduction factors of all, from 1.
+        Image and label at any factor are mixtures of two of each, with one `mixing_weight`, if what `scan_transform`
+        does is affine in the image, by random numbers that do not depend on it, as in the shipped recipe.
+        """
+        return self._drawn(epoch, number, None, every_dose=True)
+
+    @property
+    def subjects(self) -> tuple[StoredSubject, ...]:
+        """Return whose scans are drawn."""
+        return tuple(subject for _, subject in self._subjects)
+
+    def subject_of(self, epoch: int, number: int) -> StoredSubject:
+        """Return whom a scan with a dose from the range is of."""
+        return self._place_of(epoch, number, self._subjects)[1]
+
+    def _dose_of(self, epoch: int) -> float | None:
+        return None if self.doses is None else self.doses[(epoch - 1) % len(self.doses)]
+
+    def _drawn(self, epoch: int, number: int, dose: float | None, *, every_dose: bool = False) -> dict[str, Any]:
+        rng = np.random.default_rng((self.seed, epoch, 0, number))
+        subjects = self._subjects
+        if dose is not None:
+            subjects = [(store, subject) for store, subject in subjects if max(subject.doses) >= dose]
+        store, subject = self._place_of(epoch, number, subjects)
+        factor = self._draw_factor(subject, rng) if dose is None else dose
         full = self._read(store, subject, "full")
+        if every_dose:
+            image = torch.cat([self._read(store, subject, name) for name in subject.doses.values()])
+        else:
+            low_factor = nearest_dose(subject.doses, factor)
+            low = self._read(store, subject, subject.doses[low_factor])
+            image = mix_doses(low, full, low_factor=low_factor, factor=factor)
         scan: dict[str, Any] = {
-            "image": mix_doses(self._read(store, subject, low), full, low_factor=low_factor, factor=factor),
+            "image": image,
             "label": full if self.target == "full" else self._read(store, subject, self.target),
             **{name: self._read(store, subject, name) for name in self.extra},
         }
@@ -217,6 +253,8 @@ class PatchDataset(Dataset):
             _set_random_state(self.scan_transform, rng)
             scan = _plain(self.scan_transform(scan))
         scan = _filled_up(scan, self.patch_size)
+        if every_dose:
+            scan = _mixed(scan, tuple(subject.doses), factor)
         if self.measure is not None:
             scan = _plain(self.measure(scan))
         return {**scan, "starts": self._draw_starts(scan, -(-self.n_patches // self.n_scans), rng)}
@@ -232,11 +270,13 @@ class PatchDataset(Dataset):
             self._volumes[key] = volume
         return volume
 
-    def _subject_of(self, number: int) -> int:
+    def _place_of(
+        self, epoch: int, number: int, subjects: Sequence[tuple[Store, StoredSubject]]
+    ) -> tuple[Store, StoredSubject]:
         """Subjects take turns over the epochs, in an order that changes with every turn."""
-        turn, place = divmod(self.epoch * self.n_scans + number, len(self._subjects))
-        order = np.random.default_rng((self.seed, turn)).permutation(len(self._subjects))
-        return int(order[place])
+        turn, place = divmod(epoch * self.n_scans + number, len(subjects))
+        order = np.random.default_rng((self.seed, turn)).permutation(len(subjects))
+        return subjects[int(order[place])]
 
     def _draw_factor(self, subject: StoredSubject, rng: np.random.Generator) -> float:
         low, high = self.dose_range
@@ -263,77 +303,20 @@ class PatchDataset(Dataset):
         return np.clip(centers - size // 2, 0, shape - size) // _CELL * _CELL
 
 
-class VolumeDataset(Dataset):
-    """Every low-dose image of a split with its full dose, in SUV: subject by subject, by rising dose reduction factor.
-
-    Items have the keys ``image``, with its affine [mm], and ``label``, float32 tensors (1, X, Y, Z), SUVbw [g/mL];
-    ``dose_reduction_factor``, a float32 tensor (), and ``subject``, its id.
-
-    `dose_reduction_factors` selects among the doses that a subject has; None takes them all. The other arguments are
-    those of `PatchDataset`.
-
-    Raises
-    ------
-    PETError
-        If there is no such image, or a subject has no target.
-    """
-
-    def __init__(
-        self,
-        store: Stores,
-        *,
-        split: Split,
-        dose_reduction_factors: Sequence[float] | None = None,
-        target: Target = "full",
-        transform: Callable[[dict[str, Any]], Any] | None = None,
-    ) -> None:
-        self.target = target
-        self.transform = transform
-        self._items = []
-        for opened in _opened(store):
-            for subject in opened.of_split(split):
-                if target not in subject.volumes:
-                    raise PETError(f"{opened.path}: {subject.id} has no {target}, expected what target names")
-                for factor, name in subject.doses.items():
-                    if factor > 1 and (dose_reduction_factors is None or factor in dose_reduction_factors):
-                        self._items.append((opened, subject.id, factor, name))
-        if not self._items:
-            doses = "any" if dose_reduction_factors is None else ", ".join(f"{f:g}" for f in dose_reduction_factors)
-            raise PETError(f"{store}: split {split} has no low-dose image (factors: {doses}), expected at least one")
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return the index-th pair.
-
-        Raises
-        ------
-        PETError
-            If a chunk is damaged or a file is missing.
-        """
-        store, subject, factor, name = self._items[index]
-        affine = torch.tensor(store.subject(subject).affine, dtype=torch.float64)
-        item = {
-            "image": MetaTensor(torch.from_numpy(store.volume(subject, name)[...])[None], affine=affine),
-            "label": torch.from_numpy(store.volume(subject, self.target)[...])[None],
-            "dose_reduction_factor": torch.tensor(factor, dtype=torch.float32),
-            "subject": subject,
-        }
-        return item if self.transform is None else self.transform(item)
+def _mixed(scan: dict[str, Any], factors: tuple[float, ...], factor: float) -> dict[str, Any]:
+    """Return a scan of every dose with image and label of one factor among them."""
+    images = scan["image"]
+    labels = scan["label"].expand(len(factors), -1, -1, -1)
+    low_factor = nearest_dose(factors, factor)
+    k = factors.index(low_factor)
+    mixed = {
+        key: mix_doses(values[k : k + 1], values[:1], low_factor=low_factor, factor=factor)
+        for key, values in (("image", images), ("label", labels))
+    }
+    return {**scan, **mixed, "images": images, "labels": labels, "factors": factors}
 
 
-def mix_doses(low: Values, full: Values, *, low_factor: float, factor: float) -> Values:
-    """Return an image with the second-order noise statistics of a dose reduction factor between 1 and ``low_factor``.
-
-    a low + (1 - a) full with a = sqrt((d - 1) / (D - 1)): for nested counts cov(low, full) is the variance v of
-    full, so the mixture's variance is v (1 + a^2 (D - 1)) = v d.
-    """
-    a = ((factor - 1) / (low_factor - 1)) ** 0.5
-    return a * low + (1 - a) * full
-
-
-def _opened(store: Stores) -> list[Store]:
+def opened_stores(store: Stores) -> list[Store]:
     """Open what is a path, and keep what is a store already."""
     several = [store] if isinstance(store, Store | str | Path) else store
     return [s if isinstance(s, Store) else Store(s) for s in several]

@@ -77,8 +77,8 @@ def checked_config(
     for where, parts in new:
         if not _is_read(merged, parts):
             raise PETError(_unknown(merged, where, parts))
-    for where, key, _ in overrides:
-        _refuse_idle(merged, where, _split(key), needed)
+    for where in dict.fromkeys(where for where, _, _ in overrides):
+        _refuse_idle(merged, where, [_split(key) for source, key, _ in overrides if source == where], needed)
     return merged
 
 
@@ -192,12 +192,13 @@ def _is_read(config: dict[str, Any], parts: list[str]) -> bool:
     return bool(around & references) or any(reference.startswith(f"{name}#") for reference in references)
 
 
-def _refuse_idle(config: dict[str, Any], where: str, parts: list[str], needed: set[str]) -> None:
-    """Refuse a setting of a stage that this training does not have."""
-    stage = parts[0]
-    if len(parts) > 1 and f"{stage}#stage" not in needed and _at(config, [stage, "stage"]) is not _MISSING:
+def _refuse_idle(config: dict[str, Any], where: str, keys: list[list[str]], needed: set[str]) -> None:
+    """Refuse a setting of a stage that this training does not have; a file for several methods may hold such."""
+    of_stages = [parts for parts in keys if len(parts) > 1 and _at(config, [parts[0], "stage"]) is not _MISSING]
+    idle = [parts for parts in of_stages if f"{parts[0]}#stage" not in needed]
+    if idle and (where == "--set" or len(idle) == len(of_stages)):
         stages = sorted(key.partition("#")[0] for key in needed if key.endswith("#stage"))
-        name = "#".join(parts)
+        name = "#".join(idle[0])
         raise PETError(
             f"{where}: {name} is of a stage that this method does not run, expected one of {', '.join(stages)}"
         )

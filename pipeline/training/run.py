@@ -26,7 +26,17 @@ __all__ = ["TrainingResult", "run_stages", "train_bundle"]
 
 _REQUIRED = ("manifest", "dataset_dir", "store_dir", "output_dir", "device", "stages", "training")
 # What may differ between two runs of one training, and changes no result.
-_WITHOUT_BEARING = {"bundle_root", "work_folder", "output_dir", "time_limit", "device", "jobs", "num_workers", "loader"}
+_WITHOUT_BEARING = {
+    "bundle_root",
+    "work_folder",
+    "output_dir",
+    "time_limit",
+    "device",
+    "jobs",
+    "num_workers",
+    "loader",
+    "kept_dir",
+}
 # Of these a person who writes a method needs the place in the code. Other errors say what value was refused.
 _OF_PROGRAMMERS = (AttributeError, NameError, AssertionError, NotImplementedError, SyntaxError)
 

@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from monai.transforms import Transform
 from torch import Tensor, nn
 
-from pipeline.data import PatchDataset
-from pipeline.networks import BaseDenoisingNetwork, UniPET
+from pipeline.networks import BaseDenoisingNetwork, UniPET, noise_map, noise_statistics
+from pipeline.networks.noise_statistics import STATISTICS_VERSION
 
 __all__ = ["MeasureNoised", "fit_noise"]
 
@@ -22,37 +22,61 @@ _KEYS = {"image": "", "label": "label_"}
 class MeasureNoised(Transform):
     """Add to a scan what a network reads of it as a whole: the statistics and the map of its noise.
 
-    They go under ``statistics``, (7,), and ``noise_map``, (2, X / 2, Y / 2, Z / 2), those of the full dose under
-    ``label_statistics`` and ``label_noise_map``; nothing goes there that the network does not read. Scans are
-    ``image`` and ``label``, (1, X, Y, Z), SUVbw [g/mL].
+    They go under ``statistics``, (7,), and ``noise_map``, (2, X / 2, Y / 2, Z / 2), with mean and variance of each
+    channel of the map under ``noise_moments``, (2, 2). Those of the full dose have ``label_`` before their names.
+    Nothing goes there that the network does not read; where it is None, all that the shipped one reads does, whatever
+    network is trained. Scans are ``image`` and ``label``, (1, X, Y, Z), SUVbw [g/mL].
     """
 
-    def __init__(self, network: nn.Module, *, suv_scale: float) -> None:
+    def __init__(self, network: nn.Module | None, *, suv_scale: float) -> None:
         self.network = network
         self.suv_scale = suv_scale
+        self.version = STATISTICS_VERSION
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the scan with its measurements."""
         d = dict(data)
         for key, prefix in _KEYS.items():
             if key in d:
-                measured = measured_noise(self.network, d[key][None] / self.suv_scale)
+                measured = measured_noise(self.network, d[key][None] / self.suv_scale, suv_scale=self.suv_scale)
                 d.update({prefix + name: value[0] for name, value in measured.items()})
         return d
 
 
-def measured_noise(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    """Return what a network reads of whole scans x (B, 1, X, Y, Z), scaled SUV: ``statistics`` and ``noise_map``."""
-    measured = {}
-    if isinstance(network, UniPET) and network.needs_statistics:
-        measured["statistics"] = network.scan_statistics(x)
-    body = _body(network)
-    if body is not None and (noise_map := body.measure_noise(x)) is not None:
-        measured["noise_map"] = noise_map
+def measured_noise(network: nn.Module | None, x: Tensor, *, suv_scale: float = 2.0) -> dict[str, Tensor]:
+    """Return what a network reads of whole scans x (B, 1, X, Y, Z), scaled SUV: ``statistics`` and ``noise_map``.
+
+    Without a network, both; `suv_scale` is then SUVbw [g/mL] per unit of x.
+    """
+    if network is None:
+        measured = {
+            "statistics": noise_statistics(x, suv_scale=suv_scale),
+            "noise_map": noise_map(x, suv_scale=suv_scale),
+        }
+    else:
+        measured = {}
+        if isinstance(network, UniPET) and network.needs_statistics:
+            measured["statistics"] = network.scan_statistics(x)
+        body = _body(network)
+        if body is not None and (found := body.measure_noise(x)) is not None:
+            measured["noise_map"] = found
+    if "noise_map" in measured:
+        flat = measured["noise_map"].flatten(2)
+        measured["noise_moments"] = torch.stack([flat.mean(dim=2), flat.var(dim=2, correction=0)], dim=1)
     return measured
 
 
-def fit_noise(network: nn.Module, patches: PatchDataset, *, n_scans: int = 24) -> nn.Module:
+class Scans(Protocol):
+    """Scans of which the noise was measured: `PatchDataset` and `KeptPatches`."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch."""
+
+    def scan(self, number: int) -> Mapping[str, Any]:
+        """Return what is known of a scan of the epoch."""
+
+
+def fit_noise(network: nn.Module, patches: Scans, *, n_scans: int = 24) -> nn.Module:
     """Standardise what a network reads of the noise by scans of epoch 0, which no training sees; return the network.
 
     Full doses count as much as low doses: users denoise both.
@@ -68,20 +92,18 @@ def fit_noise(network: nn.Module, patches: PatchDataset, *, n_scans: int = 24) -
         return network
     logger.info("measuring the noise of %d scans", n_scans)
     patches.set_epoch(0)
-    statistics, means, variances = [], [], []
+    statistics, moments = [], []
     for number in range(n_scans):
         scan = patches.scan(number)
         for prefix in _KEYS.values():
             if f"{prefix}statistics" in scan:
                 statistics.append(scan[f"{prefix}statistics"])
-            if f"{prefix}noise_map" in scan:
-                noise = scan[f"{prefix}noise_map"].flatten(1)
-                means.append(noise.mean(dim=1))
-                variances.append(noise.var(dim=1, correction=0))
+            if f"{prefix}noise_moments" in scan:
+                moments.append(scan[f"{prefix}noise_moments"])
     if style is not None:
         style.fit(torch.stack(statistics))
     if local_noise is not None:
-        local_noise.fit(torch.stack(means), torch.stack(variances))
+        local_noise.fit(*torch.stack(moments, dim=1))
     return network
 
 

@@ -241,6 +241,7 @@ class KeepLargeScaled(MapTransform):
     ----------
     keys
         Low-dose image and full-dose label, in this order, (1, X, Y, Z), SUV [g/mL]; the data have ``voxel_size`` [mm].
+        Several images as channels, (C, X, Y, Z), give the label as many: one for each.
     fwhm
         Of the Gaussian G, full width at half maximum [mm].
     threshold
@@ -265,10 +266,11 @@ class KeepLargeScaled(MapTransform):
         difference = F.avg_pool3d(low - full, factors, ceil_mode=True, count_include_pad=False)
         body = (mean > self.threshold).to(mean.dtype)
         sigma = [self.fwhm / FWHM_PER_SIGMA / (side * f) for side, f in zip(sides, factors, strict=True)]
-        smooth, weight = gaussian_filter(torch.cat([difference * body, body]), sigma)
-        kept = body[0] * smooth / weight.clamp_min(1e-3)
-        padded = [n * f for n, f in zip(kept.shape, factors, strict=True)]
-        fine = F.interpolate(kept[None, None], size=padded, mode="trilinear", align_corners=False)[0]
+        filtered = gaussian_filter(torch.cat([difference * body, body]), sigma)
+        smooth, weight = filtered[: len(difference)], filtered[len(difference) :]
+        kept = body * smooth / weight.clamp_min(1e-3)
+        padded = [n * f for n, f in zip(kept.shape[1:], factors, strict=True)]
+        fine = F.interpolate(kept[None], size=padded, mode="trilinear", align_corners=False)[0]
         d[self.keys[1]] = full + fine[:, : shape[0], : shape[1], : shape[2]]
         return d
 

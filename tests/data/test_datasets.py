@@ -134,8 +134,26 @@ def test_a_subject_with_fewer_doses_stays_in_its_own_range(make_scans, tmp_path)
     largest = {s: max(float(i["dose_reduction_factor"]) for i in items if i["subject"] == s) for s in ("s0", "s1")}
     assert 3 < largest["s1"] <= 4
     assert 15 < largest["s0"] <= 20
-    with pytest.raises(PETError, match=r"s1 has no dose below a 4th, expected one at a dose reduction factor of 5"):
-        dataset(tmp_path / "store", dose_range=(5, 100))
+    # From 5 on it has none, and is left out.
+    patches = dataset(tmp_path / "store", n_patches=9, n_scans=9, patch_size=(2, 2, 2), dose_range=(5, 100))
+    assert {patches[n]["subject"] for n in range(9)} == {"s0"}
+    with pytest.raises(PETError, match=r"split train has dose reduction factors up to 20, expected one of 21 or more"):
+        dataset(tmp_path / "store", dose_range=(21, 100))
+
+
+def test_doses_take_turns_from_epoch_to_epoch(make_scans, tmp_path):
+    scans = make_scans()
+    exclusion = Exclusion(subject="s1", dose_reduction_factor=20, reason="none")
+    scans.manifest = scans.manifest.model_copy(update={"exclusions": (exclusion,)})
+    scans.prepare(tmp_path / "store")
+    patches = dataset(tmp_path / "store", doses=(4, 10), n_scans=6)
+    for epoch, factor, subjects in ((1, 4, {"s0", "s1"}), (2, 10, {"s0"}), (3, 4, {"s0", "s1"})):
+        patches.set_epoch(epoch)
+        items = [patches[n] for n in range(12)]
+        assert {float(item["dose_reduction_factor"]) for item in items} == {factor}
+        assert {item["subject"] for item in items} == subjects
+    with pytest.raises(PETError, match="up to 20, expected one of 50 or more"):
+        dataset(tmp_path / "store", doses=(4, 50))
 
 
 def test_subjects_take_turns(store_folder):
@@ -223,7 +241,7 @@ def test_subjects_without_a_low_dose_are_refused(make_scans, tmp_path):
     exclusions = [Exclusion(subject="s0", dose_reduction_factor=f, reason="none") for f in (4, 20)]
     scans.manifest = scans.manifest.model_copy(update={"exclusions": tuple(exclusions)})
     scans.prepare(tmp_path / "store")
-    with pytest.raises(PETError, match="s0 has the full dose only"):
+    with pytest.raises(PETError, match="split train has the full dose only"):
         dataset(tmp_path / "store")
 
 

@@ -10,7 +10,7 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from torch import nn
 
-from pipeline.data import PatchDataset, build_manifest, prepared_store
+from pipeline.data import KeptPatches, PatchDataset, build_manifest, prepared_store
 from pipeline.networks import BaseDenoisingNetwork, LocalNoise, UniPET
 from pipeline.training import MeasureNoised, fit_noise
 from pipeline.training.scan_noise import measured_noise
@@ -41,7 +41,7 @@ def recipe(store, repository: Path) -> ConfigParser:
         "n_scans": 2,
         "patches#reconstruction#voxel_size": [8.0, 14.0],
         "patches#reconstruction#max_voxels": 60_000,
-        "patches#dataset#dose_range": [2, 20],
+        "patches#drawn#dose_range": [2, 20],
     }
     for key, value in changes.items():
         parser[key] = value
@@ -117,9 +117,36 @@ def test_scans_of_the_recipe_differ_in_voxels_and_hold_lesions(recipe):
 )
 def test_nothing_is_measured_that_a_network_does_not_read(network, keys):
     x = 1 + 0.1 * torch.randn(1, 20, 20, 20, generator=torch.Generator().manual_seed(0))
+    keys = keys | ({"noise_moments"} if "noise_map" in keys else set())
     assert measured_noise(network, x[None]).keys() == keys
     found = MeasureNoised(network, suv_scale=2.0)({"image": x, "label": x})
     assert found.keys() == {"image", "label", *keys, *(f"label_{key}" for key in keys)}
+
+
+def test_without_a_network_everything_is_measured_as_the_shipped_one_does():
+    x = 1 + 0.1 * torch.randn(1, 24, 20, 20, generator=torch.Generator().manual_seed(0))
+    network = UniPET(
+        4, 1, resolution_factor=2, style="statistics", local_noise=True, suv_scale=1.5, tissue_threshold=0.1
+    )
+    found, expected = (MeasureNoised(n, suv_scale=1.5)({"image": x}) for n in (None, network))
+    assert found.keys() == expected.keys() == {"image", "statistics", "noise_map", "noise_moments"}
+    for key, value in expected.items():
+        assert torch.equal(found[key], value)
+
+
+def test_noise_is_standardised_alike_by_scans_that_are_kept(store, tmp_path):
+    measure = MeasureNoised(None, suv_scale=2.0)
+    options = {"patch_size": (8, 8, 8), "n_patches": 2, "n_scans": 1, "dose_range": (2, 20), "measure": measure}
+    patches = PatchDataset(store, split="train", **options)
+    kept = KeptPatches(patches, tmp_path, epochs=1, n_measured=4)
+    states = []
+    for source in (patches, kept):
+        network = UniPET(4, 1, resolution_factor=2, style="statistics", local_noise=True, style_width=4, latent_size=4)
+        fit_noise(network, source, n_scans=4)
+        states.append(dict(network.named_buffers()))
+    assert any(not torch.equal(value, torch.ones_like(value)) for name, value in states[0].items() if "std" in name)
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

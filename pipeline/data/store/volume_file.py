@@ -12,7 +12,8 @@ decompressed, type, shape, index and that header must be what `write_volume` wri
 
 Edge and codec were chosen by measurement, random crops from 192x288x256 noisy float32: chunks of 16, 24, 32 and 48
 voxels read a crop of 64^3 in 2.6, 1.6, 1.6 and 1.7 CPU-ms and one of 96^3 in 7.9, 4.5, 3.8 and 6.6; LZ4 with byte
-shuffle is 2.5 times as fast as Zstandard, whose files are 8 to 20 % smaller.
+shuffle is 2.5 times as fast as Zstandard, whose files are 8 to 20 % smaller. Zstandard with bit shuffle is for what is
+written once, is large, and is read by whole chunks, a few for each step of a training.
 """
 
 import json
@@ -44,15 +45,16 @@ _DTYPES = ("|u1", "<u2", "<u4", "<f4")  # labels in the smallest type that holds
 # filters, codec, flags of Blosc2.
 _CHUNK_HEADER = struct.Struct("<2xBBIII6sB8xB")
 _EXTENDED = 0b101  # both bits are set where the header has all 32 bytes
-_FILTERS, _LZ4 = b"\x01" + bytes(5), 1
+_CODECS = {(b"\x01" + bytes(5), 1), (b"\x02" + bytes(5), 5)}  # byte shuffle and LZ4, bit shuffle and Zstandard
 _RUN, _MOST_RUNS = 0b1110000, 3 << 4  # kinds of runs: none, zeros, NaN, one value; larger is memory that nobody set
 _REMEDY = "run `unipet prepare` again, which rebuilds it"
 
 
-def write_volume(values: ArrayLike, path: str | Path) -> int:
+def write_volume(values: ArrayLike, path: str | Path, *, dense: bool = False) -> int:
     """Write a volume (X, Y, Z) of uint8, uint16, uint32 or float32; equal volumes give equal bytes.
 
-    A caller that may be killed writes into a folder that gets its name last.
+    A caller that may be killed writes into a folder that gets its name last. A `dense` file is smaller, and takes
+    longer to write and to read.
 
     The result is the CRC-32 of the index, which tells this volume from any other.
 
@@ -74,9 +76,9 @@ def write_volume(values: ArrayLike, path: str | Path) -> int:
             chunk = np.ascontiguousarray(volume[tuple(slice(c, c + EDGE) for c in corner)])
             packed = blosc2.compress2(
                 chunk,
-                codec=blosc2.Codec.LZ4,
-                clevel=5,
-                filters=[blosc2.Filter.SHUFFLE],
+                codec=blosc2.Codec.ZSTD if dense else blosc2.Codec.LZ4,
+                clevel=3 if dense else 5,
+                filters=[blosc2.Filter.BITSHUFFLE if dense else blosc2.Filter.SHUFFLE],
                 typesize=volume.dtype.itemsize,
                 nthreads=1,
             )
@@ -218,7 +220,7 @@ class VolumeFile:
         if len(chunk) < _CHUNK_HEADER.size or (crc32 is not None and zlib.crc32(chunk) != crc32):
             raise self._damaged(n)
         flags, n_item, found, n_block, n_packed, filters, codec, flags2 = _CHUNK_HEADER.unpack_from(chunk)
-        is_written = flags & _EXTENDED == _EXTENDED and (filters, codec) == (_FILTERS, _LZ4)
+        is_written = flags & _EXTENDED == _EXTENDED and (filters, codec) in _CODECS
         if not is_written or n_item != self.dtype.itemsize or flags2 & _RUN > _MOST_RUNS:
             raise self._damaged(n)
         if (found, n_packed) != (n_bytes, len(chunk)) or not 0 < n_block <= n_bytes:
