@@ -10,7 +10,7 @@ from pipeline.simulation.patient.nema import (
     BACKGROUND_REGIONS,
     SPHERE_DIAMETERS,
     _body_distance,
-    _sphere_centres,
+    sphere_centres,
 )
 
 # 214 ps, 4 iterations of 5 subsets, 5 mm filter.
@@ -63,7 +63,7 @@ def test_background_regions_keep_away_from_everything():
     x, y = BACKGROUND_REGIONS.T
     assert BACKGROUND_REGIONS.shape == (12, 2)
     assert _body_distance(x, y).max() <= -(15 + 37 / 2)
-    for diameter, (cx, cy) in zip(SPHERE_DIAMETERS, _sphere_centres(), strict=True):
+    for diameter, (cx, cy) in zip(SPHERE_DIAMETERS, sphere_centres(), strict=True):
         assert np.hypot(x - cx, y - cy).min() >= diameter / 2 + 15 + 37 / 2
     assert np.hypot(x, y).min() >= _LUNG_RADIUS + 37 / 2
 

@@ -19,8 +19,11 @@ __all__ = [
     "SPHERE_DIAMETERS",
     "NEMAPhantom",
     "NEMAQuality",
+    "background_mean",
     "nema_phantom",
     "nema_quality",
+    "sphere_centres",
+    "sphere_plane",
 ]
 
 SPHERE_DIAMETERS = (10.0, 13.0, 17.0, 22.0, 28.0, 37.0)
@@ -66,12 +69,12 @@ def _body_distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.where(y >= -_BELOW, above, below)
 
 
-def _sphere_centres() -> np.ndarray:
+def sphere_centres() -> np.ndarray:
     """Return the centres x, y of the spheres [mm]. Shape (6, 2)."""
     return _SPHERE_RING * np.stack([np.cos(_SPHERE_ANGLES), np.sin(_SPHERE_ANGLES)], axis=1)
 
 
-def _sphere_plane(scanner: Scanner) -> float:
+def sphere_plane(scanner: Scanner) -> float:
     """Return the centre along Z of the slice that the spheres are centred on [mm], the middle one."""
     nz, dz = scanner.matrix[2], scanner.voxel_size[2]
     return (nz // 2 - (nz - 1) / 2) * dz
@@ -100,7 +103,7 @@ def nema_phantom(scanner: Scanner, *, ratio: float = 4.0) -> NEMAPhantom:
         for n, v in zip(scanner.object_shape, scanner.object_voxel_size, strict=True)
     ]
     x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
-    z = z - np.float32(_sphere_plane(scanner))
+    z = z - np.float32(sphere_plane(scanner))
     edge = float(np.cbrt(np.prod(scanner.object_voxel_size)))
 
     def fraction(distance: np.ndarray) -> np.ndarray:
@@ -111,7 +114,7 @@ def nema_phantom(scanner: Scanner, *, ratio: float = 4.0) -> NEMAPhantom:
     water = fraction(_body_distance(x, y)) * along
     lung = fraction(np.hypot(x, y) - _LUNG_RADIUS) * along
     activity = water * (1 - lung)
-    for diameter, (cx, cy) in zip(SPHERE_DIAMETERS, _sphere_centres(), strict=True):
+    for diameter, (cx, cy) in zip(SPHERE_DIAMETERS, sphere_centres(), strict=True):
         sphere = fraction(np.sqrt((x - cx) ** 2 + (y - cy) ** 2 + z**2) - diameter / 2)
         activity += np.float32(ratio - 1) * sphere
     attenuation = water * (1 - lung) * ATTENUATION["soft"] + lung * ATTENUATION["lung"]
@@ -149,6 +152,17 @@ def _region_means(image: np.ndarray, centres: np.ndarray, *, diameter: float, z:
     return image[index[..., 0], index[..., 1], k].mean(axis=1, dtype=np.float64)
 
 
+def background_mean(image: np.ndarray, scanner: Scanner) -> float:
+    """Return the mean of the 60 background circles of the largest sphere, in the image's unit."""
+    return float(_background_means(image, scanner, SPHERE_DIAMETERS[-1]).mean())
+
+
+def _background_means(image: np.ndarray, scanner: Scanner, diameter: float) -> np.ndarray:
+    """Return the means of the twelve background circles of a diameter [mm] in each of five planes. Shape (60,)."""
+    planes = (_region_means(image, BACKGROUND_REGIONS, diameter=diameter, z=z, scanner=scanner) for z in _PLANES)
+    return np.concatenate(list(planes))
+
+
 def nema_quality(image: np.ndarray, scanner: Scanner, *, ratio: float) -> NEMAQuality:
     """Measure a reconstruction of a `nema_phantom` as NEMA NU 2-2018 does.
 
@@ -166,8 +180,8 @@ def nema_quality(image: np.ndarray, scanner: Scanner, *, ratio: float) -> NEMAQu
         found = [_region_means(image, centres, diameter=diameter, z=z, scanner=scanner) for z in planes]
         return np.concatenate(found)
 
-    background = np.array([means(BACKGROUND_REGIONS, diameter, _PLANES) for diameter in SPHERE_DIAMETERS])
-    spheres = zip(SPHERE_DIAMETERS, _sphere_centres(), strict=True)
+    background = np.array([_background_means(image, scanner, diameter) for diameter in SPHERE_DIAMETERS])
+    spheres = zip(SPHERE_DIAMETERS, sphere_centres(), strict=True)
     hot = np.array([means(centre[None], diameter, (0.0,))[0] for diameter, centre in spheres])
     nz, dz = scanner.matrix[2], scanner.voxel_size[2]
     z = (np.arange(nz) - nz // 2) * dz
