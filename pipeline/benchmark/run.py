@@ -16,6 +16,7 @@ from pipeline.benchmark.entrants import Entrant, classical, ensemble_of, network
 from pipeline.benchmark.parts.cost import cost
 from pipeline.benchmark.parts.detection import detection
 from pipeline.benchmark.parts.images import images, real, samples, unseen
+from pipeline.benchmark.parts.phantom import phantom
 from pipeline.benchmark.parts.uncertainty import uncertainty
 from pipeline.benchmark.results import Stored, write_result
 from pipeline.benchmark.work import Part, Work
@@ -32,6 +33,7 @@ _PARTS: Mapping[str, Part] = {
     "real": real,
     "samples": samples,
     "detection": detection,
+    "phantom": phantom,
     "uncertainty": uncertainty,
     "cost": cost,
 }

@@ -81,6 +81,10 @@ class PhantomScans:
         entity = "full" if factor == 1 else dose_entity(factor)
         return self.folder / "pet" / f"{self.folder.name}_run-{repeat + 1}_rec-{entity}_pet.nii.gz"
 
+    def files(self) -> list[Path]:
+        """Return the paths of all that was written, sorted."""
+        return sorted((self.folder / "pet").iterdir())
+
 
 def simulate_phantom(folder: str | Path, study: PhantomStudy, *, jobs: int = 1) -> list[PhantomScans]:
     """Simulate the scans of a study, one folder for each ratio; what is already there is kept.

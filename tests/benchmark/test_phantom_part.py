@@ -6,7 +6,9 @@ from functools import partial
 import pytest
 
 from pipeline.benchmark.definition import Definition
-from pipeline.benchmark.phantom import measured_phantom, phantom, phantom_rows, phantom_study_of
+from pipeline.benchmark.parts.phantom import measured_phantom, phantom, phantom_rows, phantom_study_of
+from pipeline.benchmark.reporting.tables import all_tables
+from pipeline.benchmark.results import Stored
 from pipeline.benchmark.work import Work
 from pipeline.comparison import KeptResults, noisy_input
 from pipeline.images import gaussian_filter_mm
@@ -14,6 +16,7 @@ from pipeline.pet import PETError, read_pet
 from pipeline.simulation import SCANNERS, Scanner
 from pipeline.simulation.patient.nema import SPHERE_DIAMETERS
 from pipeline.simulation.phantom_scans import simulate_phantom
+from tests.benchmark.findings_by_hand import findings_of, row_of
 
 SETTINGS = {"scanner": "phantom_test", "dose_reduction_factors": [4], "n_repeats": 2, "ratios": [4, 10]}
 
@@ -101,6 +104,21 @@ def test_a_method_is_measured_once_and_smoothing_costs_contrast(preset, tmp_path
     assert phantom("a", partial(pytest.fail, "measured again"), work)["spheres"] == smooth
     without = dataclasses.replace(work, definition=definition.model_copy(update={"phantom": None}))
     assert phantom("a", blur, without) == {}
+
+
+def test_the_tables_have_spheres_side_by_side():
+    def rows(recovery):
+        which = {"ratio": 10.0, "dose_reduction_factor": 20.0}
+        return [
+            {**which, "diameter": d, "contrast_recovery": recovery + d, "background_variability": 5.0}
+            for d in SPHERE_DIAMETERS
+        ]
+
+    stored = [Stored("phantom", row_of(n), {}, {"spheres": rows(r)}) for n, r in (("unipet", 40.0), ("unet", 30.0))]
+    found = {table.title: table for table in all_tables(findings_of(*stored))}
+    table = found["Phantom, 10 to 1, DRF 20: contrast recovery of the spheres (NEMA NU 2) [%]"]
+    assert table.header == ("method", "10 mm", "13 mm", "17 mm", "22 mm", "28 mm", "37 mm")
+    assert table.rows[1] == ("unet", "40.0", "43.0", "47.0", "52.0", "58.0", "67.0")
 
 
 def test_settings_that_cannot_be_are_refused():

@@ -127,7 +127,7 @@ def all_tables(findings: Findings) -> list[ResultTable]:
                 prefix = "" if part == "images" else f"{part.capitalize()}, {condition.replace('_', ' ')}: "
                 tables += _by_dose(findings, found, prefix)
     tables += _of_detection(findings)
-    tables += _of_part(findings, "phantom")
+    tables += _of_phantom(findings)
     tables += _of_part(findings, "uncertainty", only=("summary",))
     return [table for table in tables if table.rows]
 
@@ -201,6 +201,25 @@ def _differences(findings: Findings) -> Iterator[ResultTable]:
         )
         title = f"Minus {reference}, all doses, paired bootstrap over subjects: {COMPARED[str(measure)][0]}"
         yield ResultTable(title, ("method", "verdict", "difference", "95 % interval"), rows, 2)
+
+
+def _of_phantom(findings: Findings) -> Iterator[ResultTable]:
+    """Return the spheres of the phantom, a table for each figure, ratio and dose, diameters side by side."""
+    figures = (
+        ("spheres", "contrast_recovery", "contrast recovery of the spheres (NEMA NU 2)"),
+        ("spheres", "background_variability", "background variability (NEMA NU 2)"),
+        ("earl", "recovery_mean", "recovery of the mean in the 50 % isocontour (EARL)"),
+        ("earl", "recovery_max", "recovery of the maximum (EARL)"),
+        ("earl", "within_earl1", "scans within both limits of EARL's first standard"),
+    )
+    for table, figure, what in figures:
+        rows = findings.table("phantom", table)
+        for (ratio, factor), at in [] if rows.empty else rows.groupby(["ratio", "dose_reduction_factor"]):
+            wide = at.pivot_table(index="method", columns="diameter", values=figure, sort=False)
+            header = ("method", *(f"{diameter:g} mm" for diameter in wide.columns))
+            body = tuple((findings.label(str(n)), *(_figure(v, 1) for v in row)) for n, row in wide.iterrows())
+            dose = "full dose" if factor == 1 else f"DRF {factor:g}"
+            yield ResultTable(f"Phantom, {ratio:g} to 1, {dose}: {what} [%]", header, body)
 
 
 def _of_detection(findings: Findings) -> Iterator[ResultTable]:

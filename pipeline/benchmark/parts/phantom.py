@@ -20,6 +20,8 @@ from pipeline.simulation.phantom_scans import PhantomScans, PhantomStudy, simula
 
 __all__ = ["measured_phantom", "phantom", "phantom_rows", "phantom_study_of"]
 
+_CODE = ("benchmark/parts/phantom", "simulation/patient/earl", "simulation/patient/nema")
+
 
 def phantom_study_of(settings: Mapping[str, Any]) -> PhantomStudy:
     """Return the study that settings of a benchmark describe; what they leave out is as in `PhantomStudy`.
@@ -53,8 +55,11 @@ def phantom(name: str, method: Method, work: Work) -> Tables:
     pieces = {}
     for scans in simulate_phantom(work.root / "phantom", study, jobs=work.jobs):
         make = partial(measured_phantom, scans, method, study)
-        pieces[f"phantom_{scans.folder.name}"] = Piece(depends=[study.request(scans.ratio)], make=make)
-    measured = work.tables(name, pieces, code=("simulation", "benchmark/phantom"))
+        files = [(path.name, stat.st_size, stat.st_mtime_ns) for path in scans.files() if (stat := path.stat())]
+        pieces[f"phantom_{scans.folder.name}"] = Piece(depends=[study.request(scans.ratio), files], make=make)
+    measured = work.tables(
+        name, pieces, code=("benchmark/parts/phantom", "simulation/patient/earl", "simulation/patient/nema")
+    )
     return phantom_rows(measured["spheres"])
 
 
@@ -100,11 +105,10 @@ def phantom_rows(measured: Sequence[Mapping[str, Any]]) -> Tables:
     spheres, earl = [], []
     for (ratio, factor, diameter), rows in frame.groupby(["ratio", "dose_reduction_factor", "diameter"], sort=False):
         mean, n = rows.mean(numeric_only=True), len(rows)
-        which = {"dose_reduction_factor": float(factor), "diameter": float(diameter)}
+        which = {"ratio": float(ratio), "dose_reduction_factor": float(factor), "diameter": float(diameter)}
         spread = {"contrast_recovery_sd": 100 * float(rows["contrast_recovery"].std(ddof=1))} if n > 1 else {}
         spheres.append(
             {
-                "ratio": float(ratio),
                 **which,
                 "contrast_recovery": 100 * float(mean["contrast_recovery"]),
                 **spread,
