@@ -75,11 +75,14 @@ class DoseReader(nn.Module):
         self.middle.copy_(middle)
         self.error.copy_((y - middle - centred @ slopes).std())
 
+    def statistics(self, x: Tensor) -> Tensor:
+        """Return the noise statistics (B, 7) of whole scans x (B, 1, X, Y, Z), scaled SUV."""
+        return noise_statistics(x, suv_scale=self.suv_scale, tissue_threshold=self.tissue_threshold)
+
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Return the dose reduction factors (B,), at least 1, of whole scans x (B, 1, X, Y, Z), scaled SUV."""
-        measured = noise_statistics(x, suv_scale=self.suv_scale, tissue_threshold=self.tissue_threshold)
-        logarithm = self.middle + (measured.to(self.mean.dtype) - self.mean) @ self.slopes
+        logarithm = self.middle + (self.statistics(x).to(self.mean.dtype) - self.mean) @ self.slopes
         return logarithm.where(logarithm.isfinite(), self.middle).exp().clamp(1.0, _HIGHEST)
 
 

@@ -1,6 +1,7 @@
 """The noise of the scans that patches are cut from, measured as inference measures it."""
 
 import logging
+import math
 from collections.abc import Hashable, Mapping
 from typing import Any, Protocol
 
@@ -8,7 +9,15 @@ import torch
 from monai.transforms import Transform
 from torch import Tensor, nn
 
-from pipeline.networks import BaseDenoisingNetwork, UniPET, noise_map, noise_statistics
+from pipeline.networks import (
+    BaseDenoisingNetwork,
+    DoseConditionedNetwork,
+    DoseReader,
+    DoseSpecificNetworks,
+    UniPET,
+    noise_map,
+    noise_statistics,
+)
 from pipeline.networks.noise_statistics import STATISTICS_VERSION
 
 __all__ = ["MeasureNoised", "fit_noise"]
@@ -57,6 +66,8 @@ def measured_noise(network: nn.Module | None, x: Tensor, *, suv_scale: float = 2
         measured = {}
         if isinstance(network, UniPET) and network.needs_statistics:
             measured["statistics"] = network.scan_statistics(x)
+        if (reader := _dose_reader(network)) is not None:
+            measured["statistics"] = reader.statistics(x)
         body = _body(network)
         if body is not None and (found := body.measure_noise(x)) is not None:
             measured["noise_map"] = found
@@ -79,7 +90,7 @@ class Scans(Protocol):
 def fit_noise(network: nn.Module, patches: Scans, *, n_scans: int = 24) -> nn.Module:
     """Standardise what a network reads of the noise by scans of epoch 0, which no training sees; return the network.
 
-    Full doses count as much as low doses: users denoise both.
+    A network that reads the dose learns here how. Full doses count as much as low doses: users denoise both.
 
     Raises
     ------
@@ -88,23 +99,33 @@ def fit_noise(network: nn.Module, patches: Scans, *, n_scans: int = 24) -> nn.Mo
     """
     local_noise = None if (body := _body(network)) is None else body.local_noise
     style = network.statistics_style if isinstance(network, UniPET) and network.needs_statistics else None
-    if style is None and local_noise is None:
+    reader = _dose_reader(network)
+    if style is None and local_noise is None and reader is None:
         return network
     logger.info("measuring the noise of %d scans", n_scans)
     patches.set_epoch(0)
-    statistics, moments = [], []
+    statistics, moments, factors = [], [], []
     for number in range(n_scans):
         scan = patches.scan(number)
         for prefix in _KEYS.values():
             if f"{prefix}statistics" in scan:
                 statistics.append(scan[f"{prefix}statistics"])
+                factors.append(float(scan["dose_reduction_factor"]) if prefix == "" else 1.0)
             if f"{prefix}noise_moments" in scan:
                 moments.append(scan[f"{prefix}noise_moments"])
     if style is not None:
         style.fit(torch.stack(statistics))
+    if reader is not None:
+        reader.fit(torch.stack(statistics), torch.tensor(factors))
+        logger.info("a dose that is read is wrong by a factor of %.2f (1 SD)", math.exp(reader.error))
     if local_noise is not None:
         local_noise.fit(*torch.stack(moments, dim=1))
     return network
+
+
+def _dose_reader(network: nn.Module) -> DoseReader | None:
+    """Return what of a network reads the dose from the noise."""
+    return network.dose_reader if isinstance(network, DoseConditionedNetwork | DoseSpecificNetworks) else None
 
 
 def _body(network: nn.Module) -> BaseDenoisingNetwork | None:

@@ -1,5 +1,6 @@
 """Patches of the shipped recipe: their scan is measured as inference measures it, and the map lies at its place."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from monai.data import MetaTensor
 from torch import nn
 
 from pipeline.data import KeptPatches, PatchDataset, build_manifest, prepared_store
-from pipeline.networks import BaseDenoisingNetwork, LocalNoise, UniPET
+from pipeline.networks import BaseDenoisingNetwork, DoseConditionedNetwork, LocalNoise, UniPET
 from pipeline.training import MeasureNoised, fit_noise
 from pipeline.training.scan_noise import measured_noise
 
@@ -177,3 +178,20 @@ def test_a_network_that_reads_no_noise_is_left_alone(store):
     network = nn.Identity()
     assert fit_noise(network, patches) is network
     assert not patches._scans
+
+
+def test_a_network_that_reads_the_dose_learns_how_from_scans_of_known_dose():
+    class Scans:
+        """Noise whose level alone follows the dose; the full dose has a level of its own."""
+
+        def set_epoch(self, epoch: int) -> None:
+            assert epoch == 0
+
+        def scan(self, number: int) -> dict[str, Any]:
+            factor = 2.0 + number
+            low, full = (torch.tensor([math.log(f) / 2 - 1, 0, 0, 0, 0, 0, 0]) for f in (factor, 1.0))
+            return {"dose_reduction_factor": torch.tensor(factor), "statistics": low, "label_statistics": full}
+
+    network = fit_noise(DoseConditionedNetwork(4, 1), Scans(), n_scans=20)
+    assert network.dose_reader.error < 0.02
+    assert network.dose_reader.slopes[0] == pytest.approx(2, rel=0.02)
