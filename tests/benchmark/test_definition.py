@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from pipeline.benchmark import own_definition, read_definition
+from pipeline.benchmark.definition import PARTS
 from pipeline.data import Manifest
 from pipeline.pet import PETError
 
@@ -104,3 +105,14 @@ def test_make_trains_what_the_definition_names(repository):
     }
     [listed] = re.findall(r"^TRAINED := (.*)$", (repository / "Makefile").read_text().replace("\\\n", ""), re.MULTILINE)
     assert set(listed.split()) == wanted
+
+
+def test_the_example_of_the_document_is_sound(repository, tmp_path):
+    text = (repository / "docs" / "benchmark.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"<!-- run by tests/benchmark/test_definition.py -->\n```yaml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "ours.yaml").touch()
+    (tmp_path / "benchmark.yaml").write_text(example)
+    found = read_definition(tmp_path / "benchmark.yaml")
+    assert found.methods["ours"].method == str(tmp_path / "ours_method.yaml")
+    assert found.parts == ("images", "samples", "cost")
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(PARTS)
