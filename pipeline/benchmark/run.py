@@ -20,7 +20,15 @@ from pipeline.benchmark.parts.phantom import phantom
 from pipeline.benchmark.parts.uncertainty import uncertainty
 from pipeline.benchmark.results import Stored, write_result
 from pipeline.benchmark.work import Part, Work
-from pipeline.comparison import Case, Competitors, KeptResults, check_other_cases, doses_of, tune_competitors
+from pipeline.comparison import (
+    Case,
+    Competitors,
+    KeptResults,
+    check_other_cases,
+    doses_of,
+    filters_named,
+    tune_competitors,
+)
 from pipeline.errors import PETError
 from pipeline.files import locked_folder
 from pipeline.shipped import own_bundle
@@ -89,6 +97,13 @@ def measure_benchmark(
         If a method or part does not exist, a named method has no weights, data are missing, or nothing was measured.
     """
     _check_names(definition, methods, parts)
+    said: set[str] = set()
+
+    def say_once(line: str) -> None:
+        if line not in said:
+            say(line)
+        said.add(line)
+
     wanted_parts = [part for part in definition.parts if part in _PARTS and (not parts or part in parts)]
     with locked_folder(output, "measuring this benchmark"):
         identities = {"input": ""}  # parts may look at the input beside a method
@@ -99,12 +114,12 @@ def measure_benchmark(
             folder=output,
             kept=KeptResults(output / "kept", identities),
             jobs=jobs,
-            say=say,
+            say=say_once,
         )
         place = own_bundle() if bundle is None else bundle
         entrants = partial(_entrants, definition, work, weights=weights, bundle=place, device=device)
         written = []
-        for entrant in entrants(methods, say):
+        for entrant in entrants(methods):
             identities[entrant.name] = entrant.identity
             for part in wanted_parts:
                 if (part in _ONCE and not entrant.is_first) or (entrant.kind == "ensemble" and part != "uncertainty"):
@@ -137,14 +152,20 @@ def _entrants(
     definition: Definition,
     work: Work,
     methods: Sequence[str],
-    say: Callable[[str], object],
     *,
     weights: Path | None,
     bundle: Path,
     device: str | None,
 ) -> Iterator[Entrant]:
     """Yield every row that is asked for, a method at a time."""
-    filters = [name for name in definition.filters if not methods or name in methods]
+    filters: list[str] = []
+    for wanted in definition.filters:
+        try:
+            filters += filters_named([wanted]) if not methods or wanted in methods else ()
+        except PETError as error:  # not installed
+            if methods:
+                raise
+            work.say(f"{wanted} is left out: {error}")
     competitors = _tuned(definition, work, filters) if filters else Competitors(filters=())
     yield from (e for e in classical(filters, competitors) if not methods or e.entry in methods)
     for name, entry in definition.methods.items():
@@ -155,7 +176,7 @@ def _entrants(
         if methods and missing:
             raise PETError(f"{missing[0]}, expected the weights of a method that was asked for by name")
         for line in missing:
-            say(line)
+            work.say(line)
         yield from (*found, *ensemble_of(found))
 
 

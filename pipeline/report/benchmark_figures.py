@@ -1,4 +1,4 @@
-"""The figures of a benchmark as PNG bytes: curves against the dose, and quality against cost."""
+"""The figures of a benchmark as PNG bytes: curves against the dose or a size, and quality against cost."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,13 @@ _PANEL = (3.6, 3.1)  # [in]
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A measure of one method against the dose reduction factor, with the interval of each value."""
+    """A measure of one method against the dose or a size, with the interval of each value."""
 
     name: str
     group: str
     """Curves of a group are drawn together, those of the others in grey behind them."""
     factors: Sequence[float]
+    """Dose reduction factors, or sizes."""
     mean: Sequence[float]
     low: Sequence[float]
     high: Sequence[float]
@@ -42,8 +43,10 @@ class Point:
     quality: float
 
 
-def curves_figure(curves: Sequence[Curve], *, y_label: str, zero_line: bool = False) -> bytes:
-    """Draw curves against the dose reduction factor on a logarithmic axis, a panel for each group, as PNG.
+def curves_figure(
+    curves: Sequence[Curve], *, y_label: str, x_label: str = "dose reduction factor", zero_line: bool = False
+) -> bytes:
+    """Draw curves on a logarithmic axis, such as of the dose reduction factor, a panel for each group, as PNG.
 
     Raises
     ------
@@ -70,7 +73,7 @@ def curves_figure(curves: Sequence[Curve], *, y_label: str, zero_line: bool = Fa
         axes.set_xscale("log")
         axes.set_xticks(factors, labels=[f"{factor:g}" for factor in factors])
         axes.set_xticks([], minor=True)
-        style_axes(axes, group, "dose reduction factor", y_label if number == 0 else "")
+        style_axes(axes, group, x_label, y_label if number == 0 else "")
         axes.legend(
             frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(-0.04, -0.17), ncols=2, columnspacing=1.0
         )

@@ -201,3 +201,15 @@ def test_mistakes_of_a_definition_end_in_one_line(benchmark, data, tmp_path, cha
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not list((tmp_path / "out").rglob("*.tsv"))
+
+
+def test_a_filter_that_is_not_installed_is_left_out(benchmark, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.comparison.filters.find_spec", lambda name: None)
+    content = yaml.safe_load((data / "definition.yaml").read_text())
+    path = data / "with_bm4d.yaml"
+    path.write_text(yaml.safe_dump({**content, "filters": ["bm4d"]}, sort_keys=False))
+    done = benchmark(tmp_path / "out", "--part", "samples", definition=path)
+    assert done.returncode == 0, done.stderr
+    assert "bm4d is left out: filter 'bm4d' is not installed" in " ".join(done.stdout.split())
+    asked = benchmark(tmp_path / "out", "--method", "bm4d", definition=path)
+    assert (asked.returncode, "filter 'bm4d' is not installed" in asked.stderr) == (1, True)

@@ -16,12 +16,22 @@ def findings():
         {"dose_reduction_factor": f, "diameter": d, "level": "all", "site": "all", "auc": a, "gain": 0.1}
         for f, d, a in ((4.0, "all", 0.9), (20.0, "all", 0.7), (20.0, "10.0", 0.55))
     ]
+    spheres = [
+        {"ratio": r, "dose_reduction_factor": f, "diameter": d, "contrast_recovery": c, "contrast_recovery_sd": 2.0}
+        for r, f, d, c in (
+            (4.0, 1.0, 10.0, 90.0),
+            (4.0, 4.0, 10.0, 50.0),
+            (4.0, 20.0, 10.0, 30.0),
+            (4.0, 20.0, 37.0, 80.0),
+        )
+    ]
     return findings_of(
         images_of("input", (-2, -2, -2)),
         images_of("unipet", (0, 0, 0)),
         images_of("unet", (1, 2, 3), error=4),
         Stored("cost", row_of("unet", facts=trained), {}, {"cost": [cost]}),
         Stored("detection", row_of("unet", facts=trained), {}, {"detection": areas}),
+        Stored("phantom", row_of("unet", facts=trained), {}, {"spheres": spheres}),
     )
 
 
@@ -35,6 +45,7 @@ def test_the_one_table(findings):
     assert unet["lost_of_full"] == pytest.approx(100 * (10 - 8) / 10)
     assert unet["invented_per_true"] == pytest.approx(100 * (6 - 4) / 20)
     assert unet["auc"] == pytest.approx(0.8)  # the two doses, all sizes together
+    assert unet["sphere"] == pytest.approx(40)  # 10 mm at both lower doses
     assert unet["ratio"] == pytest.approx(3)
     assert unet["multiply_adds"] == pytest.approx(960)
     assert unet["thousand_patches"] == pytest.approx(25)

@@ -10,7 +10,7 @@ import pandas as pd
 from pipeline.benchmark.definition import PARTS, Definition
 from pipeline.benchmark.reporting.claims import CLAIMS, MEASURES, ClaimLine, answer_claims, claim_frame
 from pipeline.benchmark.reporting.findings import Findings
-from pipeline.benchmark.reporting.shown import cost_figures, curve_figures, sample_figures
+from pipeline.benchmark.reporting.shown import cost_figures, curve_figures, phantom_figures, sample_figures
 from pipeline.benchmark.reporting.tables import all_tables, difference_frame, summary_frame
 from pipeline.benchmark.results import read_results
 from pipeline.comparison import ResultTable, as_markdown
@@ -58,7 +58,7 @@ def write_reports(definition: Definition, output: Path) -> list[Path]:
         rule=RULE,
         claims=asdict(claims),
         main_table=asdict(tables[0]),
-        curves=[*curve_figures(findings), *cost_figures(findings)],
+        curves=[*curve_figures(findings), *phantom_figures(findings), *cost_figures(findings)],
         images=sample_figures(findings),
         tables=[asdict(table) for table in tables[1:]],
         budgets=asdict(budgets),

@@ -11,7 +11,7 @@ from pipeline.benchmark.reporting.tables import summary_frame
 from pipeline.comparison import mean_interval
 from pipeline.report import Curve, MontageRow, PageFigure, Point, curves_figure, montage_figure, points_figure
 
-__all__ = ["cost_figures", "curve_figures", "sample_figures"]
+__all__ = ["cost_figures", "curve_figures", "phantom_figures", "sample_figures"]
 
 _A_ROW = 7  # panels
 _CLASSICAL = "Input and filters"
@@ -93,6 +93,36 @@ def _band(rows: pd.DataFrame, measure: str) -> tuple[float, float, float]:
 def _group(findings: Findings, name: str) -> str:
     entry = findings.definition.methods.get(str(findings.rows.loc[name, "entry"]))
     return _CLASSICAL if entry is None else entry.group
+
+
+def phantom_figures(findings: Findings) -> list[PageFigure]:
+    """Return the contrast recovery of the phantom's spheres by diameter, a figure for each ratio and dose."""
+    frame = findings.table("phantom", "spheres")
+    figures = []
+    for (ratio, factor), rows in [] if frame.empty else frame.groupby(["ratio", "dose_reduction_factor"]):
+        if factor == 1:
+            continue
+        curves = [_recovery_of(findings, name, rows[rows["method"] == name]) for name in rows["method"].unique()]
+        title = f"Contrast recovery of the NEMA phantom's spheres, {ratio:g} to 1, DRF {factor:g}"
+        caption = "NEMA NU 2; bands are one SD over repeated scans."
+        drawn = curves_figure(curves, y_label="recovery [%]", x_label="diameter [mm]")
+        figures.append(PageFigure(name=f"phantom_{ratio:g}_{factor:g}", title=title, caption=caption, png=drawn))
+    return figures
+
+
+def _recovery_of(findings: Findings, name: str, rows: pd.DataFrame) -> Curve:
+    rows = rows.sort_values("diameter")
+    mean = rows["contrast_recovery"]
+    spread = rows["contrast_recovery_sd"] if "contrast_recovery_sd" in rows else mean * np.nan
+    return Curve(
+        name=findings.label(name),
+        group=_group(findings, name),
+        factors=list(rows["diameter"]),
+        mean=list(mean),
+        low=list(mean - spread),
+        high=list(mean + spread),
+        is_repeat=int(findings.rows.loc[name, "seed"]) > 0,
+    )
 
 
 def cost_figures(findings: Findings) -> list[PageFigure]:

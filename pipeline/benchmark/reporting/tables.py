@@ -51,6 +51,7 @@ _SUMMARY: Mapping[str, tuple[str, int]] = {
     "lost_of_full": ("lost per 100", 1),
     "invented_per_true": ("invented per 100", 1),
     "auc": ("detection AUC", 3),
+    "sphere": ("recovery, 10 mm, 4 to 1 [%]", 1),
     "seconds": ("s a scan", 1),
     "ratio": ("time over {reference}'s", 2),
     "peak_memory_mib": ("peak memory [MiB]", 0),
@@ -79,6 +80,10 @@ def summary_frame(findings: Findings) -> pd.DataFrame:
                 frame[figure] = _mean_over_doses(of_figure, "per_100")
     if "auc" in findings.detection:
         frame["auc"] = _mean_over_doses(findings.detection, "auc")
+    spheres = findings.table("phantom", "spheres")
+    if not spheres.empty:
+        small = (spheres["diameter"] == 10) & (spheres["ratio"] == 4) & (spheres["dose_reduction_factor"] > 1)
+        frame["sphere"] = _mean_over_doses(spheres[small], "contrast_recovery")
     costs = findings.table("cost", "cost")
     if not costs.empty:
         costs = costs.set_index("method")
@@ -214,7 +219,7 @@ def _of_phantom(findings: Findings) -> Iterator[ResultTable]:
     )
     for table, figure, what in figures:
         rows = findings.table("phantom", table)
-        for (ratio, factor), at in [] if rows.empty else rows.groupby(["ratio", "dose_reduction_factor"]):
+        for (ratio, factor), at in [] if figure not in rows else rows.groupby(["ratio", "dose_reduction_factor"]):
             wide = at.pivot_table(index="method", columns="diameter", values=figure, sort=False)
             header = ("method", *(f"{diameter:g} mm" for diameter in wide.columns))
             body = tuple((findings.label(str(n)), *(_figure(v, 1) for v in row)) for n, row in wide.iterrows())
