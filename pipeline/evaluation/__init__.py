@@ -39,7 +39,14 @@ from pipeline.evaluation.hot_spots import (
 from pipeline.evaluation.image_quality import PEAK_SUV, bias, noise_level, noise_sd, nrmse, psnr, ssim
 from pipeline.evaluation.metabolic_volume import SEGMENTATION_RULE, metabolic_volumes
 from pipeline.evaluation.noise_spectrum import NoisePower, noise_power
-from pipeline.evaluation.observer import Answers, Channels, Comparisons, ask_observer, hotelling_template
+from pipeline.evaluation.observer import (
+    Answers,
+    Channels,
+    ask_observer,
+    hotelling_template,
+    jackknife_interval,
+    pooled_area,
+)
 from pipeline.evaluation.quantification import (
     LESION_TABLE_COLUMNS,
     lesion_table,
@@ -64,7 +71,6 @@ __all__ = [
     "Agreement",
     "Answers",
     "Channels",
-    "Comparisons",
     "CompositeReference",
     "Concordance",
     "Interval",
@@ -83,6 +89,7 @@ __all__ = [
     "false_hot_spots",
     "half_width",
     "hotelling_template",
+    "jackknife_interval",
     "lesion_bias",
     "lesion_table",
     "limits_of_agreement",
@@ -96,6 +103,7 @@ __all__ = [
     "noise_sd",
     "nrmse",
     "paired_bootstrap",
+    "pooled_area",
     "psnr",
     "reader_of",
     "region_means",

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr
+from scipy.special import ndtr, stdtrit
 
 from pipeline.errors import UndefinedMeasureError
 
-__all__ = ["Answers", "Channels", "Comparisons", "ask_observer", "hotelling_template"]
+__all__ = ["Answers", "Channels", "ask_observer", "hotelling_template", "jackknife_interval", "pooled_area"]
 
 _REACH = 4.0  # standard deviations, where a Gaussian ends
 
@@ -102,40 +102,6 @@ def hotelling_template(present: ArrayLike, absent: ArrayLike) -> tuple[NDArray[n
 
 
 @dataclass(frozen=True)
-class Comparisons:
-    """Each lesion's answer against each answer without one, counted by their patients. Sums over kinds of places."""
-
-    wins: NDArray[np.float64]
-    """[i, j]: how often the lesions of patient i have the higher answer than empty places of patient j; ties half."""
-    trials: NDArray[np.float64]
-    """[i, j]: how often they were compared."""
-
-    def __add__(self, other: "Comparisons") -> "Comparisons":
-        return Comparisons(self.wins + other.wins, self.trials + other.trials)
-
-    @property
-    def area(self) -> float:
-        """Area under the ROC, by the statistic of Mann and Whitney."""
-        return float(self.wins.sum() / self.trials.sum())
-
-    def resampled_areas(self, *, n_resamples: int = 2000, seed: int = 0) -> NDArray[np.float64]:
-        """Return the areas of patients drawn with replacement, with all their scans, shape (n_resamples,).
-
-        The same seed draws the same patients: differences of two methods are paired.
-        """
-        n = len(self.wins)
-        drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_resamples).astype(np.float64)
-        wins, trials = (np.einsum("ri,ij,rj->r", drawn, m, drawn, optimize=True) for m in (self.wins, self.trials))
-        return wins / trials
-
-    def interval(self, *, level: float = 0.95, n_resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
-        """Return the percentile bootstrap interval of the area, over patients."""
-        areas = self.resampled_areas(n_resamples=n_resamples, seed=seed)
-        low, high = np.quantile(areas, [(1 - level) / 2, (1 + level) / 2])
-        return float(low), float(high)
-
-
-@dataclass(frozen=True)
 class Answers:
     """What the observer answered: the higher, the more it believes in a lesion. In units of the template's noise."""
 
@@ -143,11 +109,27 @@ class Answers:
     """At places with a lesion, shape (n,)."""
     absent: NDArray[np.float64]
     """At places without, shape (m,)."""
-    patients_present: NDArray[np.intp]
-    """Number of the patient of each, shape (n,)."""
-    patients_absent: NDArray[np.intp]
-    """Shape (m,)."""
-    n_patients: int
+
+    def to(self, chosen: NDArray[np.bool_]) -> "Answers":
+        """Return the answers to some of the lesions, shape (n,), and to all places without."""
+        return Answers(self.present[chosen], self.absent)
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of comparisons of a lesion with a place without."""
+        return len(self.present) * len(self.absent)
+
+    @property
+    def n_right(self) -> float:
+        """In how many of them the lesion has the higher answer, the statistic of Mann and Whitney; ties half."""
+        without = np.sort(self.absent)
+        ranks = np.searchsorted(without, self.present) + np.searchsorted(without, self.present, side="right")
+        return float(ranks.sum() / 2)
+
+    @property
+    def area(self) -> float:
+        """Area under the ROC."""
+        return self.n_right / self.n_pairs
 
     @property
     def detectability(self) -> float:
@@ -160,19 +142,24 @@ class Answers:
         """Area under the ROC of two Gaussians of this d': Phi(d' / sqrt 2)."""
         return float(ndtr(self.detectability / np.sqrt(2)))
 
-    @property
-    def comparisons(self) -> Comparisons:
-        """Every answer with a lesion against every one without, by patient."""
-        n = self.n_patients
-        wins, trials = np.empty((n, n)), np.empty((n, n))
-        n_present = np.bincount(self.patients_present, minlength=n)
-        for patient in range(n):
-            without = np.sort(self.absent[self.patients_absent == patient])
-            # Below plus not above, halved: an equal answer is half a win.
-            ranks = (np.searchsorted(without, self.present) + np.searchsorted(without, self.present, side="right")) / 2
-            wins[:, patient] = np.bincount(self.patients_present, weights=ranks, minlength=n)
-            trials[:, patient] = n_present * len(without)
-        return Comparisons(wins, trials)
+
+def pooled_area(kinds: Sequence[Answers]) -> float:
+    """Return the area under the ROC of several kinds of places, none of which is compared with another kind."""
+    return sum(kind.n_right for kind in kinds) / sum(kind.n_pairs for kind in kinds)
+
+
+def jackknife_interval(value: float, without_each: ArrayLike, *, level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of a figure of n patients, from what it is without each of them (Efron & Tibshirani 1993).
+
+    Value -+ t SE, SE^2 = (n - 1) / n sum (v_i - mean v)^2, t of n - 1 degrees of freedom. For areas of `ask_observer`
+    the templates are learnt anew without the patient: in simulations of 16 patients 95 % intervals held the mean area
+    in 95 to 99 % of cases, and those of a bootstrap of the answers in 79 to 94 %, for it takes the templates for given.
+    """
+    values = np.asarray(without_each, dtype=np.float64)
+    n = len(values)
+    error = np.sqrt((n - 1) / n * np.square(values - values.mean()).sum())
+    half = float(stdtrit(n - 1, (1 + level) / 2) * error)
+    return value - half, value + half
 
 
 def ask_observer(
@@ -181,7 +168,6 @@ def ask_observer(
     *,
     patients_present: ArrayLike,
     patients_absent: ArrayLike,
-    n_patients: int,
     internal_noise: float = 0.0,
     seed: int = 0,
 ) -> Answers:
@@ -192,9 +178,7 @@ def ask_observer(
     present, absent
         Responses of the channels at places with and without a lesion, shapes (n, n_channels) and (m, n_channels).
     patients_present, patients_absent
-        Number of the patient of each place, from 0, shapes (n,) and (m,).
-    n_patients
-        Of the study; some may have no such place.
+        Number of the patient of each place, shapes (n,) and (m,).
     internal_noise
         Standard deviation of what the observer adds to each answer, relative to the template's own; 0 adds none.
     seed
@@ -219,4 +203,4 @@ def ask_observer(
     if internal_noise:
         rng = np.random.default_rng(seed)
         answers = [a + internal_noise * rng.standard_normal(len(a)) for a in answers]
-    return Answers(answers[0], answers[1], numbers[0], numbers[1], n_patients)
+    return Answers(*answers)

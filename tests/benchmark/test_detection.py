@@ -25,7 +25,7 @@ SETTINGS = {
 }
 
 
-def drawn_places(detectability: dict[str, float], *, n_patients=40, per_patient=8, seed=0) -> list[dict]:
+def drawn_places(detectability: dict[str, float], *, n_patients=20, per_patient=8, seed=0) -> list[dict]:
     """Responses of one channel of unit noise, whose mean with a lesion is d'; patients differ in nothing."""
     rng = np.random.default_rng(seed)
     places = []
@@ -41,16 +41,16 @@ def drawn_places(detectability: dict[str, float], *, n_patients=40, per_patient=
 
 
 def test_areas_are_those_of_known_detectability():
-    rows = detection_rows(drawn_places({"faint": 0.7, "clear": 2.0}), n_resamples=200)
+    rows = detection_rows(drawn_places({"faint": 0.7, "clear": 2.0}))
     found = {(row["diameter"], row["level"], row["site"]): row for row in rows}
     faint, clear, together = (found["all", level, "all"] for level in ("faint", "clear", "all"))
     for row, d in ((faint, 0.7), (clear, 2.0)):
         expected = ndtr(d / np.sqrt(2))
         assert row["auc_low"] < expected < row["auc_high"]
-        assert row["auc"] == pytest.approx(expected, abs=0.04)
+        assert row["auc"] == pytest.approx(expected, abs=0.05)
         assert row["auc_gaussian"] == pytest.approx(row["auc"], abs=0.02)
     assert together["auc"] == pytest.approx((faint["auc"] + clear["auc"]) / 2)
-    assert together["n_lesions"] == faint["n_lesions"] + clear["n_lesions"] == 640
+    assert together["n_lesions"] == faint["n_lesions"] + clear["n_lesions"] == 320
     assert "gain" not in together
 
 
@@ -61,22 +61,22 @@ def test_organs_are_not_compared_with_each_other():
         {**row, "site": "lung", "responses": [row["responses"][0] + 100]}
         for row in drawn_places({"faint": 1.0}, seed=2)
     ]
-    rows = {row["site"]: row for row in detection_rows([*liver, *lung], n_resamples=50) if row["diameter"] == "all"}
+    rows = {row["site"]: row for row in detection_rows([*liver, *lung]) if row["diameter"] == "all"}
     assert rows["all"]["auc"] == pytest.approx((rows["liver"]["auc"] + rows["lung"]["auc"]) / 2)
 
 
 def test_the_gain_is_paired():
     noisy = drawn_places({"faint": 1.0})
-    same = detection_rows(noisy, input_places=noisy, n_resamples=100)[0]
+    same = detection_rows(noisy, input_places=noisy)[0]
     assert (same["gain"], same["gain_low"], same["gain_high"]) == (0, 0, 0)
     # Half of the noise is gone: d' = 2.
     better = [{**row, "responses": [(row["responses"][0] + (row["scan"] != ABSENT)) / 2]} for row in noisy]
-    gained = detection_rows(better, input_places=noisy, n_resamples=100)[0]
+    gained = detection_rows(better, input_places=noisy)[0]
     assert gained["gain"] == pytest.approx(ndtr(2 / np.sqrt(2)) - ndtr(1 / np.sqrt(2)), abs=0.03)
     assert gained["gain_low"] > 0
     # A change of scale is no gain.
     scaled = [{**row, "responses": [3 * row["responses"][0] + 1]} for row in noisy]
-    assert detection_rows(scaled, input_places=noisy, n_resamples=100)[0]["gain"] == pytest.approx(0, abs=1e-12)
+    assert detection_rows(scaled, input_places=noisy)[0]["gain"] == pytest.approx(0, abs=1e-12)
 
 
 def test_settings_that_cannot_be_are_refused():

@@ -1,8 +1,8 @@
 """The part on detection: what a channelized Hotelling observer sees in a method's images, and in the noisy ones.
 
 Patients are scanned with and without lesions at known places (`pipeline.simulation.lesion_pairs`). For each organ,
-size, contrast and dose the observer has a template of its own, made of the other patients; areas under the ROC of
-several of them together compare each lesion with empty places of its own organ only.
+size and dose the observer has a template of its own, made of the other patients; areas under the ROC of several of them
+together compare each lesion with empty places of its own organ only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,15 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.benchmark.work import Piece, Tables, Work
 from pipeline.comparison import Method, noisy_input, with_dose
 from pipeline.errors import PETError
-from pipeline.evaluation import PEAK_SUV, Answers, Channels, Comparisons, ask_observer, psnr
+from pipeline.evaluation import (
+    PEAK_SUV,
+    Answers,
+    Channels,
+    ask_observer,
+    jackknife_interval,
+    pooled_area,
+    psnr,
+)
 from pipeline.pet import read_pet
 from pipeline.simulation.lesion_pairs import ABSENT, LesionPairs, PairedPatient, simulate_lesion_pairs
 
@@ -26,7 +34,6 @@ __all__ = ["detection", "detection_rows", "observed_patient", "study_of"]
 _FEWEST_PATIENTS = 4
 _GROUPS: tuple[tuple[str, ...], ...] = ((), ("diameter",), ("level",), ("site",), ("diameter", "level"))
 """What a row's lesions have in common, besides the dose."""
-_LEVEL = 0.95
 
 
 def study_of(settings: Mapping[str, Any]) -> LesionPairs:
@@ -104,36 +111,65 @@ def detection_rows(
     scans: Sequence[Mapping[str, Any]] = (),
     *,
     input_places: Sequence[Mapping[str, Any]] | None = None,
-    n_resamples: int = 2000,
-    seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Return areas under the ROC by dose, and at each dose by size, contrast and organ.
 
     Rows have dose_reduction_factor, diameter [mm], level and site (``all`` where they are together), n_lesions, auc
     with auc_low and auc_high, auc_gaussian (mean over the kinds of lesions of what d' gives), and gain with gain_low
-    and gain_high: the area less that of the noisy input. Intervals of 95 % are bootstrap ones over patients, paired for
-    the gain. Rows of all lesions of a dose have the psnr_noise_free [dB] of the scans without lesions as well.
+    and gain_high: the area less that of the noisy input. Intervals of 95 % are of a jackknife over patients with the
+    templates learnt anew, paired for the gain. Rows of all lesions of a dose have the psnr_noise_free [dB] of the scans
+    without lesions as well.
 
     `places` and `scans` are the tables of `observed_patient` of all patients; `input_places` are those of the input.
     """
-    own = _kinds(places)
-    other = None if input_places is None else _kinds(input_places)
+    own, without_each = _with_jackknife(places)
+    noisy = None if input_places is None else _with_jackknife(input_places)
     measured = pd.DataFrame(scans)
     rows = []
-    for factor in sorted({float(key[0]) for key in own}):
-        for group in _GROUPS:
-            members: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
-            for key in sorted(own):
-                if key[0] == factor:
-                    members.setdefault(_labels(key, group), []).append(key)
-            for labels, keys in members.items():
-                row = dict(zip(("dose_reduction_factor", "diameter", "level", "site"), labels, strict=True))
-                row |= _areas(own, other, keys, n_resamples=n_resamples, seed=seed)
-                if not group and len(measured):
-                    of_dose = measured[measured["dose_reduction_factor"] == factor]
-                    row["psnr_noise_free"] = float(of_dose["psnr_noise_free"].mean())
-                rows.append(row)
+    for group, figures in own.items():
+        low, high = jackknife_interval(figures["auc"], [each[group]["auc"] for each in without_each if group in each])
+        row = dict(zip(("dose_reduction_factor", "diameter", "level", "site"), group, strict=True))
+        row |= {**figures, "auc_low": low, "auc_high": high}
+        if noisy is not None:
+            pairs = [(a, b) for a, b in zip(without_each, noisy[1], strict=True) if group in a]
+            gains = [a[group]["auc"] - b[group]["auc"] for a, b in pairs]
+            gain = figures["auc"] - noisy[0][group]["auc"]
+            low, high = jackknife_interval(gain, gains)
+            row |= {"gain": gain, "gain_low": low, "gain_high": high}
+        if len(measured) and group[1:] == ("all", "all", "all"):
+            of_dose = measured[measured["dose_reduction_factor"] == group[0]]
+            row["psnr_noise_free"] = float(of_dose["psnr_noise_free"].mean())
+        rows.append(row)
     return rows
+
+
+Figures = dict[tuple[Any, ...], dict[str, Any]]
+"""(Dose reduction factor, diameter, level, site), each but the first a value or ``all`` -> what was found."""
+
+
+def _with_jackknife(places: Sequence[Mapping[str, Any]]) -> tuple[Figures, list[Figures]]:
+    """Return the figures of all patients, and of all but each."""
+    table = pd.DataFrame(places)
+    patients = sorted(table["patient"].unique())
+    return _figures(table), [_figures(table[table["patient"] != patient]) for patient in patients]
+
+
+def _figures(table: pd.DataFrame) -> Figures:
+    """Return the areas under the ROC of each dose, and of every group of its lesions."""
+    kinds = _kinds(table)
+    figures: Figures = {}
+    for factor in sorted({key[0] for key in kinds}):
+        for group in _GROUPS:
+            members: dict[tuple[Any, ...], list[Answers]] = {}
+            for key in sorted(key for key in kinds if key[0] == factor):
+                members.setdefault(_labels(key, group), []).append(kinds[key])
+            for labels, answers in members.items():
+                figures[labels] = {
+                    "n_lesions": sum(len(kind.present) for kind in answers),
+                    "auc": pooled_area(answers),
+                    "auc_gaussian": float(np.mean([kind.gaussian_area for kind in answers])),
+                }
+    return figures
 
 
 def _labels(key: tuple[Any, ...], group: Sequence[str]) -> tuple[Any, ...]:
@@ -141,59 +177,22 @@ def _labels(key: tuple[Any, ...], group: Sequence[str]) -> tuple[Any, ...]:
     return factor, *(v if n in group else "all" for n, v in zip(("diameter", "level", "site"), kind, strict=True))
 
 
-def _kinds(places: Sequence[Mapping[str, Any]]) -> dict[tuple[Any, ...], Answers]:
-    """Return what the observer answers for each dose, size, contrast and organ."""
-    table = pd.DataFrame(places)
-    n_patients = int(table["patient"].max()) + 1
+def _kinds(table: pd.DataFrame) -> dict[tuple[Any, ...], Answers]:
+    """Return what the observer answers for each dose, size, contrast and organ.
+
+    A template is for both contrasts: they differ along the same direction, and twice the lesions are known.
+    """
     empty = dict(list(table[table["scan"] == ABSENT].groupby(["dose_reduction_factor", "site"])))
-    with_lesion = table[table["scan"] != ABSENT]
     kinds = {}
-    for key, rows in with_lesion.groupby(["dose_reduction_factor", "diameter", "level", "site"]):
-        without = empty[key[0], key[3]]
-        kinds[key] = ask_observer(
+    groups = table[table["scan"] != ABSENT].groupby(["dose_reduction_factor", "diameter", "site"])
+    for (factor, diameter, site), rows in groups:
+        without = empty[factor, site]
+        answers = ask_observer(
             np.array(rows["responses"].tolist()),
             np.array(without["responses"].tolist()),
             patients_present=rows["patient"],
             patients_absent=without["patient"],
-            n_patients=n_patients,
         )
+        for level in rows["level"].unique():
+            kinds[float(factor), float(diameter), level, site] = answers.to((rows["level"] == level).to_numpy())
     return kinds
-
-
-def _areas(
-    own: Mapping[tuple[Any, ...], Answers],
-    other: Mapping[tuple[Any, ...], Answers] | None,
-    keys: Sequence[tuple[Any, ...]],
-    *,
-    n_resamples: int,
-    seed: int,
-) -> dict[str, Any]:
-    """Return the area of some kinds of lesions together, and its difference to that of another method."""
-    together = _together([own[key] for key in keys])
-    areas = together.resampled_areas(n_resamples=n_resamples, seed=seed)
-    low, high = _interval(areas)
-    found = {
-        "n_lesions": sum(len(own[key].present) for key in keys),
-        "auc": together.area,
-        "auc_low": low,
-        "auc_high": high,
-        "auc_gaussian": float(np.mean([own[key].gaussian_area for key in keys])),
-    }
-    if other is not None:
-        noisy = _together([other[key] for key in keys])
-        low, high = _interval(areas - noisy.resampled_areas(n_resamples=n_resamples, seed=seed))
-        found |= {"gain": together.area - noisy.area, "gain_low": low, "gain_high": high}
-    return found
-
-
-def _together(answers: Sequence[Answers]) -> Comparisons:
-    """Return the comparisons of several kinds of lesions, none with empty places of another organ."""
-    total = answers[0].comparisons
-    for answer in answers[1:]:
-        total += answer.comparisons
-    return total
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.nanquantile(values, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return float(low), float(high)
