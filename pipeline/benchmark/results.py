@@ -3,7 +3,8 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ class Stored:
 def write_result(folder: Path, stored: Stored) -> Path:
     """Write a result to ``results/PART/NAME.json`` below a folder, which is made if need be, and replace an earlier.
 
-    Numbers that are not finite become null. A line of the file is a row of a table.
+    An earlier one of the same figures stays, with when and where it was measured. Numbers that are not finite become
+    null. A line of the file is a row of a table.
 
     Raises
     ------
@@ -48,8 +50,17 @@ def write_result(folder: Path, stored: Stored) -> Path:
     path = folder / "results" / stored.part / f"{stored.name}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PETError(f"{path.parent}: cannot be written ({error.strerror}), expected a folder for results") from error
+        earlier = path.read_text(encoding="utf-8") if path.is_file() else ""
+    except (OSError, ValueError) as error:
+        raise PETError(f"{path}: cannot be written ({error}), expected a folder for results") from error
+    with suppress(PETError):
+        if earlier and _text(replace(stored, run=_read(path).run)) == earlier:
+            return path
+    write_text(path, _text(stored))
+    return path
+
+
+def _text(stored: Stored) -> str:
     head = {"part": stored.part, "row": stored.row, "run": stored.run}
     lines = [f"{_json(name)}: {_json(_plain(value))}" for name, value in head.items()]
     tables = []
@@ -60,8 +71,7 @@ def write_result(folder: Path, stored: Stored) -> Path:
         tables.append(f"{_json(name)}: {{\n  {_json('columns')}: {_json(columns)},\n  {_json('rows')}: [{body}]}}")
     joined = ",\n ".join(tables)
     lines.append(f"{_json('tables')}: {{{joined}}}")
-    write_text(path, "{" + ",\n ".join(lines) + "}\n")
-    return path
+    return "{" + ",\n ".join(lines) + "}\n"
 
 
 def read_results(folder: Path) -> list[Stored]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,6 +38,19 @@ def test_a_later_result_replaces_an_earlier_one(tmp_path):
     for gain in (1, 2):
         write_result(tmp_path, images_of("unet", (gain,)))
     assert table_of(read_results(tmp_path), "images", "scans")["psnr_noise_free"].tolist() == [42, 32]
+
+
+def test_the_same_figures_keep_when_they_were_measured(tmp_path):
+    for day, gain in (("Monday", 1), ("Tuesday", 1), ("Wednesday", 2)):
+        write_result(tmp_path, replace(images_of("unet", (gain,)), run={"date": day}))
+        assert read_results(tmp_path)[0].run["date"] == {"Tuesday": "Monday"}.get(day, day)
+
+
+def test_a_damaged_result_is_written_anew(tmp_path):
+    path = write_result(tmp_path, images_of("unet", (1,)))
+    path.write_text("{")
+    write_result(tmp_path, images_of("unet", (1,)))
+    assert len(read_results(tmp_path)) == 1
 
 
 @pytest.mark.parametrize(
