@@ -72,9 +72,9 @@ def figures_of_scan(pred: PETSeries, low: PETSeries, reference: Reference) -> di
 def _psnr_of_others(pred: PETSeries, reference: Reference, psnr_full: float) -> dict[str, float]:
     """Return PSNR against full dose as others print it, and where little of the volume is air.
 
-    The highest SUV of the full dose as peak, mostly the bladder's, flatters: it adds 20 log10(maximum / 20) dB, 14 dB
-    for a bladder of 100, and other subjects have others. So does air, which any denoiser leaves at nothing: the body's
-    box holds the same errors in fewer voxels.
+    The highest SUV of the full dose as peak adds 20 log10(maximum / 20) dB: 14 dB for a bladder of 100, which flatters,
+    and less than nothing where no voxel has 20. So every subject has another scale. Air flatters, too, which any
+    denoiser leaves at nothing: the body's box holds the same errors in fewer voxels.
     """
     full = reference.images["full"].suv
     highest = float(full.max())

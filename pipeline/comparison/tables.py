@@ -17,7 +17,7 @@ __all__ = ["LESION_CLASSES", "ResultTable", "as_markdown", "result_tables", "sca
 _MEASURES = {
     "psnr_full": ("PSNR against full dose [dB], peak 20 SUV", 2),
     "psnr_full_peak_maximum": (
-        "PSNR against full dose [dB], peak the highest SUV of the full dose, which flatters and differs by subject",
+        "PSNR against full dose [dB], peak its highest SUV: another one for every subject, a hot bladder flatters",
         2,
     ),
     "psnr_full_body_box": ("PSNR against full dose [dB], peak 20 SUV, in the body's bounding box", 2),

@@ -81,6 +81,11 @@ class PhantomScans:
         entity = "full" if factor == 1 else dose_entity(factor)
         return self.folder / "pet" / f"{self.folder.name}_run-{repeat + 1}_rec-{entity}_pet.nii.gz"
 
+    @property
+    def noise_free(self) -> Path:
+        """Path of the reconstruction of the expected counts."""
+        return self.folder / "pet" / f"{self.folder.name}_rec-noisefree_pet.nii.gz"
+
     def files(self) -> list[Path]:
         """Return the paths of all that was written, sorted."""
         return sorted((self.folder / "pet").iterdir())
@@ -120,6 +125,9 @@ def _write_scans(scans: PhantomScans, study: PhantomStudy) -> None:
     with new_folder(scans.folder) as temporary:
         pet = temporary / "pet"
         pet.mkdir()
+        expected = [acquisition.expected(k) * np.float32(scale) for k in range(scanner.n_subsets)]
+        noise_free = model.reconstruct(expected, acquisition, scale=scale)
+        _write_scan(pet / scans.noise_free.name, noise_free, scanner, 1.0)
         for repeat, seeds in enumerate(for_repeats):
             for_counts, *for_doses = (np.random.default_rng(s) for s in seeds.spawn(1 + len(factors)))
             counts = draw_counts(acquisition, scale, for_counts)

@@ -75,7 +75,8 @@ def test_rows_are_means_over_repeats_beside_the_limits():
     def row(repeat, recovery):
         which = {"ratio": 10.0, "dose_reduction_factor": 4.0, "repeat": repeat, "diameter": 37.0}
         figures = {"contrast_recovery": recovery, "background_variability": 0.05, "lung_residual": 0.1}
-        return {**which, **figures, "recovery_mean": recovery, "recovery_max": 1.0, "background": 1.02}
+        earl = {"recovery_mean": recovery, "recovery_max": 1.0, "within_earl1": float(recovery < 0.89)}
+        return {**which, **figures, **earl, "earl_filter": 6.0, "background": 1.02}
 
     tables = phantom_rows([row(0, 0.8), row(1, 0.9)])
     assert tables["spheres"][0]["contrast_recovery"] == pytest.approx(85)
@@ -83,6 +84,7 @@ def test_rows_are_means_over_repeats_beside_the_limits():
     assert tables["spheres"][0]["background_bias"] == pytest.approx(2)
     earl = tables["earl"][0]
     assert (earl["earl1_mean_from"], earl["earl1_mean_to"], earl["within_earl1"]) == (76, 89, 50)
+    assert earl["earl_filter"] == 6
     assert "earl" not in phantom_rows([{**row(0, 0.8), "ratio": 4.0}])
 
 

@@ -7,7 +7,7 @@ from scipy.special import erf
 from pipeline.images import gaussian_filter_mm
 from pipeline.pet import PETError
 from pipeline.simulation import Scanner, nema_phantom
-from pipeline.simulation.patient.earl import EARL1_MAX, EARL1_MEAN, earl_recovery
+from pipeline.simulation.patient.earl import EARL1_MAX, EARL1_MEAN, earl_recovery, harmonising_filter
 from pipeline.simulation.patient.nema import SPHERE_DIAMETERS
 
 FINE = Scanner(name="fine", matrix=(160, 160, 32), voxel_size=(2.0, 2.0, 2.0), supersampling=1, bed_length=None)
@@ -36,6 +36,16 @@ def test_blur_costs_small_spheres_most_and_the_mean_more_than_the_maximum(truth)
     a = 5 / (np.sqrt(2) * 8 / 2.3548)
     expected = 0.1 + 0.9 * (erf(a) - 2 * a * np.exp(-(a**2)) / np.sqrt(np.pi))
     assert found.maximum[0] == pytest.approx(expected, abs=0.02)
+
+
+def test_the_filter_brings_a_sharp_scanner_within_the_limits_and_leaves_one_that_is(truth):
+    smooth = gaussian_filter_mm(truth, fwhm=8.0, voxel_size=FINE.voxel_size)
+    # The truth needs a wider filter than what is blurred already: squares of widths add.
+    sharp, blurred = harmonising_filter(truth, FINE), harmonising_filter(smooth, FINE)
+    assert np.hypot(8.0, blurred) == pytest.approx(sharp, abs=0.75)
+    filtered = gaussian_filter_mm(truth, fwhm=sharp, voxel_size=FINE.voxel_size)
+    assert earl_recovery(filtered, FINE, ratio=10.0).within_earl1.sum() >= 5
+    assert not earl_recovery(truth, FINE, ratio=10.0).within_earl1.any()
 
 
 def test_scaled_concentrations_scale_the_recovery(truth):

@@ -213,9 +213,9 @@ def _of_phantom(findings: Findings) -> Iterator[ResultTable]:
     figures = (
         ("spheres", "contrast_recovery", "contrast recovery of the spheres (NEMA NU 2)"),
         ("spheres", "background_variability", "background variability (NEMA NU 2)"),
-        ("earl", "recovery_mean", "recovery of the mean in the 50 % isocontour (EARL)"),
-        ("earl", "recovery_max", "recovery of the maximum (EARL)"),
-        ("earl", "within_earl1", "scans within both limits of EARL's first standard"),
+        ("earl", "recovery_mean", "recovery of the mean in the 50 % isocontour after the filter of EARL"),
+        ("earl", "recovery_max", "recovery of the maximum after the filter of EARL"),
+        ("earl", "within_earl1", "scans within both limits of EARL's first standard after its filter"),
     )
     for table, figure, what in figures:
         rows = findings.table("phantom", table)
