@@ -1,5 +1,6 @@
 """`unipet train`: what it refuses before it starts, and that it then trains, stops in time, and goes on."""
 
+import itertools
 import subprocess
 import sys
 import traceback
@@ -14,7 +15,7 @@ from pipeline.data import Manifest
 from pipeline.errors import causes_of
 from pipeline.pet import PETError
 from pipeline.shipped import method_files
-from pipeline.training import checked_config, parse_setting
+from pipeline.training import TrainingResult, checked_config, parse_setting
 
 TINY = [
     *("--set", "n_patches=8"),
@@ -96,6 +97,8 @@ def as_a_user(*arguments):
             "unipet: pipeline.losses.ReconstructionLoss: noise_floor must be above 0",
         ),
         ("device=tpu", "device is 'tpu', expected one of this machine"),
+        ("patches_device=cuda:77", "patches_device is 'cuda:77', expected one of this machine"),
+        ("num_workers=-1", "num_workers is -1, expected 0"),
         ("manifest=/nowhere/mine.yaml", "/nowhere/mine.yaml: "),
         ("output_dir=null", "has no output_dir, expected a training"),
         ("suv_scale=$1/0", "division by zero"),
@@ -261,6 +264,36 @@ def test_it_trains_stops_in_time_and_goes_on(settings, repository, tmp_path):
     assert monai.returncode == 0, monai.stderr
     ours, theirs = (torch.load(tmp_path / name / "model.pt", weights_only=True) for name in ("runs", "monai"))
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_the_training_of_the_benchmark_in_pieces_gives_the_same_weights(settings, repository, tmp_path, monkeypatch):
+    overlay = repository / "bundles" / "unipet_3d" / "configs" / "benchmark_training.yaml"
+    own = ("patches#dataset#epochs=2", "train#val_interval=1", f"kept_dir={tmp_path / 'patches'}")
+    arguments = [*settings, *TINY, "--config", overlay, *(word for text in own for word in ("--set", text))]
+    assert trained(*arguments, "--output", tmp_path / "whole").endswith("model.pt written\n")
+    kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("patches/*/*")}
+    # Three scans of which the noise is measured, and two of each epoch, with their voxels.
+    assert len([name for name in kept if name.endswith(".json")]) == 3 + 2 * 2 + 1
+    assert len([name for name in kept if name.endswith(".vol")]) == 2 * 2
+
+    said = ["not finished"]
+    while "not finished" in said[-1]:
+        looks = itertools.count()  # the time is over after the first iteration of every run, not at its start
+        monkeypatch.setattr("pipeline.training.time_limit.TimeLimit._is_over", lambda limit, n=looks: next(n) > 0)
+        said.append(trained(*arguments, "--time-limit", "1e6", "--output", tmp_path / "pieces"))
+    assert len(said) > 3
+    ours, theirs = (torch.load(tmp_path / name / "model.pt", weights_only=True) for name in ("pieces", "whole"))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("patches/*/*")} == kept
+
+
+def test_weights_are_said_to_be_written_only_where_they_were(tmp_path):
+    result = TrainingResult({"BDN": (2, 2)}, tmp_path / "model.pt", n_new=2)
+    assert (
+        str(result) == "finished, iterations: BDN 2/2\nno weights were written, for no stage is the last of its method"
+    )
+    (tmp_path / "model.pt").touch()
+    assert str(result).endswith("model.pt written")
 
 
 def test_the_overlay_for_several_gpus_is_right_for_one_process(settings, repository, tmp_path):

@@ -179,6 +179,8 @@ def _packed(values: NDArray[np.float32], step: float) -> NDArray[np.uint16]:
 
 
 def _unpacked(packed: NDArray[np.uint16], step: float) -> NDArray[np.float32]:
+    if not packed.any():
+        return np.zeros(packed.shape, dtype=np.float32)
     steps = (packed >> 1).astype(np.int16) ^ -(packed & 1).astype(np.int16)
     for axis in (-3, -2, -1):
         steps = np.cumsum(steps, axis=axis, dtype=np.int16)

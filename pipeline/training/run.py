@@ -48,7 +48,7 @@ class TrainingResult:
     stages: dict[str, tuple[int, int]]
     """Name -> iterations done, and to do in all."""
     model: Path
-    """The weights, once the last stage has validated or saved."""
+    """Where the weights go, once the last stage has validated or saved."""
     n_new: int = 0
     """Iterations that this run has done."""
     changed: tuple[str, ...] = ()
@@ -67,6 +67,8 @@ class TrainingResult:
         stages = ", ".join(f"{name} {done}/{total}" for name, (done, total) in self.stages.items())
         if not self.is_finished:
             return f"not finished, iterations: {stages}\nrun the same command again to go on"
+        if not self.model.is_file():
+            return f"finished, iterations: {stages}\nno weights were written, for no stage is the last of its method"
         if self.n_new:
             return f"finished, iterations: {stages}\n{self.model} written"
         changed = f", although {', '.join(self.changed)} changed since" if self.changed else ""
@@ -101,8 +103,12 @@ def train_bundle(
     config = checked_config(base, files, [("bundle_root", str(bundle.absolute())), *settings])
     if missing := [key for key in _REQUIRED if config.get(key) is None]:
         raise PETError(f"{base}: has no {', '.join(missing)}, expected a training of this package")
-    if isinstance(config["device"], str) and not config["device"].startswith(("$", "@")):
-        config["device"] = _checked_device(config["device"])
+    if _is_stated(config["device"]):
+        config["device"] = _checked_device("device", config["device"])
+    if _is_stated(config.get("patches_device")):
+        _checked_device("patches_device", config["patches_device"])
+    if isinstance(n_workers := config.get("num_workers"), int) and n_workers < 0:
+        raise PETError(f"num_workers is {n_workers}, expected 0, this process itself, or more")
     if (logging_file := base.with_name("logging.conf")).is_file():
         fileConfig(logging_file, disable_existing_loggers=False)
     parser = ConfigParser(deepcopy(config))
@@ -152,13 +158,18 @@ def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(value, f"{prefix}#{key}" if prefix else str(key))
 
 
-def _checked_device(name: str) -> str:
+def _is_stated(value: Any) -> bool:
+    """Return whether a setting is a text, and no expression or reference."""
+    return isinstance(value, str) and not value.startswith(("$", "@"))
+
+
+def _checked_device(key: str, name: str) -> str:
     """Return the expression of a device that exists."""
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        raise PETError(f"device is {name!r}, expected one of this machine, such as cpu") from error
+        raise PETError(f"{key} is {name!r}, expected one of this machine, such as cpu") from error
     return f"$torch.device({str(device)!r})"
 
 
