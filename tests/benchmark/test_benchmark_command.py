@@ -135,6 +135,22 @@ def test_tables_and_page_of_stored_results_alone(measured, benchmark, tmp_path, 
         assert (tmp_path / "out" / name).read_bytes() == (measured[0] / name).read_bytes()
 
 
+def test_results_of_another_definition_are_left_out(measured, benchmark, data, tmp_path):
+    shutil.copytree(measured[0] / "results", tmp_path / "out" / "results")
+    (tmp_path / "out" / "results" / "images" / "gaussian.json").unlink()
+    (tmp_path / "out" / "results" / "images" / "input.json").unlink()
+    content = yaml.safe_load((data / "definition.yaml").read_text())
+    path = data / "of_identity.yaml"
+    changes = {"methods": {"identity": {"weights": "none"}}, "reference": "identity", "filters": []}
+    path.write_text(yaml.safe_dump({**content, **changes}, sort_keys=False))
+    assert benchmark(tmp_path / "out", "--report-only", definition=path).returncode == 0
+    assert set(pd.read_csv(tmp_path / "out" / "images_scans.tsv", sep="\t")["method"]) == {"identity"}
+    shutil.rmtree(tmp_path / "out" / "results" / "samples")
+    (tmp_path / "out" / "results" / "images" / "identity.json").unlink()
+    nothing = benchmark(tmp_path / "out", "--report-only", definition=path)
+    assert "has no result of a method of this benchmark" in nothing.stderr
+
+
 def test_weights_of_a_seed_are_found_and_the_other_is_left_out(benchmark, data, tmp_path):
     import torch
 

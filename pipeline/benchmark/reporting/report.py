@@ -14,6 +14,7 @@ from pipeline.benchmark.reporting.shown import cost_figures, curve_figures, phan
 from pipeline.benchmark.reporting.tables import all_tables, difference_frame, summary_frame
 from pipeline.benchmark.results import read_results
 from pipeline.comparison import ResultTable, as_markdown
+from pipeline.errors import PETError
 from pipeline.files import write_table, write_text
 from pipeline.report import write_benchmark_page
 
@@ -38,7 +39,11 @@ def write_reports(definition: Definition, output: Path) -> list[Path]:
     PETError
         If there are no results, one is damaged, or the folder cannot be written.
     """
-    findings = Findings(definition, read_results(output))
+    # What an earlier definition had and this one has not is left out.
+    results = [stored for stored in read_results(output) if stored.row["entry"] in definition.names]
+    if not results:
+        raise PETError(f"{output}: has no result of a method of this benchmark, expected one at least")
+    findings = Findings(definition, results)
     lines = answer_claims(findings)
     tables = all_tables(findings)
     claims = claim_table(lines)
