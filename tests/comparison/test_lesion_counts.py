@@ -45,11 +45,13 @@ def test_both_denominators(reading_study):
     assert (found["per_100"] <= found["high"]).all()
 
 
-def test_noise_that_full_dose_shows_too_is_not_invented():
-    rows = pd.DataFrame([scan(s, n_lesions=1, n_spots_full=3, n_spots_seen=2, n_spots_both=2) for s in "ab"])
+def test_noise_of_the_full_dose_is_neither_invented_nor_lost():
+    lesions = {"n_lesions": 1, "n_lesions_full": 1, "n_lesions_seen": 1, "n_lesions_both": 1}
+    rows = pd.DataFrame([scan(s, **lesions, n_spots_full=3, n_spots_seen=2, n_spots_both=2) for s in "ab"])
     found = lesion_concordance(rows).set_index("figure")
     assert found.loc["invented_of_found", "count"] == 0
-    assert found.loc["concordant", "per_100"] == pytest.approx(200 / 3)
+    assert found.loc["concordant", "per_100"] == 100
+    assert found.loc["lost", "per_100"] == found.loc["only_after", "per_100"] == 0
 
 
 def test_nothing_seen_has_no_share_and_one_subject_no_interval(reading_study):
