@@ -14,7 +14,7 @@ def findings():
     trained = {"n_parameters": 3_000_000, "training": {"hours": 0.5, "n_patches": 25_000, "batch_size": 4}}
     areas = [
         {"dose_reduction_factor": f, "diameter": d, "level": "all", "site": "all", "auc": a, "gain": 0.1}
-        for f, d, a in ((4.0, "all", 0.9), (20.0, "all", 0.7), (20.0, "10.0", 0.55))
+        for f, d, a in ((4.0, "all", 0.9), (20.0, "all", 0.7), (20.0, 10.0, 0.55))
     ]
     spheres = [
         {"ratio": r, "dose_reduction_factor": f, "diameter": d, "contrast_recovery": c, "contrast_recovery_sd": 2.0}
@@ -74,6 +74,6 @@ def test_every_part_has_its_tables(findings):
     [all_lesions, gains, of_10_mm] = [table for title, table in tables.items() if title.startswith("Detection")]
     assert all_lesions.rows == (("unet", "0.900", "0.700"),)
     assert gains.rows == (("unet", "0.100", "0.100"),)
-    assert of_10_mm.title.endswith("lesions of 10.0 mm")
+    assert of_10_mm.title.endswith("lesions of 10 mm")
     assert of_10_mm.rows == (("unet", "0.550"),)
     assert all(len(row) == len(table.header) for table in tables.values() for row in table.rows)

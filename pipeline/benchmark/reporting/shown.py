@@ -46,10 +46,10 @@ def _curves(findings: Findings) -> Iterator[tuple[str, str, str, str, bool, list
                 caption = f"Lesions of {LARGE:g} mm and more, against the truth. {_BAND}"
                 yield measure, title, caption, "bias [%]", True, _curves_of(findings, lesions, measure)
     if "auc" in findings.detection:
-        title, bands = "Detection of lesions at a known place", "bands are 95 % bootstrap intervals over patients"
+        title, bands = "Detection of lesions at a known place", "bands are 95 % intervals of a jackknife over patients"
         caption = f"Area under the ROC of a channelized Hotelling observer, sizes and contrasts together; {bands}."
         yield "auc", title, caption, "AUC", False, _curves_of(findings, findings.detection, "auc")
-        title, caption = f"{title}, less that in the noisy input", f"Paired, lesion by lesion; {bands}."
+        title, caption = f"{title}, less that in the noisy input", f"Paired, patient by patient; {bands}."
         yield "gain", title, caption, "difference of AUC", True, _curves_of(findings, findings.detection, "gain")
 
 

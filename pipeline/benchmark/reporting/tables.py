@@ -240,7 +240,7 @@ def _of_detection(findings: Findings) -> Iterator[ResultTable]:
         )
     of_sizes = frame[(frame["diameter"] != "all") & (frame["level"] == "all") & (frame["site"] == "all")]
     for diameter, rows in of_sizes.groupby("diameter"):
-        yield _dose_table(findings, rows, "auc", f"{what}: lesions of {diameter} mm", 3)
+        yield _dose_table(findings, rows, "auc", f"{what}: lesions of {diameter:g} mm", 3)
 
 
 def _of_part(findings: Findings, part: str, *, only: Sequence[str] | None = None) -> Iterator[ResultTable]:
