@@ -9,8 +9,8 @@ from torch import Tensor
 __all__ = ["Code", "Coding", "clipped_image", "noise_scaled_residual"]
 
 _RADIUS = 3  # voxels to each side of a local mean
-_FLOOR_SUV = 0.02  # smallest noise, of SUV that is 0 everywhere [g/mL]
-_FLOOR = 0.005  # smallest noise, relative to the local mean
+_FLOOR_SUV = 0.01  # smallest noise, of SUV that is 0 everywhere [g/mL]
+_FLOOR = 0.001  # smallest noise, relative to the local mean
 _NOISE_PER_DIFFERENCE = (
     2.0  # SD of the residual over the mean mixed difference: 1.2 at DRF 2 to 2.6 at DRF 100, simulated
 )

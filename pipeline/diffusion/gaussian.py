@@ -134,7 +134,9 @@ class GaussianDiffusion:
         direction = (1 - alpha_following - eta**2 * posterior).clamp_min(0).sqrt()
         mean = alpha_following.sqrt() * x0 + direction * epsilon
         if self.eta is None:
-            return mean + torch.exp(0.5 * _interpolated(output[:, 1:], beta, posterior)) * draw()
+            # Of single steps the range is narrow and v may leave it; of long ones it spans orders of magnitude.
+            v = output[:, 1:].clamp(-1, 1)
+            return mean + torch.exp(0.5 * _interpolated(v, beta, posterior)) * draw()
         return mean + eta * posterior.sqrt() * draw() if eta else mean
 
     def _alpha(self, times: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from pipeline.networks.base_denoising import (
 from pipeline.networks.cost import multiply_adds_per_voxel, n_parameters
 from pipeline.networks.critic import PatchCritic
 from pipeline.networks.diffusion import DiffusionBody
+from pipeline.networks.diffusion_unet import DiffusionUNet
 from pipeline.networks.dose import DoseConditionedNetwork, DoseReader, DoseSpecificNetworks, KnowsDose
 from pipeline.networks.local_noise import NOISE_CHANNELS, LocalNoise, noise_map
 from pipeline.networks.modulated_body import ModulatedBody
@@ -30,6 +31,7 @@ __all__ = [
     "NOISE_STATISTICS",
     "BaseDenoisingNetwork",
     "DiffusionBody",
+    "DiffusionUNet",
     "DoseConditionedNetwork",
     "DoseReader",
     "DoseSpecificNetworks",

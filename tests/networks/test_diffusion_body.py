@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch import nn
 
-from pipeline.networks import BaseDenoisingNetwork, DiffusionBody, multiply_adds_per_voxel
+from pipeline.networks import BaseDenoisingNetwork, DiffusionBody, DiffusionUNet, multiply_adds_per_voxel
 
 
 def images(*shape: int, channels: int = 4) -> torch.Tensor:
@@ -69,3 +70,12 @@ def test_what_cannot_be_is_refused():
         DiffusionBody(4, spatial_dims=1)
     with pytest.raises(ValueError, match="n_blocks"):
         DiffusionBody(4, n_blocks=(1, 1))
+
+
+def test_the_published_u_net_keeps_shapes_and_trains():
+    network = DiffusionUNet(2, 1, channels=(32, 64), n_blocks=1)
+    nn.init.normal_(network.out[2].weight)
+    y = network(images(5, 4, 6, channels=2), TIMES)
+    assert y.shape == (2, 1, 5, 4, 6)
+    y.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
