@@ -122,7 +122,7 @@ def measure_benchmark(
         for entrant in entrants(methods):
             identities[entrant.name] = entrant.identity
             for part in wanted_parts:
-                if (part in _ONCE and not entrant.is_first) or (entrant.kind == "ensemble" and part != "uncertainty"):
+                if not _is_asked(entrant, part):
                     continue
                 on_step(entrant.name, part)
                 measure = _PARTS[part]
@@ -134,6 +134,15 @@ def measure_benchmark(
         if not written:
             raise PETError(f"{output}: nothing was measured, expected a method with weights and a part with data")
         return written
+
+
+def _is_asked(entrant: Entrant, part: str) -> bool:
+    """Return whether a row has a part: one of each method is enough for some, and the input states no error."""
+    if entrant.kind == "ensemble":
+        return part == "uncertainty"
+    if entrant.kind == "input" and part == "uncertainty":
+        return False
+    return part not in _ONCE or entrant.is_first
 
 
 def _check_names(definition: Definition, methods: Sequence[str], parts: Sequence[str]) -> None:

@@ -77,3 +77,24 @@ def test_every_part_has_its_tables(findings):
     assert of_10_mm.title.endswith("lesions of 10 mm")
     assert of_10_mm.rows == (("unet", "0.550"),)
     assert all(len(row) == len(table.header) for table in tables.values() for row in table.rows)
+
+
+def test_hot_regions_of_a_real_scan_are_not_called_lesions():
+    real = images_of("unipet", (0, 0, 0), part="real", condition="site")
+    scans = [row | {"regions": "hot regions of the full-dose scan", "truth": "full"} for row in real.tables["scans"]]
+    real = Stored("real", real.row, {}, {**real.tables, "scans": scans})
+    titles = [table.title for table in all_tables(findings_of(images_of("unipet", (0, 0, 0)), real))]
+    assert "Real, site: SUVmean bias of hot regions >= 10 mm [%]" in titles
+    assert "SUVmean bias of lesions >= 10 mm [%]" in titles
+    assert not [title for title in titles if title.startswith("Real") and "esions" in title]
+
+
+def test_settings_of_filters_have_a_table():
+    settings = [
+        {"scanner": "A, 4 x 4 x 4 mm", "dose_reduction_factor": f, "setting": v} for f, v in ((20.0, 6.0), (4.0, 3.5))
+    ]
+    filtered = images_of("gaussian", (1, 1, 1))
+    row = row_of("gaussian", kind="filter", facts={"settings": settings})
+    tables = all_tables(findings_of(images_of("unipet", (0, 0, 0)), Stored("images", row, {}, filtered.tables)))
+    assert tables[-1].header == ("filter", "tuned on", "DRF 4", "DRF 20")
+    assert tables[-1].rows == (("gaussian", "A, 4 x 4 x 4 mm", "3.50", "6.00"),)

@@ -162,9 +162,4 @@ def _run(findings: Findings) -> dict[str, object]:
     seeds = sorted({int(seed) for seed in findings.rows["seed"]})
     shown: dict[str, object] = {"data": _data(findings.definition)}
     shown |= {key: ", ".join(values) for key, values in facts.items()}
-    settings = [
-        f"{name}: {row['scanner']}, DRF {row['dose_reduction_factor']:g}: {row['setting']:g}"
-        for name, facts_of in findings.rows["facts"].items()
-        for row in facts_of.get("settings", ())
-    ]
-    return shown | {"seeds": ", ".join(map(str, seeds)), "settings of filters": "; ".join(settings) or "none"}
+    return shown | {"seeds": ", ".join(map(str, seeds))}

@@ -1,6 +1,7 @@
 """The tables of a benchmark: one with a row for each method, and the figures by dose behind it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -130,11 +131,20 @@ def all_tables(findings: Findings) -> list[ResultTable]:
             found = findings.measurements(part, [condition])
             if found is not None:
                 prefix = "" if part == "images" else f"{part.capitalize()}, {condition.replace('_', ' ')}: "
-                tables += _by_dose(findings, found, prefix)
+                tables += [_of_regions(table, found.regions) for table in _by_dose(findings, found, prefix)]
     tables += _of_detection(findings)
     tables += _of_phantom(findings)
     tables += _of_part(findings, "uncertainty", only=("summary",))
+    tables += _settings(findings)
     return [table for table in tables if table.rows]
+
+
+def _of_regions(table: ResultTable, regions: str) -> ResultTable:
+    """Return a table whose title says what stands for lesions, where nobody labelled them."""
+    if regions == "lesions" or "esions" not in table.title:
+        return table
+    named = table.title.replace("true lesions", "hot regions").replace("lesions", "hot regions")
+    return replace(table, title=named.replace("Lesions", "Hot regions"))
 
 
 def _by_dose(findings: Findings, found: Measurements, prefix: str) -> Iterator[ResultTable]:
@@ -241,6 +251,23 @@ def _of_detection(findings: Findings) -> Iterator[ResultTable]:
     of_sizes = frame[(frame["diameter"] != "all") & (frame["level"] == "all") & (frame["site"] == "all")]
     for diameter, rows in of_sizes.groupby("diameter"):
         yield _dose_table(findings, rows, "auc", f"{what}: lesions of {diameter:g} mm", 3)
+
+
+def _settings(findings: Findings) -> Iterator[ResultTable]:
+    """Return the settings of the filters by scanner and dose."""
+    rows = [
+        {"filter": findings.label(str(name)), **setting}
+        for name, facts in findings.rows["facts"].items()
+        for setting in facts.get("settings", ())
+    ]
+    if rows:
+        wide = pd.DataFrame(rows).pivot_table(
+            index=["filter", "scanner"], columns="dose_reduction_factor", values="setting", sort=False
+        )
+        wide = wide[sorted(wide.columns)]
+        body = tuple((*map(str, names), *(_figure(v, 2) for v in row)) for names, row in wide.iterrows())
+        title = "Settings of the filters: width [mm], or strength in units of the scan's noise"
+        yield ResultTable(title, ("filter", "tuned on", *(f"DRF {factor:g}" for factor in wide.columns)), body, 2)
 
 
 def _of_part(findings: Findings, part: str, *, only: Sequence[str] | None = None) -> Iterator[ResultTable]:
