@@ -155,6 +155,15 @@ def test_passes_of_windows_are_counted(work, tmp_path, in_this_process):
     assert np.isnan(row["seconds_of_reference"])
 
 
+def test_steps_and_samples_of_a_diffusion_are_counted(work, tmp_path, in_this_process):
+    path = tmp_path / "small.yaml"
+    small = "network_def#channels: 4\nnetwork_def#n_blocks: [1, 1, 1, 1, 1]"
+    path.write_text(f"based_on: ddpm3d\n{small}\nweights: null\nn_steps: 3\nn_samples: 2\n")
+    [row] = cost("small", Denoiser.from_bundle(method=str(path)), work)["cost"]
+    assert 3 < row["n_passes"] <= 3 * 2  # of the box around the body
+    assert row["multiply_adds_per_pass"] > 100
+
+
 def test_samples_are_at_one_scale(work, case):
     rows = samples("input", noisy_input, work)["samples"]
     assert [(row["image"], row["view"]) for row in rows][::2] == [
