@@ -1,11 +1,13 @@
 """The part on cost: seconds and peak memory of a scan in a process of its own, and multiply-adds per voxel."""
 
+import re
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,12 +80,15 @@ def _seconds(method: Method, low: Any) -> float:
 
 def _peak_memory() -> float:
     """Return the most memory that this process has had [MiB]; NaN where the system does not say."""
-    if sys.platform == "win32":
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage begins with what the parent had when it started this process
+        found = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(encoding="utf-8"), re.MULTILINE)
+        return float(found[1]) / 2**10 if found else float("nan")
+    if sys.platform != "darwin":
         return float("nan")
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 @dataclass
