@@ -13,7 +13,7 @@ import torch
 from pipeline.data import build_manifest, read_image
 from pipeline.data.manifest import Subject
 from pipeline.images import find_liver
-from pipeline.networks.noise_statistics import NOISE_STATISTICS, noise_statistics
+from pipeline.networks.noise.statistics import NOISE_STATISTICS, noise_statistics
 from pipeline.simulation.noise_texture import noise_correlation
 
 CUBE = 26.0  # [mm]

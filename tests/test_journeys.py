@@ -28,5 +28,5 @@ def test_a_first_gradient_step_is_taken_in_few_files(data, tmp_path):
     _, manifest, _, root, *_ = data
     prepare_store(Manifest.from_file(manifest), tmp_path / "store", root=root)
     entered = training_journey(tmp_path / "store")
-    assert {"data/store/store.py", "training/trainer.py", "networks/critic.py"} <= set(entered)
+    assert {"data/store/store.py", "training/trainers/denoising.py", "networks/critic.py"} <= set(entered)
     assert len(entered) <= LIMITS["training"], entered

@@ -18,7 +18,7 @@ from pipeline.inference.streaming.inferer import (
     name_of_scan,
 )
 from pipeline.inference.windows import blended_windows
-from pipeline.networks.noise_statistics import body_box, tissue_mask
+from pipeline.networks.noise.statistics import body_box, tissue_mask
 
 __all__ = ["SamplingInferer", "TellsUncertainty", "with_uncertainty"]
 

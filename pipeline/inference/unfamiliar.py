@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pipeline.networks.noise_statistics import STYLE_RANGE
+from pipeline.networks.noise.statistics import STYLE_RANGE
 
 __all__ = ["style_rows", "unfamiliar_noise"]
 

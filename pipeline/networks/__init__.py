@@ -13,9 +13,9 @@ from pipeline.networks.critic import PatchCritic
 from pipeline.networks.diffusion import DiffusionBody
 from pipeline.networks.diffusion_unet import DiffusionUNet
 from pipeline.networks.dose import DoseConditionedNetwork, DoseReader, DoseSpecificNetworks, KnowsDose
-from pipeline.networks.local_noise import NOISE_CHANNELS, LocalNoise, noise_map
 from pipeline.networks.modulated_body import ModulatedBody
-from pipeline.networks.noise_statistics import (
+from pipeline.networks.noise.local import NOISE_CHANNELS, LocalNoise, noise_map
+from pipeline.networks.noise.statistics import (
     NOISE_STATISTICS,
     StatisticsStyle,
     noise_statistics,

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import Tensor, nn
 
-from pipeline.networks.local_noise import NOISE_CHANNELS, LocalNoise
+from pipeline.networks.noise.local import NOISE_CHANNELS, LocalNoise
 
 __all__ = ["BaseDenoisingNetwork", "Downsample", "ModulatedConv3d", "ResidualBlock", "Upsample", "conv3d"]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.networks.base_denoising import BaseDenoisingNetwork
 from pipeline.networks.modulated_body import ModulatedBody
-from pipeline.networks.noise_statistics import NOISE_STATISTICS, TISSUE_SUV, noise_statistics
+from pipeline.networks.noise.statistics import NOISE_STATISTICS, TISSUE_SUV, noise_statistics
 
 __all__ = ["DoseConditionedNetwork", "DoseReader", "DoseSpecificNetworks", "KnowsDose"]
 

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.networks.base_denoising import BaseDenoisingNetwork, ResidualBlock, Upsample
-from pipeline.networks.local_noise import LocalNoise
 from pipeline.networks.modulated_body import ModulatedBody, zero_linear
-from pipeline.networks.noise_statistics import (
+from pipeline.networks.noise.local import LocalNoise
+from pipeline.networks.noise.statistics import (
     NOISE_STATISTICS,
     TISSUE_SUV,
     StatisticsStyle,

@@ -3,7 +3,6 @@
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.checkpoint_files import save_atomically
 from pipeline.training.config_check import checked_config, parse_setting
-from pipeline.training.diffusion import DiffusionTrainer
 from pipeline.training.distributed import (
     is_main_process,
     leave_processes,
@@ -18,7 +17,8 @@ from pipeline.training.run import TrainingResult, run_stages, train_bundle
 from pipeline.training.scan_noise import MeasureNoised, fit_noise
 from pipeline.training.stage import Stage, WarmupCosine, start_from
 from pipeline.training.time_limit import Deadline, TimeLimit
-from pipeline.training.trainer import DenoisingTrainer
+from pipeline.training.trainers.denoising import DenoisingTrainer
+from pipeline.training.trainers.diffusion import DiffusionTrainer
 from pipeline.training.weight_average import WeightAverage
 
 __all__ = [

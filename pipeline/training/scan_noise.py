@@ -18,7 +18,7 @@ from pipeline.networks import (
     noise_map,
     noise_statistics,
 )
-from pipeline.networks.noise_statistics import STATISTICS_VERSION
+from pipeline.networks.noise.statistics import STATISTICS_VERSION
 
 __all__ = ["MeasureNoised", "fit_noise"]
 

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.networks import BaseDenoisingNetwork, LocalNoise, UniPET, local_noise, noise_map
+from pipeline.networks import BaseDenoisingNetwork, LocalNoise, UniPET, noise_map
+from pipeline.networks.noise import local
 
 MEAN = 1.3  # scaled SUV
 AIR = (16, 16, 4)  # voxels around the body: two blocks, so that nothing of the body reaches the border
@@ -144,7 +145,7 @@ def test_autocast_and_gradients_change_nothing():
 def test_pieces_change_nothing(n_planes, monkeypatch):
     x = body()
     expected = noise_map(x)
-    monkeypatch.setattr(local_noise, "_PLANES", n_planes)
+    monkeypatch.setattr(local, "_PLANES", n_planes)
     torch.testing.assert_close(noise_map(x), expected, rtol=0, atol=1e-6)
 
 

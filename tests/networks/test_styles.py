@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.networks import BaseDenoisingNetwork, StatisticsStyle, UniPET
-from pipeline.networks.noise_statistics import NOISE_STATISTICS
+from pipeline.networks.noise.statistics import NOISE_STATISTICS
 
 BODIES = [{"n_blocks": 3}, {"n_blocks": (1, 1, 1), "resolution_factor": 2}, {"n_blocks": (1, 0, 1, 0, 1)}]
 STYLES = [

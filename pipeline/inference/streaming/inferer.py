@@ -26,7 +26,7 @@ from pipeline.inference.streaming.plan import (
 from pipeline.inference.streaming.planes import stream
 from pipeline.inference.streaming.slabs import occupied_cells, plane_boxes
 from pipeline.networks import BaseDenoisingNetwork, ReadsScans
-from pipeline.networks.noise_statistics import TISSUE_MASK_RADIUS
+from pipeline.networks.noise.statistics import TISSUE_MASK_RADIUS
 
 __all__ = [
     "InfererAround",

@@ -13,7 +13,7 @@ from torch import Tensor
 from pipeline.inference.streaming.planes import KEPT_PLANES
 from pipeline.inference.streaming.slabs import Slab, Stage, body_slabs, computed_fraction, every_slab, network_stages
 from pipeline.networks import NOISE_CHANNELS, BaseDenoisingNetwork, ReadsScans, is_streamable, read_by
-from pipeline.networks.noise_statistics import statistics_bytes
+from pipeline.networks.noise.statistics import statistics_bytes
 
 __all__ = ["Plan", "available_memory", "is_out_of_memory", "make_plan", "release_memory", "streamable_base", "thinner"]
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.networks import BaseDenoisingNetwork, Downsample, ResidualBlock
-from pipeline.networks.noise_statistics import TISSUE_MASK_RADIUS, tissue_mask
+from pipeline.networks.noise.statistics import TISSUE_MASK_RADIUS, tissue_mask
 
 __all__ = [
     "Box",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.constants import OSEM_NOISE_POWER
-from pipeline.networks.noise_statistics import OFFSET_SUV, TISSUE_SUV, body_box, tissue_mask
+from pipeline.networks.noise.statistics import OFFSET_SUV, TISSUE_SUV, body_box, tissue_mask
 
 __all__ = ["NOISE_CHANNELS", "LocalNoise", "noise_map"]
 

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from pipeline.diffusion import Coding, Process
 from pipeline.training.distributed import process_rank, world_size
-from pipeline.training.trainer import DenoisingTrainer, TrainingBatch
+from pipeline.training.trainers.denoising import DenoisingTrainer, TrainingBatch
 
 __all__ = ["DiffusionTrainer"]
 

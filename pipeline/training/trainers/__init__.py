@@ -1,0 +1,1 @@
+"""Trainers: what one iteration does, of a denoiser and of a diffusion."""
