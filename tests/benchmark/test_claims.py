@@ -120,3 +120,26 @@ def test_parts_of_different_weights_are_told():
     assert findings_of(first, second).mixtures == []
     [sentence] = findings_of(first, other).mixtures
     assert sentence.startswith("unet: its parts were measured with 2 different weights")
+
+
+def test_detection_is_answered_by_the_gain_on_the_noisy_input():
+    together = {"diameter": "all", "level": "all", "site": "all", "auc": 0.8}
+    gains = {4.0: (-0.02, -0.03, -0.01), 20.0: (-0.04, -0.09, 0.004)}
+    rows = [
+        {"dose_reduction_factor": f, **together, "gain": g, "gain_low": low, "gain_high": high}
+        for f, (g, low, high) in gains.items()
+    ]
+    # A single size is not the answer.
+    rows.append({**rows[0], "diameter": "7", "gain": 0.5, "gain_low": 0.4, "gain_high": 0.6})
+    findings = findings_of(
+        images_of("unipet", (1, 1, 1)), Stored("detection", row_of("unipet"), {}, {"detection": rows})
+    )
+    claim = next(c for c in CLAIMS if (c.part, c.method) == ("detection", "unipet"))
+    answers = {x.doses: (x.answer, x.interval) for x in answer_claims(findings) if x.claim is claim}
+    assert {doses: answer for doses, (answer, _) in answers.items()} == {
+        "all": "no",
+        "DRF 4": "no",
+        "DRF 20": "cannot tell",
+    }
+    mean = answers["all"][1]
+    assert (mean.mean, mean.low, mean.high) == pytest.approx((-0.03, -0.06, -0.003))

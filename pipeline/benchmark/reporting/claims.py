@@ -17,14 +17,16 @@ MEASURES: dict[str, tuple[str, bool]] = {
     "texture_error": ("error of texture, |log of the local variance over that of full dose|", False),
     "coverage_error": ("how far the coverage of intervals of 95 % in the body is from 95 [points]", False),
     "rank_correlation": ("rank correlation of stated and true errors in the body", True),
+    "detection_gain": ("area under the ROC of the observer, less that of the noisy input", True),
 }
 """Measure -> what it is called, and whether more of it is better."""
 
 _OF_IMAGES = ("psnr_noise_free", "psnr_full", "suv_mean_error_percent", "texture_error")
-_OF_UNCERTAINTY = ("coverage_error", "rank_correlation")
+_MEASURES_OF = {"uncertainty": ("coverage_error", "rank_correlation"), "detection": ("detection_gain",)}
 _UNIPET = "UniPET, arXiv 2606.11131"
 _RESIDUAL = "residual noise learning, arXiv 2604.16925"
 _DDPM = "3D DDPM, Yu et al., EJNMMI 2025"
+_DETECTION = "denied by Yu and Jha, mp.16407, and Li 2021, PMC8673589"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Claim:
     @property
     def measures(self) -> tuple[str, ...]:
         """Keys of MEASURES: the first answers the claim, the others stand beside it."""
-        return _OF_UNCERTAINTY if self.part == "uncertainty" else _OF_IMAGES
+        return _MEASURES_OF.get(self.part, _OF_IMAGES)
 
 
 CLAIMS: tuple[Claim, ...] = (
@@ -71,6 +73,10 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         *("the 3D DDPM knows its errors better than what the 3D GAN took away tells", _DDPM, "ddpm3d", "gan3d"),
         part="uncertainty",
+    ),
+    *(
+        Claim(f"lesions are detected better after {name} than before", _DETECTION, name, "input", "detection")
+        for name in ("unipet", "unet", "unet_residual", "gan3d", "ddpm3d", "flow3d")
     ),
 )
 
@@ -104,6 +110,9 @@ def answer_claims(findings: Findings, claims: Sequence[Claim] = CLAIMS) -> list[
 
 
 def _lines_of(claim: Claim, findings: Findings) -> Iterator[ClaimLine]:
+    if claim.part == "detection":
+        yield from _detected(claim, findings)
+        return
     if claim.part == "uncertainty":
         measurements = findings.intervals
     else:
@@ -120,6 +129,23 @@ def _lines_of(claim: Claim, findings: Findings) -> Iterator[ClaimLine]:
         return
     for seed, method, other in pairs:
         yield from _compared(claim, measurements, method, other, int(seed))
+
+
+def _detected(claim: Claim, findings: Findings) -> Iterator[ClaimLine]:
+    """Yield the gain on the noisy input at each dose, and their mean.
+
+    The intervals of the doses share their patients. That of the mean is the mean of theirs, which is at least as wide
+    as it must be.
+    """
+    table = findings.detection
+    own = table[table["method"] == claim.method] if "gain" in table else table.iloc[:0]
+    if own.empty:
+        yield ClaimLine(claim, "detection_gain", "all", 0, None)
+        return
+    figures = own[["gain", "gain_low", "gain_high"]]
+    yield ClaimLine(claim, "detection_gain", "all", 0, Interval(*map(float, figures.mean())))
+    for factor, (mean, low, high) in zip(own["dose_reduction_factor"], figures.to_numpy(), strict=True):
+        yield ClaimLine(claim, "detection_gain", f"DRF {factor:g}", 0, Interval(mean, low, high))
 
 
 def _compared(claim: Claim, measurements: Measurements, method: str, other: str, seed: int) -> Iterator[ClaimLine]:
