@@ -17,6 +17,7 @@ __all__ = [
     "Definition",
     "MethodEntry",
     "RealScan",
+    "Samples",
     "Source",
     "Uncertainty",
     "own_definition",
@@ -160,7 +161,7 @@ def read_definition(path: str | Path) -> Definition:
     Raises
     ------
     PETError
-        If the file cannot be read, is no benchmark, or names a manifest or method that does not exist.
+        If the file cannot be read, is no benchmark, or names a manifest that does not exist.
     """
     place = Path(path)
     found = validated(Definition, read_yaml(place), place, expected="the definition of a benchmark")

@@ -14,9 +14,9 @@ from pipeline import __version__
 from pipeline.benchmark.definition import PARTS, Definition
 from pipeline.benchmark.entrants import Entrant, classical, ensemble_of, networks_of
 from pipeline.benchmark.parts.cost import cost
-from pipeline.benchmark.parts.detection import detection
+from pipeline.benchmark.parts.detection import detection, study_of
 from pipeline.benchmark.parts.images import images, real, samples, unseen
-from pipeline.benchmark.parts.phantom import phantom
+from pipeline.benchmark.parts.phantom import phantom, phantom_study_of
 from pipeline.benchmark.parts.uncertainty import uncertainty
 from pipeline.benchmark.results import Stored, write_result
 from pipeline.benchmark.work import Part, Work
@@ -31,7 +31,7 @@ from pipeline.comparison import (
 )
 from pipeline.errors import PETError
 from pipeline.files import locked_folder
-from pipeline.shipped import own_bundle
+from pipeline.shipped import method_files, own_bundle
 
 __all__ = ["measure_benchmark"]
 
@@ -94,9 +94,12 @@ def measure_benchmark(
     Raises
     ------
     PETError
-        If a method or part does not exist, a named method has no weights, data are missing, or nothing was measured.
+        If a method or part does not exist or cannot be set so, a named method has no weights, data are missing, or
+        nothing was measured.
     """
+    place = own_bundle() if bundle is None else bundle
     _check_names(definition, methods, parts)
+    _check_settings(definition, place, weights)
     said: set[str] = set()
 
     def say_once(line: str) -> None:
@@ -116,7 +119,6 @@ def measure_benchmark(
             jobs=jobs,
             say=say_once,
         )
-        place = own_bundle() if bundle is None else bundle
         entrants = partial(_entrants, definition, work, weights=weights, bundle=place, device=device)
         written = []
         for entrant in entrants(methods):
@@ -155,6 +157,19 @@ def _check_names(definition: Definition, methods: Sequence[str], parts: Sequence
         raise PETError(
             f"part {absent[0]!r} has no data in this benchmark, expected one of {', '.join(definition.parts)}"
         )
+
+
+def _check_settings(definition: Definition, bundle: Path, weights: Path | None) -> None:
+    """Refuse at once what would end the run when its turn comes."""
+    if weights is not None and not weights.is_dir():
+        raise PETError(f"{weights}: is no folder, expected that of the trainings")
+    for name, entry in definition.methods.items():
+        method_files(bundle, entry.method or name)
+    if definition.detection is not None:
+        study_of(definition.detection).request(0)
+    if definition.phantom is not None:
+        study = phantom_study_of(definition.phantom)
+        study.request(study.ratios[0])
 
 
 def _entrants(

@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from torch import Tensor, nn
 
-from pipeline.errors import PETError, causes_of
+from pipeline.errors import PETError, causes_of, reason_of
 from pipeline.files import read_yaml, sha256_of
 from pipeline.inference.sampling import with_uncertainty
 from pipeline.inference.streaming.inferer import Progress, TellsProgress
@@ -71,10 +71,22 @@ class Method:
         self._parser["device"] = f"$torch.device({str(available_device(device))!r})"
 
     def __getitem__(self, key: str) -> Any:
-        """Return what the method has under a key, built once."""
+        """Return what the method has under a key, built once.
+
+        Raises
+        ------
+        PETError
+            If there is no such key, or what it says cannot be built.
+        """
         if key not in self._parser:
             raise PETError(f"{self.files[-1]}: has no {key}, expected one")
-        return self._parser.get_parsed_content(key)
+        try:
+            return self._parser.get_parsed_content(key)
+        except RuntimeError as error:  # MONAI's, around whatever was raised
+            first = causes_of(error)[-1]
+            if isinstance(first, PETError | MemoryError):
+                raise
+            raise PETError(f"{self.files[-1]}: {key} cannot be built ({reason_of(first)})") from error
 
 
 def find_bundle() -> str:
@@ -122,12 +134,18 @@ def load_weights(network: nn.Module, path: str | Path | None, *, suv_scale: floa
         return network.eval()
     try:
         state_dict = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict(state_dict)
     except FileNotFoundError:
         raise PETError(f"{path}: the weights do not exist") from None
+    except OSError as error:
+        raise PETError(f"{path}: the weights cannot be read ({error.strerror or error})") from error
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise PETError(f"{path}: not weights of this network ({reason})") from error
+        # What torch says is how a file could be read all the same that one does not trust.
+        raise PETError(f"{path}: not weights of this network (it is no file of tensors)") from error
+    try:
+        network.load_state_dict(state_dict)
+    except Exception as error:
+        reason = reason_of(error).partition(":")[2].strip() or reason_of(error)
+        raise PETError(f"{path}: not weights of this network ({reason[:200]})") from error
     found = scale_of(state_dict)
     if None not in (found, suv_scale) and found != suv_scale:
         raise PETError(f"{path}: weights of suv_scale {found:g}, expected {suv_scale:g} as configured")
@@ -242,7 +260,7 @@ class Denoiser:
                 inferer=inferer,
                 suv_scale=parser.get_parsed_content("suv_scale"),
                 strength=parser.get_parsed_content("strength", default=1.0) if strength is None else strength,
-                method=method,
+                method=parser.get_parsed_content("method_def").name,
                 device=parser.get_parsed_content("device"),
                 weights_sha256=sha256_of(loaded) if loaded else None,
             )
@@ -268,12 +286,20 @@ class Denoiser:
             raise PETError(f"dose reduction factor {factor:g}, expected a finite number of at least 1")
         return replace(self, network=self.network.at_dose(factor), dose_reduction_factor=factor)
 
-    def dose_of(self, series: PETSeries) -> float | None:
-        """Return the dose reduction factor a scan is denoised for, stated or read; None where none is asked for."""
+    def dose_of(self, series: PETSeries) -> tuple[float, str] | None:
+        """Return the dose reduction factor a scan is denoised for and where it is from; None where none is asked for.
+
+        On the scan's own voxels; where a network runs on coarser ones as well, it reads the dose of those from them.
+        """
         if not isinstance(self.network, KnowsDose):
             return None
-        image, _ = self._entering(series)
-        return float(self.network.dose_of(image.to(next(self.network.parameters()).dtype)))
+        if self.dose_reduction_factor is not None:
+            return self.dose_reduction_factor, "stated"
+        image = self._entering(series)[0].to(next(self.network.parameters()).dtype)
+        read = float(self.network.read_dose(image))
+        if math.isfinite(read):
+            return read, "read from the noise"
+        return float(self.network.dose_of(image)), "the mean of the training, the noise cannot be measured"
 
     def __call__(self, series: PETSeries) -> PETSeries:
         """Return the denoised series on the grid of the given one.

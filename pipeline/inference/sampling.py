@@ -70,6 +70,11 @@ class SamplingInferer(Inferer):
         Window along X, Y, Z [voxels], and the part of it that it shares with the next.
     on_progress
         Is told after every step how far the scan is.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of steps or samples are none, or the process has not so many steps.
     """
 
     def __init__(
@@ -87,8 +92,9 @@ class SamplingInferer(Inferer):
         overlap: float = 0.25,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        if n_steps < 1 or n_samples < 1:
-            raise ValueError(f"n_steps {n_steps}, n_samples {n_samples}: expected at least 1 each")
+        if not all(isinstance(n, int) and n >= 1 for n in (n_steps, n_samples)):
+            raise ValueError(f"n_steps {n_steps}, n_samples {n_samples}: expected whole numbers of at least 1")
+        process.times(n_steps)  # which the schedule may not have
         check_body_threshold(body_threshold)
         self.process = process
         self.coding = coding

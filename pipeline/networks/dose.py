@@ -11,6 +11,7 @@ from typing import Protocol, Self, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from pipeline.errors import PETError
 from pipeline.networks.base_denoising import BaseDenoisingNetwork
 from pipeline.networks.modulated_body import ModulatedBody
 from pipeline.networks.noise.statistics import NOISE_STATISTICS, TISSUE_SUV, noise_statistics
@@ -59,13 +60,13 @@ class DoseReader(nn.Module):
 
         Raises
         ------
-        ValueError
+        PETError
             If fewer than ten scans could be measured.
         """
         measured = statistics.isfinite().all(dim=1)
         x, y = statistics[measured].double(), factors[measured].double().log()
         if len(x) < 10:
-            raise ValueError(f"{len(x)} of {len(statistics)} scans could be measured, expected at least ten")
+            raise PETError(f"the noise of {len(x)} of {len(statistics)} scans can be measured, expected that of ten")
         mean, middle = x.mean(dim=0), y.mean()
         centred = x - mean
         penalty = _RIDGE * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
@@ -80,10 +81,16 @@ class DoseReader(nn.Module):
         return noise_statistics(x, suv_scale=self.suv_scale, tissue_threshold=self.tissue_threshold)
 
     @torch.no_grad()
+    def read(self, x: Tensor) -> Tensor:
+        """Return the dose reduction factors (B,), at least 1, of whole scans x; NaN where noise cannot be measured."""
+        logarithm = self.middle + (self.statistics(x).to(self.mean.dtype) - self.mean) @ self.slopes
+        return logarithm.exp().clamp(1.0, _HIGHEST)
+
+    @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Return the dose reduction factors (B,), at least 1, of whole scans x (B, 1, X, Y, Z), scaled SUV."""
-        logarithm = self.middle + (self.statistics(x).to(self.mean.dtype) - self.mean) @ self.slopes
-        return logarithm.where(logarithm.isfinite(), self.middle).exp().clamp(1.0, _HIGHEST)
+        found = self.read(x)
+        return found.where(found.isfinite(), self.middle.exp())
 
 
 @runtime_checkable
@@ -95,6 +102,9 @@ class KnowsDose(Protocol):
 
     def dose_of(self, x: Tensor) -> Tensor:
         """Return the dose reduction factors (B,), stated or read, of whole scans x (B, 1, X, Y, Z), scaled SUV."""
+
+    def read_dose(self, x: Tensor) -> Tensor:
+        """Return those that are read, (B,), whatever is stated; NaN of scans that cannot be measured."""
 
 
 class _Dosed(nn.Module):
@@ -124,6 +134,10 @@ class _Dosed(nn.Module):
         if self.stated is not None:
             return x.new_full((len(x),), self.stated)
         return self.dose_reader(x)
+
+    def read_dose(self, x: Tensor) -> Tensor:
+        """Return those that are read, (B,), whatever is stated; NaN of scans that cannot be measured."""
+        return self.dose_reader.read(x)
 
 
 class DoseConditionedNetwork(_Dosed):

@@ -298,6 +298,7 @@ def denoise_into(
         deviations = denoiser.style_deviation(before)
         dose = denoiser.dose_of(before)
     unfamiliar = unfamiliar_noise(deviations)
+    doses = {} if dose is None else {"dose_reduction_factor": round(dose[0], 2), "dose_reduction_factor_is": dose[1]}
     write_table(lesions, folder / "lesions.tsv")
     record = run.record(
         before,
@@ -306,7 +307,7 @@ def denoise_into(
         method=denoiser.method,
         strength=denoiser.strength,
         weights_sha256=denoiser.weights_sha256,
-        **({} if dose is None else _dose(dose, denoiser)),
+        **doses,
         device=str(denoiser.device),
         regions=found.method,
         style_deviation_sd={name: round(deviation, 2) for name, deviation in deviations.items()},
@@ -324,12 +325,6 @@ def denoise_into(
         )
     write_json(folder / "run.json", record)
     return ScanResult(name=name, before=before, after=after, lesions=lesions, run=record)
-
-
-def _dose(factor: float, denoiser: "Denoiser") -> dict[str, Any]:
-    """Return the dose that a scan was denoised for, and where it is from."""
-    source = "read from the noise" if denoiser.dose_reduction_factor is None else "stated"
-    return {"dose_reduction_factor": round(factor, 2), "dose_reduction_factor_is": source}
 
 
 def _check_memory(series: PETSeries, source: Path) -> None:

@@ -180,7 +180,8 @@ def test_weights_of_a_seed_are_found_and_the_other_is_left_out(benchmark, data, 
         (("--part", "speed"), "part 'speed' is not known, expected one of images, unseen"),
         (("--part", "phantom"), "part 'phantom' has no data in this benchmark, expected one of images, samples"),
         (("--method", "unet"), "unet is left out: no folder of weights was named, expected the weights of a method"),
-        (("--method", "unet", "--weights", "nowhere"), "nowhere/unet/model.pt does not exist, expected the weights"),
+        (("--method", "unet", "--weights", "."), "unet/model.pt does not exist, expected the weights"),
+        (("--weights", "nowhere"), "nowhere: is no folder, expected that of the trainings"),
         (("--report-only",), "has no results, expected some in"),
         (("--device", "abacus"), "device 'abacus' cannot be used"),
         (("--bundle", "nowhere"), "nowhere: not a bundle"),
@@ -229,3 +230,40 @@ def test_a_filter_that_is_not_installed_is_left_out(benchmark, data, tmp_path, m
     assert "bm4d is left out: filter 'bm4d' is not installed" in " ".join(done.stdout.split())
     asked = benchmark(tmp_path / "out", "--method", "bm4d", definition=path)
     assert (asked.returncode, "filter 'bm4d' is not installed" in asked.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"methods": {"small": {"method": "small.yaml", "weights": "none"}, "unett": {}}}, "unknown method 'unett'"),
+        ({"detection": {"n_patient": 8}}, "detection: n_patient is not known"),
+        ({"detection": {"scanner": "vereoss"}}, "no scanner preset is called 'vereoss'"),
+        ({"phantom": {"scaner": "mct"}}, "phantom: scaner is not known"),
+        ({"phantom": {"scanner": "mctt"}}, "no scanner preset is called 'mctt'"),
+    ],
+)
+def test_a_mistake_of_a_later_part_is_told_before_anything_is_measured(benchmark, data, tmp_path, changes, told):
+    definition = yaml.safe_load((data / "definition.yaml").read_text()) | changes
+    path = data / "wrong.yaml"
+    path.write_text(yaml.safe_dump(definition))
+    done = benchmark(tmp_path / "out", definition=path)
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("samples", "told"),
+    [
+        ({"subject": 9, "dose_reduction_factor": 20}, "subject 9 was asked for, expected one of 1 from 0"),
+        ({"dose_reduction_factor": 7}, "has no scan of DRF 7"),
+    ],
+)
+def test_cost_of_a_scan_that_is_not_there_is_one_line(benchmark, data, tmp_path, samples, told):
+    changes = {"samples": samples, "cost": True, "filters": []}
+    definition = yaml.safe_load((data / "definition.yaml").read_text()) | changes
+    path = data / "cost.yaml"
+    path.write_text(yaml.safe_dump(definition))
+    done = benchmark(tmp_path / "out", "--part", "cost", "--method", "identity", definition=path)
+    assert done.returncode == 1
+    assert told in done.stderr

@@ -11,7 +11,7 @@ from monai.inferers import SimpleInferer
 from torch import nn
 
 from pipeline.inference import Denoiser, Method, fast_dtype, find_bundle, load_weights, method_names
-from pipeline.networks import UniPET
+from pipeline.networks import DoseConditionedNetwork, UniPET
 from pipeline.pet import PETError, PETHeader, PETSeries
 
 
@@ -110,8 +110,51 @@ def test_damaged_weights_are_refused(tmp_path, content):
 
 def test_weights_of_another_network_are_refused(tmp_path):
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "model.pt")
-    with pytest.raises(PETError, match="not weights of this network") as caught:
+    with pytest.raises(PETError, match=r"not weights of this network \(Missing key.*base.conv0") as caught:
         load_weights(UniPET(8, 4), tmp_path / "model.pt")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_no_file_of_weights(tmp_path):
+    with pytest.raises(PETError, match=f"{re.escape(str(tmp_path))}: the weights cannot be read"):
+        load_weights(nn.Linear(1, 1), tmp_path)
+
+
+def test_it_tells_where_the_dose_is_from():
+    network = DoseConditionedNetwork(4, 1)
+    denoise = Denoiser(network=network, inferer=SimpleInferer(), suv_scale=2.0, method="x", device=torch.device("cpu"))
+    noisy, tiny = series((24, 24, 24)), series((4, 4, 4))
+    read, source = denoise.dose_of(noisy)
+    assert (read, source) == (pytest.approx(10), "read from the noise")  # of slopes that were not fitted
+    assert denoise.dose_of(tiny)[1] == "the mean of the training, the noise cannot be measured"
+    assert denoise.at_dose(7).dose_of(tiny) == (7, "stated")
+    assert Denoiser.from_bundle(method="identity").dose_of(noisy) is None
+
+
+def test_a_method_that_is_a_file_is_called_by_its_name_alone(tmp_path):
+    """Records and DICOM hold no path, which may name a person."""
+    (tmp_path / "ours.yaml").write_text("based_on: identity\n")
+    denoise = Denoiser.from_bundle(method=str(tmp_path / "ours.yaml"), device="cpu")
+    assert denoise.method == "ours"
+    assert denoise(series()).provenance[-1] == "Denoised by ours, strength 1."
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("n_steps: 0", "n_steps 0, n_samples 4: expected whole numbers"),
+        ("n_steps: 2.5", "n_steps 2.5, n_samples 4: expected whole numbers"),
+        ("n_steps: four", "n_steps four"),
+        ("n_steps: 1001", "cannot be larger than"),
+        ("n_samples: 0", "n_samples 0"),
+    ],
+)
+def test_settings_of_a_sampler_that_it_cannot_have_are_one_line(tmp_path, setting, told):
+    path = tmp_path / "ours.yaml"
+    path.write_text(f"based_on: flow3d\n{setting}\n")
+    with pytest.raises(PETError, match=told) as caught:
+        Denoiser.from_bundle(method=str(path), device="cpu", weights=tmp_path / "not_needed.pt")
+    assert str(caught.value).startswith(f"{path}: inferer cannot be built (")
     assert "\n" not in str(caught.value)
 
 

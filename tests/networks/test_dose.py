@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from pipeline.errors import PETError
 from pipeline.inference import StreamingInferer
 from pipeline.networks import (
     NOISE_STATISTICS,
@@ -76,14 +77,17 @@ def test_the_reader_finds_a_linear_law():
     reader.fit(statistics, factors)
     torch.testing.assert_close(reader.slopes, law, rtol=0, atol=2e-3)
     assert reader.error < 5e-3
-    with pytest.raises(ValueError, match="at least ten"):
+    with pytest.raises(PETError, match=r"\d of 5 scans can be measured, expected that of ten"):
         reader.fit(statistics[:5], factors[:5])
 
 
 def test_a_scan_that_cannot_be_measured_gets_the_middle_of_the_training():
     reader = DoseReader()
     reader.middle.fill_(math.log(7.0))
-    assert reader(torch.zeros(1, 1, 16, 16, 16)).item() == pytest.approx(7.0)
+    empty = torch.zeros(1, 1, 16, 16, 16)
+    assert reader(empty).item() == pytest.approx(7.0)
+    assert math.isnan(reader.read(empty).item())
+    assert reader.read(scan()).item() == reader(scan()).item()
 
 
 def test_a_conditioned_network_costs_what_its_body_costs():

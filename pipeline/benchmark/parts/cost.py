@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.benchmark.parts.images import sampled_case
 from pipeline.benchmark.work import Piece, Tables, Work
 from pipeline.comparison import Case, DoseRead, Method, noisy_input, with_dose
 from pipeline.inference import Denoiser
@@ -31,10 +32,10 @@ def cost(name: str, method: Method, work: Work, *, reference: Method | None = No
     wanted = work.definition.samples
     if wanted is None or method is noisy_input:
         return {}
-    case = work.cases(next(iter(work.definition.images.values())))[wanted.subject]
-    factor = wanted.dose_reduction_factor
+    case, factor = sampled_case(wanted, work)
     make = partial(_in_own_process, method, reference, case, factor)
-    depends = [case.name, str(case.root), factor, torch.get_num_threads()]
+    beside = None if reference is None else work.definition.reference
+    depends = [case.name, str(case.root), factor, torch.get_num_threads(), beside]
     return work.tables(name, {"cost": Piece(depends=depends, make=make)}, code=("benchmark/parts/cost",))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.benchmark.definition import RealScan
+from pipeline.benchmark.definition import RealScan, Samples
 from pipeline.benchmark.work import Piece, Tables, Work
 from pipeline.comparison import Case, Measurements, Method, evaluate_methods, with_dose
 from pipeline.data import NoiseInsertion
@@ -20,7 +20,7 @@ from pipeline.images.projections import center_of_activity, maximum_projection, 
 from pipeline.pet import read_pet, write_nifti
 from pipeline.simulation import scanner_preset
 
-__all__ = ["SAMPLE_WINDOW", "grey_image", "images", "real", "real_case", "samples", "unseen"]
+__all__ = ["SAMPLE_WINDOW", "grey_image", "images", "real", "real_case", "sampled_case", "samples", "unseen"]
 
 SAMPLE_WINDOW = (0.0, 7.0)
 """SUV [g/mL] of the darkest and the brightest value of a sample."""
@@ -99,15 +99,27 @@ def samples(name: str, method: Method, work: Work) -> Tables:
     wanted = work.definition.samples
     if wanted is None:
         return {}
+    case, factor = sampled_case(wanted, work)
+    make = partial(_sample, name, method, case, factor)
+    piece = Piece(depends=[case.name, str(case.root), factor, SAMPLE_WINDOW], make=make)
+    return work.tables(name, {"samples": piece})
+
+
+def sampled_case(wanted: Samples, work: Work) -> tuple[Case, float]:
+    """Return the subject of the samples and its dose reduction factor.
+
+    Raises
+    ------
+    PETError
+        If there is no such subject of images, or it has no such scan.
+    """
     cases = work.cases(next(iter(work.definition.images.values())))
     if wanted.subject >= len(cases):
         raise PETError(f"samples: subject {wanted.subject} was asked for, expected one of {len(cases)} from 0")
     case = cases[wanted.subject]
     if wanted.dose_reduction_factor not in case.doses:
         raise PETError(f"{case.name}: has no scan of DRF {wanted.dose_reduction_factor:g}, expected it for the samples")
-    make = partial(_sample, name, method, case, wanted.dose_reduction_factor)
-    piece = Piece(depends=[case.name, str(case.root), wanted.dose_reduction_factor, SAMPLE_WINDOW], make=make)
-    return work.tables(name, {"samples": piece})
+    return case, wanted.dose_reduction_factor
 
 
 def _sample(name: str, method: Method, case: Case, factor: float) -> Tables:

@@ -57,9 +57,7 @@ def phantom(name: str, method: Method, work: Work) -> Tables:
         make = partial(measured_phantom, scans, method, study)
         files = [(path.name, stat.st_size, stat.st_mtime_ns) for path in scans.files() if (stat := path.stat())]
         pieces[f"phantom_{scans.folder.name}"] = Piece(depends=[study.request(scans.ratio), files], make=make)
-    measured = work.tables(
-        name, pieces, code=("benchmark/parts/phantom", "simulation/patient/earl", "simulation/patient/nema")
-    )
+    measured = work.tables(name, pieces, code=_CODE)
     return phantom_rows(measured["spheres"])
 
 
