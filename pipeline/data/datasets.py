@@ -119,6 +119,8 @@ class PatchDataset(Dataset):
         if not 1 < low <= high or not 0 <= lesion_fraction <= 1:
             found = f"dose_range {dose_range}, lesion_fraction {lesion_fraction}"
             raise PETError(f"{found}: expected factors above 1 in rising order, and a fraction of 0 to 1")
+        if doses is not None and (not len(doses) or not min(doses) > 1):
+            raise PETError(f"doses {list(doses)}: expected factors above 1, or null for those of dose_range")
         self.patch_size = tuple(int(n) for n in patch_size)
         self.n_patches = n_patches
         self.n_scans = n_scans
@@ -136,15 +138,17 @@ class PatchDataset(Dataset):
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._scans: dict[tuple[int, int], dict[str, Any]] = {}
         self._volumes: dict[tuple[str, str, str], torch.Tensor] = {}
-        subjects = [(s, subject) for s in opened_stores(store) for subject in s.of_split(split)]
+        stores = opened_stores(store)
+        place = ", ".join(str(s.path) for s in stores)
+        subjects = [(s, subject) for s in stores for subject in s.of_split(split)]
         if not subjects:
-            raise PETError(f"{store}: no subject of split {split}, expected at least one")
+            raise PETError(f"{place}: no subject of split {split}, expected at least one")
         self._subjects = [(s, subject) for s, subject in subjects if max(subject.doses) >= low]
         lowest = max(max(subject.doses) for _, subject in subjects)
         for factor in (low, *(self.doses or ())):
-            if not 1 < factor <= lowest:
+            if factor > lowest:
                 found = "the full dose only" if lowest == 1 else f"dose reduction factors up to {lowest:g}"
-                raise PETError(f"{store}: split {split} has {found}, expected one of {factor:g} or more, above 1")
+                raise PETError(f"{place}: split {split} has {found}, expected one of {factor:g} or more")
         for opened, subject in self._subjects:
             missing = [name for name in (self.target, *self.extra) if name not in subject.volumes]
             if missing:

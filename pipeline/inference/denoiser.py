@@ -84,7 +84,7 @@ class Method:
             return self._parser.get_parsed_content(key)
         except RuntimeError as error:  # MONAI's, around whatever was raised
             first = causes_of(error)[-1]
-            if isinstance(first, PETError | MemoryError):
+            if isinstance(first, PETError | MemoryError) or not isinstance(first, Exception):
                 raise
             raise PETError(f"{self.files[-1]}: {key} cannot be built ({reason_of(first)})") from error
 

@@ -1,6 +1,7 @@
 """Patches: where they lie, which dose they have, and that nothing but seed, epoch and index decides it."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -152,8 +153,9 @@ def test_doses_take_turns_from_epoch_to_epoch(make_scans, tmp_path):
         items = [patches[n] for n in range(12)]
         assert {float(item["dose_reduction_factor"]) for item in items} == {factor}
         assert {item["subject"] for item in items} == subjects
-    with pytest.raises(PETError, match="up to 20, expected one of 50 or more"):
-        dataset(tmp_path / "store", doses=(4, 50))
+    told = f"{re.escape(str(tmp_path / 'store'))}: split train has .* up to 20, expected one of 50 or more"
+    with pytest.raises(PETError, match=told):
+        dataset(Store(tmp_path / "store"), doses=(4, 50))
 
 
 def test_subjects_take_turns(store_folder):
@@ -223,6 +225,8 @@ def test_a_loop_over_a_dataset_ends(store_folder):
         ({"target": "full_repeat"}, "s0 has no full_repeat"),
         ({"dose_range": (1, 4)}, "factors above 1"),
         ({"dose_range": (4, 2)}, "in rising order"),
+        ({"doses": ()}, "doses .*: expected factors above 1, or null"),
+        ({"doses": (4, 1)}, "doses .*: expected factors above 1, or null"),
         ({"lesion_fraction": 1.5}, "a fraction of 0 to 1"),
         ({"patch_size": (0, 4, 4)}, "three even sizes"),
         ({"patch_size": (5, 4, 4)}, "three even sizes"),
