@@ -11,7 +11,6 @@ from typing import Protocol, Self, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import PETError
 from pipeline.networks.base_denoising import BaseDenoisingNetwork
 from pipeline.networks.modulated_body import ModulatedBody
 from pipeline.networks.noise.statistics import NOISE_STATISTICS, TISSUE_SUV, noise_statistics
@@ -60,13 +59,13 @@ class DoseReader(nn.Module):
 
         Raises
         ------
-        PETError
+        ValueError
             If fewer than ten scans could be measured.
         """
         measured = statistics.isfinite().all(dim=1)
         x, y = statistics[measured].double(), factors[measured].double().log()
         if len(x) < 10:
-            raise PETError(f"the noise of {len(x)} of {len(statistics)} scans can be measured, expected that of ten")
+            raise ValueError(f"the noise of {len(x)} of {len(statistics)} scans can be measured, expected that of ten")
         mean, middle = x.mean(dim=0), y.mean()
         centred = x - mean
         penalty = _RIDGE * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)

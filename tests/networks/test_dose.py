@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from pipeline.errors import PETError
 from pipeline.inference import StreamingInferer
 from pipeline.networks import (
     NOISE_STATISTICS,
@@ -77,7 +76,7 @@ def test_the_reader_finds_a_linear_law():
     reader.fit(statistics, factors)
     torch.testing.assert_close(reader.slopes, law, rtol=0, atol=2e-3)
     assert reader.error < 5e-3
-    with pytest.raises(PETError, match=r"\d of 5 scans can be measured, expected that of ten"):
+    with pytest.raises(ValueError, match=r"\d of 5 scans can be measured, expected that of ten"):
         reader.fit(statistics[:5], factors[:5])
 
 
