@@ -27,6 +27,7 @@ from pipeline.comparison import (
     check_other_cases,
     doses_of,
     filters_named,
+    state_of,
     tune_competitors,
 )
 from pipeline.errors import PETError
@@ -228,7 +229,7 @@ def _tuned(definition: Definition, work: Work, filters: Sequence[str]) -> Compet
             made = KeptResults(work.kept.folder, {name: "settings"}).piece(
                 f"tuning_drf{factor:g}",
                 name,
-                _files(others),
+                [state_of(case) for case in others],
                 partial(_setting, others, name, factor),
                 code=("comparison/baselines",),
             )
@@ -239,12 +240,6 @@ def _tuned(definition: Definition, work: Work, filters: Sequence[str]) -> Compet
 def _setting(cases: Sequence[Case], name: str, factor: float) -> dict[str, Any]:
     found = tune_competitors(cases, filters=(name,), factors=(factor,)).tuned
     return {"settings": [{"scanner": scanner, "setting": value} for (_, scanner, _), value in found.items()]}
-
-
-def _files(cases: Sequence[Case]) -> list[Any]:
-    """Return what tells whether the images of subjects are those of an earlier run."""
-    paths = [(case.name, case.root / image.path) for case in cases for image in case.subject.images]
-    return [(name, path.name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in paths if path.exists()]
 
 
 def _run(device: str | None, jobs: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pipeline.comparison.differences import (
 )
 from pipeline.comparison.filters import bm4d_filter, filters_named, nonlocal_means_filter
 from pipeline.comparison.gate import GateLine, ReleaseGate, check_gate, read_gate
-from pipeline.comparison.kept import KeptResults
+from pipeline.comparison.kept import KeptResults, state_of
 from pipeline.comparison.lesions import CONCORDANCE, lesion_agreement, lesion_concordance
 from pipeline.comparison.measure import (
     Measurements,
@@ -70,6 +70,7 @@ __all__ = [
     "reference_of",
     "result_tables",
     "scanner_of",
+    "state_of",
     "summarise",
     "summarise_lesions",
     "swap_styles",

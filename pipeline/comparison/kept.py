@@ -16,7 +16,7 @@ from pipeline.comparison.cases import Case
 from pipeline.errors import PETError
 from pipeline.files import write_text
 
-__all__ = ["KeptResults"]
+__all__ = ["KeptResults", "state_of"]
 
 # Folders and modules.
 _MEASURING = ("evaluation", "images", *(f"comparison/{name}" for name in ("filters", "figures", "reference")))
@@ -41,11 +41,11 @@ class KeptResults:
         PETError
             If the folder cannot be written, or a file in it is damaged.
         """
-        return self.piece(case.name, method, _of_case(case), make)
+        return self.piece(case.name, method, state_of(case), make)
 
     def has(self, case: Case, method: str) -> bool:
         """Return whether something is kept of a method on a subject."""
-        path = self._path(case.name, method, _of_case(case))
+        path = self._path(case.name, method, state_of(case))
         return path is not None and path.exists()
 
     def piece(
@@ -109,7 +109,7 @@ def _usable(path: Path) -> Iterator[None]:
         raise PETError(f"{path}: cannot be used ({error}), expected results that were kept, or a folder") from error
 
 
-def _of_case(case: Case) -> list[Any]:
+def state_of(case: Case) -> list[Any]:
     """Return what results on a subject depend on: its doses and files, by name, size and time of change."""
     places = [(file.path, case.root / file.path) for file in case.subject.files()]
     stats = [(path, place.stat()) for path, place in places if place.exists()]

@@ -1,6 +1,7 @@
 """`unipet benchmark`: measured, stored, resumed after a kill, reported; mistakes in one line."""
 
 import json
+import os
 import shutil
 
 import pandas as pd
@@ -103,6 +104,21 @@ def test_a_second_run_measures_nothing_and_gives_the_same(measured, benchmark, m
     done = benchmark(output)
     assert done.returncode == 0, done.stderr
     assert {path: path.read_bytes() for path in output.rglob("*.tsv")} == before
+
+
+def test_what_was_kept_of_other_files_is_made_anew(benchmark, data, tmp_path, monkeypatch):
+    from pipeline.benchmark.parts import images
+
+    made, whole = [], images._sample
+    monkeypatch.setattr(images, "_sample", lambda *arguments: (made.append(1), whole(*arguments))[1])
+    scan = next((data / "sub-0001").rglob("*drf020_pet.nii.gz"))
+    times = scan.stat().st_atime_ns, scan.stat().st_mtime_ns
+    numbers = []
+    for later in (0, 0, 10**9, 0):
+        os.utime(scan, ns=(times[0], times[1] + later))
+        assert benchmark(tmp_path / "out", "--part", "samples", "--method", "input").returncode == 0
+        numbers.append(len(made))
+    assert numbers == [1, 1, 2, 2]
 
 
 def test_a_killed_run_goes_on_where_it_was(benchmark, measured, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pipeline.benchmark.parts.images import sampled_case
 from pipeline.benchmark.work import Piece, Tables, Work
-from pipeline.comparison import Case, DoseRead, Method, noisy_input, with_dose
+from pipeline.comparison import Case, DoseRead, Method, noisy_input, state_of, with_dose
 from pipeline.inference import Denoiser
 from pipeline.networks import multiply_adds_per_voxel
 from pipeline.processes import run_in_processes
@@ -35,7 +35,7 @@ def cost(name: str, method: Method, work: Work, *, reference: Method | None = No
     case, factor = sampled_case(wanted, work)
     make = partial(_in_own_process, method, reference, case, factor)
     beside = None if reference is None else work.definition.reference
-    depends = [case.name, str(case.root), factor, torch.get_num_threads(), beside]
+    depends = [*state_of(case), factor, torch.get_num_threads(), beside]
     return work.tables(name, {"cost": Piece(depends=depends, make=make)}, code=("benchmark/parts/cost",))
 
 

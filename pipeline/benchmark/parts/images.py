@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.benchmark.definition import RealScan, Samples
 from pipeline.benchmark.work import Piece, Tables, Work
-from pipeline.comparison import Case, Measurements, Method, evaluate_methods, with_dose
+from pipeline.comparison import Case, Measurements, Method, evaluate_methods, state_of, with_dose
 from pipeline.data import NoiseInsertion
 from pipeline.data.manifest import Image, Subject
 from pipeline.errors import PETError
@@ -101,8 +101,8 @@ def samples(name: str, method: Method, work: Work) -> Tables:
         return {}
     case, factor = sampled_case(wanted, work)
     make = partial(_sample, name, method, case, factor)
-    piece = Piece(depends=[case.name, str(case.root), factor, SAMPLE_WINDOW], make=make)
-    return work.tables(name, {"samples": piece})
+    piece = Piece(depends=[*state_of(case), factor, SAMPLE_WINDOW], make=make)
+    return work.tables(name, {"samples": piece}, code=("benchmark/parts/images",))
 
 
 def sampled_case(wanted: Samples, work: Work) -> tuple[Case, float]:

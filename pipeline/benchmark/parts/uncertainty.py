@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 
 from pipeline.benchmark.definition import Uncertainty
 from pipeline.benchmark.work import Piece, Tables, Work
-from pipeline.comparison import Case, Method, check_other_cases, with_dose
+from pipeline.comparison import Case, Method, check_other_cases, state_of, with_dose
 from pipeline.comparison.reference import Reference, reference_of
 from pipeline.errors import PETError, UndefinedMeasureError
 from pipeline.evaluation import (
@@ -141,7 +141,7 @@ def _errors(
     """Return what `_errors_of_scan` finds in every scan of the subjects."""
     pieces = {
         f"uncertainty_{purpose}_{case.name}_drf{factor:g}": Piece(
-            depends=[str(case.root), settings.n_draws],
+            depends=[*state_of(case), settings.n_draws],
             make=partial(_errors_of_scan, method, case, factor, n_draws=settings.n_draws),
         )
         for case in cases
