@@ -1,5 +1,6 @@
 """ddpm3d, ddpm2d and flow3d: each trains, goes on exactly where it stopped, and denoises."""
 
+import json
 import shutil
 
 import numpy as np
@@ -65,7 +66,8 @@ def test_the_uncertainty_is_written_beside_the_scan_in_suv(n_samples, strength, 
         device=torch.device("cpu"),
     )
     scan = next((tiny_cohort[0] / "pet").glob("*drf020_pet.nii.gz"))
-    denoise_scan(scan, tmp_path / "out", denoiser)
+    run = denoise_scan(scan, tmp_path / "out", denoiser).run
+    assert (run["n_samples"], run["n_steps"], run["sampling_seed"]) == (n_samples, 1, 0)
     found = list((tmp_path / "out").glob("*_desc-uncertainty_pet.nii.gz"))
     assert len(found) == (n_samples > 1)
     if found:
@@ -73,3 +75,7 @@ def test_the_uncertainty_is_written_beside_the_scan_in_suv(n_samples, strength, 
         drawn = [torch.randn(low.shape, generator=torch.Generator().manual_seed(k)) for k in range(2)]
         expected = noise_scaled_residual(low).scale * torch.stack(drawn).std(dim=0) * 2 * strength
         np.testing.assert_allclose(read_pet(found[0]).suv, expected[0, 0].numpy(), rtol=1e-3, atol=1e-5)
+        sidecar = json.loads(found[0].with_name(found[0].name.replace(".nii.gz", ".json")).read_text())
+        assert sidecar["DenoisingStrength"] == strength
+        assert sidecar["DenoisingSourceSHA256"] == run["source_sha256"]
+        assert sidecar["Provenance"][-1] == f"Standard deviation of 2 samples of flow, strength {strength:g}."

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import PETError, causes_of, reason_of
 from pipeline.files import read_yaml, sha256_of
-from pipeline.inference.sampling import with_uncertainty
+from pipeline.inference.sampling import sampler_of, with_uncertainty
 from pipeline.inference.streaming.inferer import Progress, TellsProgress
 from pipeline.inference.streaming.plan import is_out_of_memory
 from pipeline.networks import KnowsDose, UniPET
@@ -270,6 +270,14 @@ class Denoiser:
         """Whether the network must know the dose."""
         return isinstance(self.network, KnowsDose)
 
+    @property
+    def sampling(self) -> dict[str, int]:
+        """How results are sampled, for records: n_samples, n_steps and sampling_seed; empty where they are not."""
+        sampler = sampler_of(self.inferer)
+        if sampler is None:
+            return {}
+        return {"n_samples": sampler.n_samples, "n_steps": sampler.n_steps, "sampling_seed": sampler.seed}
+
     def at_dose(self, factor: float | None) -> "Denoiser":
         """Return this denoiser for scans of a stated dose reduction factor; itself where the network asks for none.
 
@@ -346,7 +354,8 @@ class Denoiser:
         if deviation is None:
             return denoised, None
         scale = self.suv_scale * self.strength
-        told = f"Standard deviation of the samples of {by}"
+        number = self.sampling.get("n_samples", "several")
+        told = f"Standard deviation of {number} samples of {by}"
         return denoised, tensor_to_pet(deviation[0], series, suv_scale=scale, note=told)
 
     def style_deviation(self, series: PETSeries) -> dict[str, float]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.diffusion import Coding, Process
 from pipeline.inference.streaming.inferer import (
+    InfererAround,
     Progress,
     ProgressClock,
     check_body_threshold,
@@ -20,7 +21,7 @@ from pipeline.inference.streaming.inferer import (
 from pipeline.inference.windows import blended_windows
 from pipeline.networks.noise.statistics import body_box, tissue_mask
 
-__all__ = ["SamplingInferer", "TellsUncertainty", "with_uncertainty"]
+__all__ = ["SamplingInferer", "TellsUncertainty", "sampler_of", "with_uncertainty"]
 
 
 @runtime_checkable
@@ -193,3 +194,10 @@ class SamplingInferer(Inferer):
             overlap=self.overlap,
             n_channels=self.process.n_outputs,
         )
+
+
+def sampler_of(inferer: Any) -> SamplingInferer | None:
+    """Return the inferer that samples: the given one, or the one that it lies around; None if there is none."""
+    while isinstance(inferer, InfererAround):
+        inferer = inferer.inferer
+    return inferer if isinstance(inferer, SamplingInferer) else None

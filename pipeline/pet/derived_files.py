@@ -106,20 +106,16 @@ def write_denoised(
     """
     shown = method if strength == 1 else f"{method}, strength {strength:g}"
     hashes = {"DenoisingWeightsSHA256": weights_sha256, "DenoisingSourceSHA256": source_sha256}
+    made = {"DenoisingMethod": method, "DenoisingStrength": strength, **{k: v for k, v in hashes.items() if v}}
     if uncertainty is not None:
-        description = f"Standard deviation of denoised PET ({shown})"
-        extra = {"Description": description, "SkullStripped": False, "DenoisingMethod": method}
-        write_nifti(uncertainty, Path(folder) / f"{name}_desc-uncertainty_pet.nii.gz", extra=extra)
+        described = {"Description": f"Standard deviation of denoised PET ({shown})", "SkullStripped": False}
+        write_nifti(uncertainty, Path(folder) / f"{name}_desc-uncertainty_pet.nii.gz", extra=described | made)
     return write_derived(
         series,
         Path(folder) / f"{name}_desc-denoised_pet.nii.gz",
         Path(folder) / dicom_folder,
         description=f"Denoised PET ({shown})",
         derivation=f"Denoised by unipet_3d {__version__}, method {method}, strength {strength:g}",
-        extra={
-            "DenoisingMethod": method,
-            "DenoisingStrength": strength,
-            **{key: value for key, value in hashes.items() if value is not None},
-        },
+        extra=made,
         options=options,
     )

@@ -308,6 +308,7 @@ def denoise_into(
         strength=denoiser.strength,
         weights_sha256=denoiser.weights_sha256,
         **doses,
+        **denoiser.sampling,
         device=str(denoiser.device),
         regions=found.method,
         style_deviation_sd={name: round(deviation, 2) for name, deviation in deviations.items()},

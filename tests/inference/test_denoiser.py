@@ -136,6 +136,7 @@ def test_a_method_that_is_a_file_is_called_by_its_name_alone(tmp_path):
     (tmp_path / "ours.yaml").write_text("based_on: identity\n")
     denoise = Denoiser.from_bundle(method=str(tmp_path / "ours.yaml"), device="cpu")
     assert denoise.method == "ours"
+    assert denoise.sampling == {}
     assert denoise(series()).provenance[-1] == "Denoised by ours, strength 1."
 
 
