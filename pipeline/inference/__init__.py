@@ -2,7 +2,8 @@
 
 from pipeline.files import sha256_of
 from pipeline.inference.conservation import ConservingInferer
-from pipeline.inference.denoiser import Denoiser, Method, fast_dtype, find_bundle, load_weights
+from pipeline.inference.denoiser import Denoiser
+from pipeline.inference.method import Method, fast_dtype, find_bundle, load_weights
 from pipeline.inference.sampling import SamplingInferer, TellsUncertainty, with_uncertainty
 from pipeline.inference.streaming.inferer import Progress, StreamingInferer
 from pipeline.inference.streaming.plan import Plan, make_plan

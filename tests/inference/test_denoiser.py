@@ -252,3 +252,27 @@ def test_denoiser_tells_how_far_it_is():
     seen = []
     Denoiser.from_bundle(device="cpu", on_progress=seen.append)(series())
     assert seen[-1].done == pytest.approx(1)
+
+
+def test_a_dose_is_read_once_however_often_the_network_runs():
+    seen = []
+
+    def on_two_grids(x, network):
+        coarse = x.as_tensor()[..., ::2, ::2, ::2]
+        seen.append([float(network.dose_of(volume)) for volume in (x, coarse)])
+        return x
+
+    noisy = series((24, 24, 24))
+    denoise = Denoiser(
+        network=DoseConditionedNetwork(4, 1),
+        inferer=on_two_grids,
+        suv_scale=2.0,
+        method="x",
+        device=torch.device("cpu"),
+    )
+    # The level of noise alone decides: that of every other voxel is another.
+    denoise.network.dose_reader.slopes[0] = 1.0
+    read, _ = denoise.dose_of(noisy)
+    denoise(noisy)
+    assert seen == [[pytest.approx(read)] * 2]
+    assert denoise.network.stated is None
