@@ -203,7 +203,7 @@ def test_output_folder_with_content_is_left_alone(unipet, noisy, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--method", "magic"], "unknown method 'magic', expected one of unipet, identity"),
+        (["--method", "magic"], "unknown method 'magic', expected one of unipet, bdn, "),
         (["--bundle", "/nowhere"], "/nowhere: not a bundle"),
         (["--device", "cuda:9"], "cuda:9"),
         (["--threshold", "0"], "threshold"),

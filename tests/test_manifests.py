@@ -56,7 +56,7 @@ def test_training_uses_the_recipe_that_is_committed(repository, recipe):
     name = re.fullmatch(r"\$pipeline\.data\.own_manifest\('(\w+)'\)", train["manifest"])[1]
     assert own_manifest(name) == str(repository / "data_manifests" / f"{name}.yaml")
     assert {cohort.split for cohort in recipe.cohorts} == {"train", "validation", "test"}
-    low, high = train["patches"]["dataset"]["dose_range"]
+    low, high = train["patches"]["drawn"]["dose_range"]
     assert high == max(recipe.dose_reduction_factors)
     assert 1 < low <= min(recipe.dose_reduction_factors)
 
