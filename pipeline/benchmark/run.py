@@ -198,7 +198,7 @@ def _entrants(
             continue
         missing: list[str] = []
         found = list(networks_of(name, entry, weights=weights, bundle=bundle, device=device, say=missing.append))
-        if methods and missing:
+        if methods and not found:
             raise PETError(f"{missing[0]}, expected the weights of a method that was asked for by name")
         for line in missing:
             work.say(line)
