@@ -1,10 +1,11 @@
 """What a benchmark is: its methods with their seeds, and for each part the data and settings it is measured with."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from pipeline.comparison.filters import FILTERS
 from pipeline.data.manifest import Split, validated
@@ -22,7 +23,10 @@ __all__ = [
     "Uncertainty",
     "own_definition",
     "read_definition",
+    "study_from",
 ]
+
+Study = TypeVar("Study")
 
 Factor = Annotated[float, Field(gt=1, allow_inf_nan=False)]
 Factors = Annotated[tuple[Factor, ...], Field(min_length=1)]
@@ -186,6 +190,24 @@ def read_definition(path: str | Path) -> Definition:
             "methods": {name: of_method(entry) for name, entry in found.methods.items()},
         }
     )
+
+
+def study_from(kind: type[Study], settings: Mapping[str, Any], *, part: str) -> Study:
+    """Return the study, a dataclass, that a part's settings describe; what they leave out is as in the dataclass.
+
+    Raises
+    ------
+    PETError
+        If a setting is not known or of the wrong kind; the message names the part.
+    """
+    known = [f.name for f in fields(cast(Any, kind))]
+    if unknown := [name for name in settings if name not in known]:
+        raise PETError(f"{part}: {unknown[0]} is not known, expected {', '.join(known)}")
+    try:
+        return TypeAdapter(kind).validate_python(dict(settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise PETError(f"{part}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def own_definition() -> Path:

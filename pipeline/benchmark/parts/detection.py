@@ -6,14 +6,13 @@ together compare each lesion with empty places of its own organ only.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import TypeAdapter, ValidationError
 
+from pipeline.benchmark.definition import study_from
 from pipeline.benchmark.work import Piece, Tables, Work
 from pipeline.comparison import Method, noisy_input, with_dose
 from pipeline.errors import PETError
@@ -44,14 +43,7 @@ def study_of(settings: Mapping[str, Any]) -> LesionPairs:
     PETError
         If a setting is not known, or there are too few patients to leave one out.
     """
-    known = [f.name for f in fields(LesionPairs)]
-    if unknown := [name for name in settings if name not in known]:
-        raise PETError(f"detection: {unknown[0]} is not known, expected {', '.join(known)}")
-    try:
-        study = TypeAdapter(LesionPairs).validate_python(dict(settings))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise PETError(f"detection: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    study = study_from(LesionPairs, settings, part="detection")
     if study.n_patients < _FEWEST_PATIENTS:
         raise PETError(f"detection: {study.n_patients} patients, expected at least {_FEWEST_PATIENTS}")
     return study

@@ -1,13 +1,12 @@
 """The part on the phantom: contrast recovery of the NEMA spheres by diameter and dose, beside the limits of EARL."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
 import pandas as pd
-from pydantic import TypeAdapter, ValidationError
 
+from pipeline.benchmark.definition import study_from
 from pipeline.benchmark.work import Piece, Tables, Work
 from pipeline.comparison import Method, noisy_input, with_dose
 from pipeline.errors import PETError
@@ -31,14 +30,7 @@ def phantom_study_of(settings: Mapping[str, Any]) -> PhantomStudy:
     PETError
         If a setting is not known or of the wrong kind.
     """
-    known = [f.name for f in fields(PhantomStudy)]
-    if unknown := [name for name in settings if name not in known]:
-        raise PETError(f"phantom: {unknown[0]} is not known, expected {', '.join(known)}")
-    try:
-        study = TypeAdapter(PhantomStudy).validate_python(dict(settings))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise PETError(f"phantom: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    study = study_from(PhantomStudy, settings, part="phantom")
     if study.n_repeats < 1 or not study.ratios:
         raise PETError("phantom: no scan is left, expected one ratio and n_repeats 1 at least")
     return study
