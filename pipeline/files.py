@@ -7,6 +7,7 @@ cannot be renamed onto (a mount point, the working directory) gets its entries r
 import gzip
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,8 @@ __all__ = [
     "write_table",
     "write_text",
 ]
+
+logger = logging.getLogger(__name__)
 
 UNFINISHED = ".writing-"
 """Begins the name of every file and folder that is not complete yet; a killed process leaves some behind."""
@@ -189,7 +192,9 @@ def image_stream(path: Path) -> Iterator[BufferedIOBase]:
             yield file
 
 
-def locked_folder(folder: Path, doing: str, *, reentrant: bool = False) -> AbstractContextManager[object]:
+def locked_folder(
+    folder: Path, doing: str, *, reentrant: bool = False, wait: bool = False
+) -> AbstractContextManager[object]:
     """Lock a folder against other runs.
 
     The lock ends with its `with` block, when nothing refers to it, or with this process, however that ends. The
@@ -203,6 +208,8 @@ def locked_folder(folder: Path, doing: str, *, reentrant: bool = False) -> Abstr
         What the message says of the other run: "another run is ..., expected one at a time".
     reentrant
         Whether this process itself may lock the folder again.
+    wait
+        Whether to wait for the other run, and say so once, instead of failing.
 
     Raises
     ------
@@ -218,7 +225,10 @@ def locked_folder(folder: Path, doing: str, *, reentrant: bool = False) -> Abstr
         try:
             return lock.acquire(blocking=False)
         except Timeout:
-            raise PETError(f"{folder}: another run is {doing}, expected one at a time") from None
+            if not wait:
+                raise PETError(f"{folder}: another run is {doing}, expected one at a time") from None
+        logger.warning("%s: another run is %s, waiting for it", folder, doing)
+        return lock.acquire()
 
 
 def sha256_of(path: str | Path, *, progress: Callable[[int], object] | None = None) -> str:

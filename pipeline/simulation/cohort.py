@@ -120,7 +120,7 @@ def simulate_cohort(
     """Simulate subjects ``sub-0001``, ``sub-0002``, ... into a folder; those already there are kept.
 
     An interrupted or killed cohort goes on where it stopped: a subject's folder gets its name once it is complete,
-    and the next run removes what is not.
+    and the next run removes what is not. Of two runs at once, the second waits for the first.
 
     The folder is made if need be. A longer cohort of the same seed begins with the shorter one. With `dicom` each image
     is also written as a DICOM series. `jobs` is the number of processes. `progress` is called with the number of
@@ -130,8 +130,7 @@ def simulate_cohort(
     Raises
     ------
     PETError
-        If an argument is out of range, a subject is there that was made with other parameters, or another run is
-        writing to the folder.
+        If an argument is out of range, or a subject is there that was made with other parameters.
     """
     request = CohortRequest(
         Path(folder),
@@ -165,8 +164,8 @@ def simulate_cohorts(
     of_cohorts = [cohort.tasks(device) for cohort in cohorts]
     n_subjects = sum(map(len, of_cohorts))
     with ExitStack() as locks:
-        for cohort in cohorts:
-            locks.enter_context(locked_folder(cohort.folder, "simulating into it"))
+        for cohort in sorted(cohorts, key=lambda cohort: cohort.folder):  # or two runs might wait for each other
+            locks.enter_context(locked_folder(cohort.folder, "simulating into it", wait=True))
             remove_unfinished(cohort.folder)
             describe_dataset(cohort.folder, name="Simulated whole-body PET", kind="raw", ignored=_NOT_BIDS)
         missing = [task for tasks in of_cohorts for task in tasks if not task.is_done()]

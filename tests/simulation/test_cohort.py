@@ -1,6 +1,8 @@
 """Cohorts on disk: what is written reads back, goes on after a stop, and never mixes two kinds."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import nibabel as nib
@@ -264,12 +266,20 @@ def test_leftovers_of_a_killed_run_are_removed(tmp_path):
     assert sorted(p.name for p in tmp_path.glob("*sub*")) == ["sub-0001"]
 
 
-def test_two_runs_do_not_write_to_one_folder(tmp_path):
-    def second(*_):
-        with pytest.raises(PETError, match="another run"):
-            simulate_cohort(tmp_path, n_subjects=1, **OPTIONS)
+def test_of_two_runs_into_one_folder_the_second_waits_and_finds_all_done(tmp_path, caplog):
+    with ThreadPoolExecutor(1) as pool:
 
-    simulate_cohort(tmp_path, n_subjects=1, **OPTIONS, progress=second)
+        def first(*_):
+            second.append(pool.submit(simulate_cohort, tmp_path, n_subjects=1, **OPTIONS))
+            while "another run is simulating into it, waiting for it" not in caplog.text:
+                assert not second[0].done()
+                time.sleep(0.01)
+
+        second = []
+        made = simulate_cohort(tmp_path, n_subjects=1, **OPTIONS, progress=first)
+        written = made[0].stat().st_mtime_ns
+        assert second[0].result() == made
+        assert made[0].stat().st_mtime_ns == written
 
 
 def test_writing_over_something_is_refused(cohort, patient):

@@ -120,6 +120,7 @@ def detection_rows(
     rows = []
     for group, figures in own.items():
         low, high = jackknife_interval(figures["auc"], [each[group]["auc"] for each in without_each if group in each])
+        low, high = max(low, 0.0), min(high, 1.0)
         row = dict(zip(("dose_reduction_factor", "diameter", "level", "site"), group, strict=True))
         row |= {**figures, "auc_low": low, "auc_high": high}
         if noisy is not None:

@@ -113,7 +113,7 @@ def prepare_store(
 ) -> Preparation:
     """Convert the subjects of a manifest to SUV and write them into a store; those already there are kept.
 
-    What is kept is verified: every chunk is compared with its checksum, which reads the store at the disk's speed. A
+    Of two runs at once, the second waits for the first. What is kept is verified: every chunk is compared with its checksum, which reads the store at the disk's speed. A
     subject that cannot be made never stops the others; what the store had of it before stays.
 
     The subjects, less what the manifest excludes, have paths relative to `root`; the folder of the store is made if
@@ -125,7 +125,7 @@ def prepare_store(
     Raises
     ------
     PETError
-        If the manifest has no subjects, the folder is something else than a store, or another run is preparing it.
+        If the manifest has no subjects, or the folder is something else than a store.
     """
     if jobs < 1:
         raise PETError(f"jobs is {jobs}, expected at least 1")
@@ -136,7 +136,7 @@ def prepare_store(
     if not root.is_dir():
         raise PETError(f"{root}: no such folder, expected the root of the manifest's paths")
     _make_store(store)
-    with locked_folder(store, "preparing it"):
+    with locked_folder(store, "preparing it", wait=True):
         _remove_unfinished(store)
         tasks = [_Task(subject, root=root, store=store, insertion=insertion, rehash=rehash) for subject in subjects]
         outcomes: dict[int, Outcome] = {}

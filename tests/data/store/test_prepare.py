@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -235,12 +236,16 @@ def test_refusals(scans, tmp_path):
         prepare_store(scans.manifest.model_copy(update={"subjects": ()}), tmp_path / "store", root=tmp_path)
 
 
-def test_two_runs_at_once_are_refused(prepared):
+def test_of_two_runs_at_once_the_second_waits(prepared, caplog):
     scans, store = prepared
-    with (store / ".lock").open("w") as file:
+    with (store / ".lock").open("w") as file, ThreadPoolExecutor(1) as pool:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(PETError, match="another run is preparing it"):
-            scans.prepare(store)
+        second = pool.submit(scans.prepare, store)
+        while "another run is preparing it, waiting for it" not in caplog.text:
+            assert not second.done()
+            time.sleep(0.01)
+        fcntl.flock(file, fcntl.LOCK_UN)
+        assert set(statuses(second.result()).values()) == {"kept"}
 
 
 def test_more_processes_give_the_same_bytes(scans, store_folder, tmp_path):
