@@ -9,12 +9,14 @@ from scipy.special import ndtr
 
 from pipeline.benchmark.definition import Definition
 from pipeline.benchmark.parts.detection import detection, detection_rows, study_of
+from pipeline.benchmark.results import Stored
 from pipeline.benchmark.work import Work
 from pipeline.comparison import KeptResults, noisy_input
 from pipeline.errors import PETError
 from pipeline.images import gaussian_filter_mm
 from pipeline.simulation import SCANNERS, Scanner
 from pipeline.simulation.lesion_pairs import ABSENT
+from tests.benchmark.findings_by_hand import findings_of, row_of
 
 SETTINGS = {
     "n_patients": 4,
@@ -122,3 +124,17 @@ def test_a_method_is_measured_beside_its_input(work):
 def test_without_settings_nothing_is_measured(work):
     without = dataclasses.replace(work, definition=work.definition.model_copy(update={"detection": None}))
     assert detection("a", _blur, without) == {}
+
+
+def test_less_the_reference_is_paired_as_the_gain_is():
+    noisy = drawn_places({"faint": 1.0}, n_patients=8)
+    better = [{**row, "responses": [(row["responses"][0] + (row["scan"] != ABSENT)) / 2]} for row in noisy]
+    own, reference = detection_rows(better, input_places=noisy), detection_rows(noisy, input_places=noisy)
+    stored = [
+        Stored("detection", row_of(name), {}, {"detection": rows})
+        for name, rows in (("unipet", reference), ("unet", own))
+    ]
+    [row] = findings_of(*stored).detection_differences.to_dict("records")
+    assert (row["method"], row["dose_reduction_factor"]) == ("unet", 20)
+    found = [row[name] for name in ("difference", "difference_low", "difference_high")]
+    assert found == pytest.approx([own[0][name] for name in ("gain", "gain_low", "gain_high")])

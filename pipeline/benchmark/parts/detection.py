@@ -110,7 +110,7 @@ def detection_rows(
     with auc_low and auc_high, auc_gaussian (mean over the kinds of lesions of what d' gives), and gain with gain_low
     and gain_high: the area less that of the noisy input. Intervals of 95 % are of a jackknife over patients with the
     templates learnt anew, paired for the gain. Rows of all lesions of a dose have the psnr_noise_free [dB] of the scans
-    without lesions as well.
+    without lesions as well, and auc_without_each, the areas without each patient: of two methods they are paired.
 
     `places` and `scans` are the tables of `observed_patient` of all patients; `input_places` are those of the input.
     """
@@ -129,9 +129,11 @@ def detection_rows(
             gain = figures["auc"] - noisy[0][group]["auc"]
             low, high = jackknife_interval(gain, gains)
             row |= {"gain": gain, "gain_low": low, "gain_high": high}
-        if len(measured) and group[1:] == ("all", "all", "all"):
-            of_dose = measured[measured["dose_reduction_factor"] == group[0]]
-            row["psnr_noise_free"] = float(of_dose["psnr_noise_free"].mean())
+        if group[1:] == ("all", "all", "all"):
+            row["auc_without_each"] = [each[group]["auc"] for each in without_each if group in each]
+            if len(measured):
+                of_dose = measured[measured["dose_reduction_factor"] == group[0]]
+                row["psnr_noise_free"] = float(of_dose["psnr_noise_free"].mean())
         rows.append(row)
     return rows
 

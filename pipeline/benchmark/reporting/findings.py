@@ -11,6 +11,7 @@ from pipeline.benchmark.definition import Definition
 from pipeline.benchmark.parts.uncertainty import INTERVALS
 from pipeline.benchmark.results import Stored, table_of
 from pipeline.comparison import Measurements, lesions_in_class
+from pipeline.evaluation import jackknife_interval
 
 __all__ = ["LARGE", "Findings"]
 
@@ -80,6 +81,26 @@ class Findings:
         frame = self.table("detection", "detection")
         together = [name for name in ("diameter", "level", "site") if name in frame]
         return frame[(frame[together] == "all").all(axis=1)] if together else frame
+
+    @cached_property
+    def detection_differences(self) -> pd.DataFrame:
+        """Return areas under the ROC less those of the reference, paired by patient, of all lesions of a dose together.
+
+        The columns are method, dose_reduction_factor, difference, difference_low and difference_high.
+        """
+        frame, rows = self.detection, []
+        if "auc_without_each" in frame:
+            of_reference = frame[frame["method"] == self.definition.reference].set_index("dose_reduction_factor")
+            for row in frame[frame["method"] != self.definition.reference].to_dict("records"):
+                if (factor := row["dose_reduction_factor"]) in of_reference.index:
+                    other = of_reference.loc[factor]
+                    difference = row["auc"] - other["auc"]
+                    without_each = np.subtract(row["auc_without_each"], other["auc_without_each"])
+                    low, high = jackknife_interval(difference, without_each)
+                    names = ("difference", "difference_low", "difference_high")
+                    figures = dict(zip(names, (difference, low, high), strict=True))
+                    rows.append({"method": row["method"], "dose_reduction_factor": factor, **figures})
+        return pd.DataFrame(rows)
 
     @cached_property
     def intervals(self) -> Measurements | None:

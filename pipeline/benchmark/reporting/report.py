@@ -140,7 +140,9 @@ def _raw(findings: Findings) -> Iterator[tuple[str, pd.DataFrame]]:
     for part in (name for name in PARTS if name != "samples"):
         names = {name for stored in findings.results if stored.part == part for name in stored.tables}
         for name in sorted(names):
-            yield part if name == part else f"{part}_{name}", findings.table(part, name)
+            frame = findings.table(part, name)
+            lists = [column for column in frame if frame[column].map(lambda value: isinstance(value, list)).any()]
+            yield part if name == part else f"{part}_{name}", frame.drop(columns=lists)
 
 
 def _data(definition: Definition) -> str:

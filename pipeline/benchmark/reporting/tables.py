@@ -248,6 +248,9 @@ def _of_detection(findings: Findings) -> Iterator[ResultTable]:
         yield _dose_table(
             findings, findings.detection, "gain", f"{what}: less that in the noisy input", 3, with_interval=True
         )
+    if not (differences := findings.detection_differences).empty:
+        title = f"{what}: less that of {findings.label(findings.definition.reference)}, paired by patient"
+        yield _dose_table(findings, differences, "difference", title, 3, with_interval=True)
     of_sizes = frame[(frame["diameter"] != "all") & (frame["level"] == "all") & (frame["site"] == "all")]
     for diameter, rows in of_sizes.groupby("diameter"):
         yield _dose_table(findings, rows, "auc", f"{what}: lesions of {diameter:g} mm", 3)

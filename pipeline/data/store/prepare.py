@@ -113,8 +113,9 @@ def prepare_store(
 ) -> Preparation:
     """Convert the subjects of a manifest to SUV and write them into a store; those already there are kept.
 
-    Of two runs at once, the second waits for the first. What is kept is verified: every chunk is compared with its checksum, which reads the store at the disk's speed. A
-    subject that cannot be made never stops the others; what the store had of it before stays.
+    Of two runs at once, the second waits for the first. What is kept is verified: every chunk is compared with its
+    checksum, which reads the store at the disk's speed. A subject that cannot be made never stops the others; what the
+    store had of it before stays.
 
     The subjects, less what the manifest excludes, have paths relative to `root`; the folder of the store is made if
     need be. Each of the `jobs` processes holds one image, and its subject's full dose. `insertion` says which doses to
