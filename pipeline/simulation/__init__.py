@@ -10,7 +10,6 @@ from pipeline.simulation.noise_insertion import (
     InsertionSettings,
     full_dose_scan,
     insert_noise,
-    low_dose_of,
 )
 from pipeline.simulation.patient.nema import NEMAPhantom, NEMAQuality, nema_phantom, nema_quality
 from pipeline.simulation.patient.organs import ORGAN_LABELS
@@ -30,6 +29,7 @@ from pipeline.simulation.scanner.projector import strip_matrix
 from pipeline.simulation.scanner.reconstruction import SystemModel, system_model
 from pipeline.simulation.scanner.scanner import Scanner
 from pipeline.simulation.scanner.siemens import MCT, QUADRA
+from pipeline.simulation.series_scan import SeriesScan, low_dose_of, scan_of_series
 from pipeline.simulation.subject import DEFAULT_DOSE_REDUCTION_FACTORS, SimulatedSubject, simulate_subject
 from pipeline.simulation.subject_folder import write_subject
 
@@ -62,6 +62,7 @@ __all__ = [
     "OrganUptake",
     "Phantom",
     "Scanner",
+    "SeriesScan",
     "SimulatedSubject",
     "SystemModel",
     "Tracer",
@@ -75,6 +76,7 @@ __all__ = [
     "make_phantom",
     "nema_phantom",
     "nema_quality",
+    "scan_of_series",
     "scanner_of",
     "scanner_preset",
     "simulate_cohort",

@@ -44,7 +44,7 @@ def scanner_of(attenuation: np.ndarray, *, voxel_size: Sequence[float], preset: 
     """
     dx, dy, dz = (float(side) for side in voxel_size)
     if abs(dx - dy) > 1e-3 * dx:
-        raise PETError(f"voxels of {dx:g} x {dy:g} mm in plane, expected square ones to insert noise")
+        raise PETError(f"voxels of {dx:g} x {dy:g} mm in plane, expected square ones to simulate a scan")
     _, _, radius = body_circle(attenuation, voxel_size)
     needed = 2 * (radius / dx + 2)
     wanted = max(needed, min(2 * (radius + _FIELD_MARGIN) / dx, max(attenuation.shape[:2])))

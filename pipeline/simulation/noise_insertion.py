@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
 from pipeline.errors import PETError
-from pipeline.pet import PETSeries
-from pipeline.simulation.attenuation import attenuation_from_body
-from pipeline.simulation.field_of_view import FieldOfView, body_circle, scanner_of
+from pipeline.simulation.field_of_view import FieldOfView, body_circle
 from pipeline.simulation.low_dose import check_dose_reduction_factors, nested_doses
-from pipeline.simulation.noise_texture import (
-    NoiseTexture,
-    correlation_error,
-    fitted_post_filter,
-    mean_correlation,
-    noise_correlation,
-)
+from pipeline.simulation.noise_texture import fine_noise, fitted_post_filter, mean_correlation
 from pipeline.simulation.scanner.acquisition import Acquisition
 from pipeline.simulation.scanner.blur import post_filtered
 from pipeline.simulation.scanner.calibration import TrialScans, draw_counts, trial_scans
-from pipeline.simulation.scanner.presets import GENERIC
 from pipeline.simulation.scanner.reconstruction import SystemModel, system_model
 from pipeline.simulation.scanner.scanner import Scanner
 
 __all__ = [
     "FullDoseScan",
     "InsertionSettings",
-    "LowDoses",
     "full_dose_scan",
     "insert_noise",
-    "low_dose_of",
 ]
 
 _CALIBRATION_DRAWS = 4  # six pairs: the scale is known to 2 or 3 % of the noise
@@ -67,21 +57,40 @@ class FullDoseScan:
         ordered = check_dose_reduction_factors(factors)
         counts = draw_counts(self.acquisition, self.scale, rng)
         full = self.model.osem(counts, self.acquisition, scale=self.scale)
-        # A real image may be negative where its own reconstruction allows it; noise makes it no more so.
-        floor = np.minimum(self.image, 0)
         images = {}
         for factor, thinned in nested_doses(counts, self.acquisition, dict.fromkeys(ordered, rng)):
             low = self.model.osem(thinned, self.acquisition, scale=self.scale / factor)
-            added = post_filtered(low - full, self.post_filter, voxel_size=self.model.scanner.voxel_size)
-            images[factor] = np.maximum(self.image + self.window.paste(added, self.image.shape), floor)
+            images[factor] = self._with(low - full)
         return images
+
+    def repeats(self, n: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        """Yield n images that as many independent scans would give, of the same counts on average, one at a time.
+
+        The image is the expectation. Each repeat is the image and the noise of its own counts, filtered OSEM(counts)
+        less filtered OSEM(expected data), which has the mean, the low-count bias of OSEM, that noise has in scans. It
+        is floored as low doses are. Repeat k is drawn from the k-th child of `rng`, so it does not depend on n.
+        """
+        subsets = range(self.model.scanner.n_subsets)
+        expected = [self.acquisition.expected(k) * np.float32(self.scale) for k in subsets]
+        noise_free = self.model.osem(expected, self.acquisition, scale=self.scale)
+        del expected
+        for _ in range(n):
+            (own,) = rng.spawn(1)
+            counts = draw_counts(self.acquisition, self.scale, own)
+            yield self._with(self.model.osem(counts, self.acquisition, scale=self.scale) - noise_free)
+
+    def _with(self, noise: np.ndarray) -> np.ndarray:
+        """Return the image with unfiltered noise of the field of view added."""
+        added = post_filtered(noise, self.post_filter, voxel_size=self.model.scanner.voxel_size)
+        # A real image may be negative where its own reconstruction allows it; noise makes it no more so.
+        return np.maximum(self.image + self.window.paste(added, self.image.shape), np.minimum(self.image, 0))
 
 
 @dataclass(frozen=True, kw_only=True)
 class InsertionSettings:
     """What noise is inserted by: a scanner, the attenuation, and how noisy the full dose is.
 
-    Give either the liver and its coefficient of variation, or the number of counts.
+    Give either the number of counts, or the liver and one measure of its noise.
     """
 
     scanner: Scanner
@@ -92,6 +101,8 @@ class InsertionSettings:
     """Voxels of the liver in which the noise is known, shape (X, Y, Z)."""
     liver_cov: float | None = None
     """Coefficient of variation of the full dose's noise there."""
+    fine_liver_noise: float | None = None
+    """Standard deviation of the full dose's noise there, as `fine_noise` measures it [g/mL]."""
     noise_correlation: tuple[float, float, float] | None = None
     """Correlation of the full dose's noise there, as `noise_correlation` measures it, to fit the post-filter to; None
     keeps the scanner's filter."""
@@ -125,10 +136,7 @@ def full_dose_scan(image: np.ndarray, settings: InsertionSettings, *, rng: np.ra
     activity, mu = window.cut(np.maximum(image, 0)), window.cut(np.asarray(attenuation, dtype=np.float32))
     if not activity.any():
         raise PETError("the image is empty, expected activity in the field of view")
-    if settings.counts is not None and (settings.liver_cov is not None or not settings.counts > 0):
-        raise PETError(
-            f"counts are {settings.counts:g} and liver_cov is {settings.liver_cov}, expected one of them, above 0"
-        )
+    _check_one_measure(settings)
 
     def recorded(scanner: Scanner) -> tuple[SystemModel, Acquisition]:
         model = system_model(scanner, settings.device)
@@ -139,17 +147,17 @@ def full_dose_scan(image: np.ndarray, settings: InsertionSettings, *, rng: np.ra
     if settings.counts is not None:
         scale = settings.counts / acquisition.total
         return FullDoseScan(image, model, acquisition, scale, window, post_filter)
-    liver, liver_cov = _liver_noise(settings, window, image.shape)
+    liver = _liver_in_view(settings, window, image.shape)
     trials = trial_scans(model, acquisition, liver, rng=rng, n_draws=_CALIBRATION_DRAWS)
     if (correlation := settings.noise_correlation) is not None:
         sharper = _sharp_enough(scanner, trials, correlation)
         if sharper != scanner:
             model, acquisition = recorded(sharper)
         # Noise correlates less the fewer the counts are: the fit needs as many as the scan has.
-        scale = trials.scale_for(liver_cov, post_filter=_fitted(trials, correlation, scanner))
+        scale = _scale(trials, settings, post_filter=_fitted(trials, correlation, scanner))
         trials = trial_scans(model, acquisition, liver, rng=rng, n_draws=_CALIBRATION_DRAWS, scale=scale)
         post_filter = _fitted(trials, correlation, scanner)
-    scale = trials.scale_for(liver_cov, post_filter=post_filter)
+    scale = _scale(trials, settings, post_filter=post_filter)
     return FullDoseScan(image, model, acquisition, scale, window, post_filter)
 
 
@@ -164,19 +172,39 @@ def _fitted(trials: TrialScans, correlation: Sequence[float], scanner: Scanner) 
     )
 
 
-def _liver_noise(settings: InsertionSettings, window: FieldOfView, shape: tuple[int, ...]) -> tuple[np.ndarray, float]:
-    """Return the liver in the scanner's field of view and its coefficient of variation."""
-    liver, liver_cov = settings.liver, settings.liver_cov
-    if liver is None or liver_cov is None:
-        raise PETError("neither counts nor the liver with its liver_cov were given, expected one to set the noise by")
-    if not 0 < liver_cov < 1:
-        raise PETError(f"liver_cov is {liver_cov:g}, expected a fraction above 0 and below 1, such as 0.1")
+def _scale(trials: TrialScans, settings: InsertionSettings, *, post_filter: tuple[float, float, float]) -> float:
+    """Return the scale at which filtered trial scans are as noisy in the liver as the settings say."""
+    wanted = settings.fine_liver_noise
+    if wanted is None:
+        return trials.scale_for(cast(float, settings.liver_cov), post_filter=post_filter)
+    size, liver = trials.voxel_size, trials.liver_inside(post_filter[2])
+    noise = (post_filtered(image, post_filter, voxel_size=size) for image in trials.noise)
+    found = np.mean([fine_noise(image, liver, voxel_size=size) ** 2 for image in noise])
+    return trials.scale * float(found) / wanted**2
+
+
+def _check_one_measure(settings: InsertionSettings) -> None:
+    """Raise a PETError unless exactly one usable measure says how noisy the full dose is."""
+    counts, cov, fine = settings.counts, settings.liver_cov, settings.fine_liver_noise
+    if counts is not None and (cov is not None or fine is not None or not counts > 0):
+        raise PETError(f"counts are {counts:g} and noise of the liver is {cov or fine}, expected one of them, above 0")
+    if counts is None and (settings.liver is None or (cov is None) == (fine is None)):
+        raise PETError("neither counts nor the liver with one measure of its noise were given, expected one of them")
+    if cov is not None and not 0 < cov < 1:
+        raise PETError(f"liver_cov is {cov:g}, expected a fraction above 0 and below 1, such as 0.1")
+    if fine is not None and not fine > 0:
+        raise PETError(f"noise in the liver is {fine:g} g/mL, expected above 0")
+
+
+def _liver_in_view(settings: InsertionSettings, window: FieldOfView, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the liver in the scanner's field of view."""
+    liver = np.asarray(settings.liver, dtype=bool)
     if liver.shape != shape:
         raise PETError(f"liver mask of {liver.shape} voxels, expected {shape}")
-    region = window.cut(liver.astype(bool))
+    region = window.cut(liver)
     if not region.any():
         raise PETError("no voxel of the liver lies in the field of view, expected it there to set the counts by")
-    return region, liver_cov
+    return region
 
 
 def _sharp_enough(scanner: Scanner, trials: TrialScans, correlation: Sequence[float]) -> Scanner:
@@ -221,88 +249,3 @@ def insert_noise(
     """
     check_dose_reduction_factors(factors)
     return full_dose_scan(full, settings, rng=rng).low_doses(factors, rng=rng)
-
-
-@dataclass(frozen=True)
-class LowDoses:
-    """What `low_dose_of` made of a scan."""
-
-    series: dict[float, PETSeries]
-    """By dose reduction factor."""
-    texture: NoiseTexture
-    """Of the scan's own noise and of what was inserted for the lowest factor."""
-    modelled_resolution: tuple[float, float]
-    """Resolution that the reconstruction was simulated to know of, in plane and along Z [mm]; 0 where it did not."""
-
-
-def low_dose_of(
-    series: PETSeries,
-    factors: Sequence[float],
-    *,
-    liver: np.ndarray,
-    liver_cov: float,
-    seed: int,
-    preset: Scanner = GENERIC,
-    post_filter: tuple[float, float] | None = None,
-    attenuation: np.ndarray | None = None,
-    attenuation_source: str = "a CT",
-    device: str | None = None,
-) -> LowDoses:
-    """Make the series that scans so many times shorter would have given; see `insert_noise`.
-
-    Frame duration is divided by the factor; the provenance says what was done, with all parameters.
-
-    The factors are different, above 1 and up to 200. `liver` is a region of the liver, shape (X, Y, Z), and `liver_cov`
-    the coefficient of variation of the noise in it. The same seed and input give the same images. The preset is what
-    the series was scanned with, or what is nearest, see `scanner_of`; its post-filter is replaced by one that is fitted
-    to the scan's own noise in the liver, or by `post_filter`, in plane and along Z [mm]. `attenuation` is at 511 keV on
-    the series' grid [1/mm], made from `attenuation_source`; None takes the body for water, which makes the noise in the
-    lungs about 30 % too strong. OSEM runs on `device`, see `system_model`.
-
-    Raises
-    ------
-    PETError
-        If a factor is out of range, the grid does not suit, or the series is not corrected for attenuation.
-    """
-    ordered = check_dose_reduction_factors(factors)
-    if not series.header.attenuation_corrected:
-        raise PETError("the scan is not corrected for attenuation, expected a corrected one to insert noise into")
-    if attenuation is None:
-        attenuation = attenuation_from_body(series.suv, voxel_size=series.voxel_size)
-        attenuation_source = "the outline of the body, taken for water"
-    if post_filter is not None:
-        preset = replace(preset, post_filter=post_filter[0], post_filter_axial=post_filter[1])
-    scanner = scanner_of(attenuation, voxel_size=series.voxel_size, preset=preset)
-    own = noise_correlation(series.suv, liver, voxel_size=series.voxel_size)
-    settings = InsertionSettings(
-        scanner=scanner,
-        attenuation=attenuation,
-        liver=liver,
-        liver_cov=liver_cov,
-        noise_correlation=own if post_filter is None else None,
-        device=device,
-    )
-    rng = np.random.default_rng(seed)
-    scan = full_dose_scan(series.suv, settings, rng=rng)
-    images = scan.low_doses(ordered, rng=rng)
-    texture = NoiseTexture(
-        own=own,
-        inserted=noise_correlation(images[ordered[0]] - series.suv, liver, voxel_size=series.voxel_size),
-        error=correlation_error(own, int(liver.sum())),
-        post_filter=scan.post_filter,
-        is_fitted=post_filter is None,
-    )
-    made_by = (
-        f", as by a scan so many times shorter: simulated on scanner {scanner.name}, attenuation from "
-        f"{attenuation_source}, coefficient of variation of the liver {liver_cov:.4f} at full dose, "
-        f"{texture}, seed {seed}."
-    )
-    duration = series.header.frame_duration
-    result = {}
-    for factor, image in images.items():
-        header = replace(series.header, frame_duration=None if duration is None else duration / factor)
-        note = f"Noise inserted for a dose reduction factor of {factor:g}{made_by}"
-        result[factor] = replace(series.with_suv(image, note=note), header=header)
-    used = scan.model.scanner
-    modelled = (used.psf_in_plane, used.psf_axial) if used.models_psf else (0.0, 0.0)
-    return LowDoses(result, texture, modelled)

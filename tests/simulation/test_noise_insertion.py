@@ -11,11 +11,13 @@ from pipeline.pet import PETError, PETHeader, PETSeries, read_nifti, read_pet, w
 from pipeline.simulation import DISCOVERY_ST, GENERIC, ORGAN_LABELS, Scanner, make_phantom, system_model, thin
 from pipeline.simulation.attenuation import attenuation_from_body, attenuation_from_ct, resampled
 from pipeline.simulation.field_of_view import scanner_of
-from pipeline.simulation.noise_insertion import InsertionSettings, full_dose_scan, insert_noise, low_dose_of
+from pipeline.simulation.noise_insertion import InsertionSettings, full_dose_scan, insert_noise
 from pipeline.simulation.scanner.calibration import draw_counts, noise_cov
+from pipeline.simulation.series_scan import low_dose_of
 
 FACTORS = (4.0, 10.0, 20.0)
 COUNTS = 2e6
+LIVER = np.ones((40, 40, 12), dtype=bool)
 
 
 def cylinder(scanner=SLAB_SCANNER, radius=110.0):
@@ -142,7 +144,10 @@ def test_the_field_holds_the_body_and_leaves_air(shape):
         ({"factors": [4.0, 4.0]}, "different"),
         ({"counts": None}, "neither counts nor the liver"),
         ({"counts": -5.0}, "above 0"),
-        ({"counts": None, "liver": np.ones((40, 40, 12), dtype=bool), "liver_cov": 12.0}, "fraction above 0"),
+        ({"fine_liver_noise": 0.1}, "expected one of them"),
+        ({"counts": None, "liver": LIVER, "liver_cov": 0.1, "fine_liver_noise": 0.1}, "one measure of its noise"),
+        ({"counts": None, "liver": LIVER, "fine_liver_noise": 0.0}, "above 0"),
+        ({"counts": None, "liver": LIVER, "liver_cov": 12.0}, "fraction above 0"),
         ({"counts": None, "liver": np.zeros((40, 40, 12), dtype=bool), "liver_cov": 0.1}, "field of view"),
         ({"image": np.ones((40, 40, 5), dtype=np.float32)}, "12 slices"),
     ],

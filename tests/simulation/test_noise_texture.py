@@ -17,6 +17,7 @@ from pipeline.simulation.noise_insertion import InsertionSettings, full_dose_sca
 from pipeline.simulation.noise_texture import (
     NoiseTexture,
     correlation_error,
+    fine_noise,
     fitted_post_filter,
     mean_correlation,
     noise_correlation,
@@ -61,6 +62,18 @@ def test_correlation_of_noise_of_known_correlation():
     # Voxels so small beside 16 mm that hardly any noise goes with what varies slowly.
     found = noise_correlation(blurred + np.linspace(0, 2, 60), region, voxel_size=(1.0, 1.0, 1.0))
     np.testing.assert_allclose(found, [0.5, 0, 0], atol=0.02)
+
+
+def test_fine_noise_is_the_spread_without_what_varies_slowly():
+    noise, sides = white((60, 60, 60)), (1.0, 1.0, 1.0)
+    region = np.ones(noise.shape, dtype=bool)
+    assert fine_noise(3 * noise + np.linspace(0, 20, 60), region, voxel_size=sides) == pytest.approx(3, rel=0.02)
+    # Large voxels lose part of their noise, alike in an image and in noise alone.
+    wide = (8.0, 8.0, 8.0)
+    alone = fine_noise(noise, region, voxel_size=wide)
+    assert alone < 0.95
+    slow = np.sin(np.linspace(0, 6, 60))
+    assert fine_noise(noise + slow, region, voxel_size=wide) == pytest.approx(alone, rel=0.01)
 
 
 @pytest.mark.parametrize("millilitres", [30, 128, 1000])

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.images.liver import measured_liver_cov
 from pipeline.pet import PETSeries
 from pipeline.simulation import GENERIC, Scanner
-from pipeline.simulation.noise_insertion import low_dose_of
+from pipeline.simulation.series_scan import low_dose_of
 
 __all__ = ["NoiseInsertion"]
 
