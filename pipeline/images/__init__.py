@@ -10,7 +10,6 @@ from pipeline.images.noise import (
     high_pass_energy,
     high_pass_energy_table,
     noise_meter,
-    smoothed_noise_meter,
 )
 from pipeline.images.regions import (
     Regions,
@@ -39,6 +38,5 @@ __all__ = [
     "noise_meter",
     "numbered_lesions",
     "regions_in_either",
-    "smoothed_noise_meter",
     "voxel_volume",
 ]

@@ -1,0 +1,168 @@
+"""Where denoising took signal away or put some in: differences too large for the noise of this scan."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+from scipy.optimize import brentq
+
+from pipeline.images import body_mask, label_touching, voxel_volume
+from pipeline.trust.noise_field import NoiseField, noise_fields, unassessable
+
+__all__ = ["EVIDENCE_COLUMNS", "EVIDENCE_SCALES", "FALSE_ALARMS", "Evidence", "evidence_of_change", "height_of"]
+
+EVIDENCE_SCALES = (6.0, 10.0, 17.0, 30.0)
+"""Widths of the Gaussians that changes are sought with [mm], about equal steps of their logarithm."""
+
+FALSE_ALARMS = 0.2
+"""Changes that noise alone is allowed to show in a scan, of both signs together."""
+
+EVIDENCE_COLUMNS = [
+    *("change", "x_mm", "y_mm", "z_mm", "scale_mm", "volume_ml", "suv_measured", "suv_denoised", "suv_removed"),
+    *("significance", "expected_by_noise"),
+]
+"""Columns of `Evidence.regions`."""
+
+_RANK = 20  # the peak that tells a scan's tail: a few true changes hardly move it
+_LOWEST = 1.5  # SD, below which no peak is counted
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was significantly removed or added, or why that cannot be said."""
+
+    statement: str
+    """The result in one line."""
+    regions: pd.DataFrame
+    """One row per region, most significant first, columns EVIDENCE_COLUMNS: `change` is "removed" where the measured
+    scan has more and "added" where the denoised one has; the place of the peak is in the coordinates of the affine
+    (RAS+); `scale_mm` is the width of the Gaussian that shows the change best, and the SUV are under it; `volume_ml` is
+    that of the voxels above the threshold; `significance` is in SD of the noise; `expected_by_noise` is how many places
+    as significant noise alone makes in such a scan."""
+    map: NDArray[np.float32] | None
+    """Of all scales the most significant value of each voxel, shape (X, Y, Z), SD, positive where signal was removed;
+    0 outside of the body."""
+    threshold: float
+    """Significance from which a change is listed."""
+
+
+def evidence_of_change(
+    noisy: ArrayLike,
+    denoised: ArrayLike,
+    *,
+    voxel_size: Sequence[float],
+    affine: NDArray[np.floating] | None = None,
+    body: NDArray[np.bool_] | None = None,
+    scales: Sequence[float] = EVIDENCE_SCALES,
+    false_alarms: float = FALSE_ALARMS,
+) -> Evidence:
+    """Return where the denoised image lacks signal of the noisy one, or has signal that the noisy one lacks.
+
+    Both are smoothed at each scale; see `noise_fields` for their difference in units of the noise. What a denoiser
+    leaves of the noise is not quite Gaussian: each sign is divided by the height of its 20th peak in the scan over the
+    height that 20 peaks of a Gaussian field pass. The threshold is the height that noise alone then passes in
+    `false_alarms` places of all scales and both signs.
+
+    Parameters
+    ----------
+    noisy, denoised
+        SUV on one grid, shape (X, Y, Z) [g/mL].
+    voxel_size
+        Spacing along X, Y, Z [mm].
+    affine
+        From voxel to mm (RAS+); None counts from the centre of voxel (0, 0, 0).
+    body
+        Outline of the patient, shape (X, Y, Z); None finds it in the denoised image.
+    scales
+        Widths of the Gaussians [mm].
+    false_alarms
+        Expected number of places that noise alone passes the threshold at, in a scan.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ.
+    """
+    y, x = (np.asarray(image, dtype=np.float32) for image in (noisy, denoised))
+    if y.shape != x.shape or y.ndim != 3:
+        raise ValueError(f"evidence_of_change: shapes {y.shape} and {x.shape}, expected one shape (X, Y, Z)")
+    mask = body_mask(x, voxel_size=voxel_size) if body is None else body
+    reason = unassessable(y, x, mask)
+    if reason is not None:
+        return Evidence(reason, pd.DataFrame(columns=EVIDENCE_COLUMNS), None, np.inf)
+    fields = list(noise_fields(y, x, voxel_size=voxel_size, scales=scales, body=mask))
+    threshold = height_of(fields, false_alarms / 2)
+    strongest, best = _strongest(fields)
+    for sign in (1, -1):
+        strongest[sign * strongest > 0] /= _tail(sign * strongest, fields)
+    to_mm = np.diag([*voxel_size, 1.0]) if affine is None else np.asarray(affine, dtype=np.float64)
+    regions = _regions(fields, strongest, best, threshold, voxel_size, to_mm)
+    whole = np.zeros(x.shape, dtype=np.float32)
+    whole[fields[0].box] = strongest
+    return Evidence(_statement(regions, false_alarms), regions, whole, threshold)
+
+
+def height_of(fields: Sequence[NoiseField], expected: float) -> float:
+    """Return the height that noise alone lifts an expected number of places of all fields together above, 1.5 to 12."""
+    too_many = _expected(fields, _LOWEST) < expected
+    return _LOWEST if too_many else float(brentq(lambda u: _expected(fields, u) - expected, _LOWEST, 12.0))
+
+
+def _expected(fields: Sequence[NoiseField], height: float) -> float:
+    """Return how many places of all fields noise alone is expected to lift above a height, of one sign."""
+    return float(sum(field.expected_maxima(height) for field in fields))
+
+
+def _tail(signed: NDArray[np.float32], fields: Sequence[NoiseField]) -> np.float32:
+    """Return by how much the peaks of a scan are higher than those of Gaussian fields; 1 where too few are expected."""
+    expected = height_of(fields, _RANK)
+    peaks = signed[(signed > _LOWEST) & (signed == ndimage.maximum_filter(signed, 3))]
+    if expected <= 2 * _LOWEST or peaks.size < _RANK:
+        return np.float32(1)
+    return np.float32(np.partition(peaks, -_RANK)[-_RANK] / expected)
+
+
+def _strongest(fields: Sequence[NoiseField]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+    """Return for each voxel the value farthest from 0, and the number of the field that has it; 0 outside the body."""
+    strongest = np.where(fields[0].body, fields[0].z, np.float32(0))
+    best = np.zeros(strongest.shape, dtype=np.int8)
+    for number, field in enumerate(fields[1:], start=1):
+        stronger = field.body & (np.abs(field.z) > np.abs(strongest))
+        strongest[stronger] = field.z[stronger]
+        best[stronger] = number
+    return strongest, best
+
+
+def _regions(
+    fields: Sequence[NoiseField],
+    strongest: NDArray[np.float32],
+    best: NDArray[np.int8],
+    threshold: float,
+    voxel_size: Sequence[float],
+    to_mm: NDArray[np.float64],
+) -> pd.DataFrame:
+    corner = np.array([part.start for part in fields[0].box])
+    rows = []
+    for change, signed in (("removed", strongest), ("added", -strongest)):
+        labels, _ = label_touching(signed > threshold)
+        for number, part in enumerate(ndimage.find_objects(labels), start=1):
+            inside = labels[part] == number
+            within = np.unravel_index(np.argmax(np.where(inside, signed[part], -np.inf)), inside.shape)
+            peak = tuple(int(i) + axis.start for i, axis in zip(within, part, strict=True))
+            field = fields[best[peak]]
+            place = to_mm[:3, :3] @ (corner + peak) + to_mm[:3, 3]
+            first, second, height = float(field.first[peak]), float(field.second[peak]), float(signed[peak])
+            volume = np.count_nonzero(inside) * voxel_volume(voxel_size)
+            by_noise = 2 * _expected(fields, height)
+            rows.append([change, *place, field.fwhm, volume, first, second, first - second, height, by_noise])
+    table = pd.DataFrame(rows, columns=EVIDENCE_COLUMNS)
+    return table.sort_values("significance", ascending=False, kind="stable", ignore_index=True)
+
+
+def _statement(regions: pd.DataFrame, false_alarms: float) -> str:
+    n_removed = int((regions["change"] == "removed").sum())
+    counts = f"removed in {n_removed} places, added in {len(regions) - n_removed}"
+    return f"signal significantly {counts}; noise alone is expected to show {false_alarms:g}"

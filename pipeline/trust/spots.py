@@ -1,0 +1,251 @@
+"""Is it there: how often noise alone makes a spot as strong, for each local maximum and each region of a scan."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from pipeline.constants import OSEM_NOISE_POWER
+from pipeline.evaluation.hot_spots import is_above_background
+from pipeline.images import ball_offsets, body_mask, label_touching
+from pipeline.trust.noise_field import NoiseField, noise_fields, unassessable
+
+__all__ = [
+    "SIMULATED_NULL",
+    "SPOT_COLUMNS",
+    "LargestSpot",
+    "Spots",
+    "Support",
+    "background_around",
+    "largest_spot",
+    "spots_of",
+    "support_in_words",
+]
+
+Support = Literal["supported", "uncertain", "not supported by the data"]
+
+SPOT_COLUMNS = [
+    *("region", "x_mm", "y_mm", "z_mm", "suv_max", "suv_background", "suv_excess", "strength", "probability"),
+    "support",
+]
+"""Columns of `Spots.spots` and `Spots.regions`."""
+
+SUPPORTED = 0.05
+"""Probability below which a spot is "supported"."""
+NOT_SUPPORTED = 0.5
+"""Probability from which it is "not supported by the data"."""
+
+_FWHM = 10.0  # [mm] the Gaussian that a spot is measured under
+_SHELL = (15.0, 25.0)  # [mm] from the centre of a spot: its background
+_RIM = (5.0, 15.0)  # [mm] from the surface of a region: its background
+_TEXTURE = 0.1  # of the background: how uneven tissue is without any spot
+_LEAST_SD = 0.05  # [g/mL] in the dark
+_EULER = 0.5772156649
+
+
+@dataclass(frozen=True)
+class LargestSpot:
+    """How strong the strongest spot is that noise alone makes in a scan: a Gumbel distribution."""
+
+    location: float
+    scale: float
+    source: str
+    """What it was measured on, to be quoted with every probability."""
+
+    @classmethod
+    def of_replicates(cls, strongest: ArrayLike) -> "LargestSpot":
+        """Return the distribution that replicates of a scan without its spots show, by the method of moments.
+
+        `strongest` is what `largest_spot` says of each replicate, at least three.
+
+        Raises
+        ------
+        ValueError
+            There are fewer.
+        """
+        values = np.asarray(strongest, dtype=np.float64)
+        if values.size < 3:
+            raise ValueError(f"LargestSpot: {values.size} replicates, expected at least 3")
+        scale = max(float(values.std(ddof=1)) * np.sqrt(6) / np.pi, 1e-6)
+        location = float(values.mean()) - _EULER * scale
+        return cls(location, scale, f"{values.size} repeats of this scan without its spots")
+
+    def probability(self, strength: ArrayLike) -> NDArray[np.float64]:
+        """Return the probability that noise alone makes a spot at least so strong anywhere in a scan."""
+        z = (np.asarray(strength, dtype=np.float64) - self.location) / self.scale
+        return -np.expm1(-np.exp(-z))
+
+
+SIMULATED_NULL = LargestSpot(3.75, 0.66, "20 simulated scans of 5 validation subjects at DRF 10 to 100")
+"""Fitted to the strongest false spot of each scan by `LargestSpot.of_replicates`; at DRF 2 and 4 they are weaker."""
+
+
+@dataclass(frozen=True)
+class Spots:
+    """The spots of a scan and of its regions, or why they cannot be judged."""
+
+    statement: str
+    """The result in one line."""
+    spots: pd.DataFrame
+    """One row per local maximum above its background, strongest first, columns SPOT_COLUMNS: `region` is the label at
+    the place, 0 outside; SUV [g/mL]; `suv_excess` is that over the background under a Gaussian of 10 mm; `strength` is
+    the excess in units of its error; `probability` that noise alone makes one as strong anywhere in the scan."""
+    regions: pd.DataFrame
+    """The same for each region of the labels, in their order, at its maximum and over the tissue around it."""
+    rule: str
+    """What the words mean, and what the probability was measured on."""
+
+
+def support_in_words(probability: float) -> Support:
+    """Return what a probability of noise alone means for a spot."""
+    if probability < SUPPORTED:
+        return "supported"
+    return "uncertain" if probability < NOT_SUPPORTED else "not supported by the data"
+
+
+def spots_of(
+    noisy: ArrayLike,
+    denoised: ArrayLike,
+    *,
+    voxel_size: Sequence[float],
+    affine: NDArray[np.floating] | None = None,
+    body: NDArray[np.bool_] | None = None,
+    labels: NDArray[np.integer] | None = None,
+    null: LargestSpot = SIMULATED_NULL,
+) -> Spots:
+    """Return the spots of a denoised scan, and of its regions, with the probability that noise alone makes such a one.
+
+    A spot is a local maximum of the denoised scan x in the body above 1.5 x background + 0.3 SUV; the background b is
+    the median of the body 15 to 25 mm around it. Its strength is (G x - b) / sqrt((s b)^2 + (0.1 b)^2 + 0.05^2), G a
+    Gaussian of 10 mm, s the relative SD that `noise_fields` finds in noisy over denoised there, for the uptake b. Of
+    what was tried this tells true from false spots best; the excess of the noisy scan over its SD is worse.
+
+    Parameters
+    ----------
+    noisy, denoised
+        SUV on one grid, shape (X, Y, Z) [g/mL].
+    voxel_size
+        Spacing along X, Y, Z [mm].
+    affine
+        From voxel to mm (RAS+); None counts from the centre of voxel (0, 0, 0).
+    body
+        Outline of the patient, shape (X, Y, Z); None finds it in the denoised image.
+    labels
+        Regions, 0 outside, shape (X, Y, Z).
+    null
+        How strong spots by noise alone are; see `LargestSpot.of_replicates` for that of this very scan.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ.
+    """
+    y, x = (np.asarray(image, dtype=np.float32) for image in (noisy, denoised))
+    if y.shape != x.shape or y.ndim != 3 or (labels is not None and labels.shape != x.shape):
+        raise ValueError(f"spots_of: shapes {y.shape} and {x.shape}, expected one shape (X, Y, Z)")
+    mask = body_mask(x, voxel_size=voxel_size) if body is None else body
+    rule = (
+        f"supported: noise alone makes a spot as strong in fewer than {SUPPORTED:.0%} of such scans; not supported by "
+        f"the data: in {NOT_SUPPORTED:.0%} or more; uncertain: between. Measured on {null.source}"
+    )
+    reason = unassessable(y, x, mask)
+    if reason is not None:
+        empty = pd.DataFrame(columns=SPOT_COLUMNS)
+        return Spots(reason, empty, empty, rule)
+    (field,) = noise_fields(y, x, voxel_size=voxel_size, scales=[_FWHM], body=mask)
+    image = x[field.box]
+    numbers = np.zeros(image.shape, dtype=np.int32) if labels is None else labels[field.box]
+    to_mm = np.diag([*voxel_size, 1.0]) if affine is None else np.asarray(affine, dtype=np.float64)
+    places, background = _local_maxima(image, field, voxel_size)
+    spots = _table(image, field, places, background, numbers, to_mm, null)
+    spots = spots.sort_values("strength", ascending=False, kind="stable", ignore_index=True)
+    regions = _table(image, field, *_region_maxima(image, numbers, voxel_size), numbers, to_mm, null)
+    n_supported = int((spots["support"] == "supported").sum())
+    return Spots(f"{n_supported} of {len(spots)} spots are supported by the data", spots, regions, rule)
+
+
+def largest_spot(
+    noisy: ArrayLike, denoised: ArrayLike, *, voxel_size: Sequence[float], body: NDArray[np.bool_] | None = None
+) -> float:
+    """Return the strength of the strongest spot; 0 without any. Of a repeat without true spots it is a false one."""
+    strengths = spots_of(noisy, denoised, voxel_size=voxel_size, body=body).spots["strength"]
+    return float(strengths.max()) if len(strengths) else 0.0
+
+
+def _local_maxima(
+    image: NDArray[np.float32], field: NoiseField, voxel_size: Sequence[float]
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Return the voxels (n, 3) of the local maxima that stand out of their background, and that background."""
+    # Above the background there is at least 0.3 SUV.
+    peaks = field.body & (image == ndimage.maximum_filter(image, 3)) & is_above_background(image, 0)
+    # Equal neighbours on a plateau are one spot: its first voxel.
+    labels, _ = label_touching(peaks)
+    _, first = np.unique(labels[peaks], return_index=True)
+    places = np.argwhere(peaks)[np.sort(first)]
+    background = background_around(image, places, body=field.body, voxel_size=voxel_size)
+    kept = is_above_background(image[tuple(places.T)], background)
+    return places[kept], background[kept]
+
+
+def background_around(
+    image: NDArray[np.floating], places: NDArray[np.intp], *, body: NDArray[np.bool_], voxel_size: Sequence[float]
+) -> NDArray[np.float32]:
+    """Return the median of the body 15 to 25 mm around voxels (n, 3) [g/mL], 0 where no body is there."""
+    offsets = ball_offsets(_SHELL[1], voxel_size=voxel_size)
+    offsets = offsets[((offsets * np.asarray(voxel_size)) ** 2).sum(axis=1) >= _SHELL[0] ** 2]
+    around = tuple(np.moveaxis(np.clip(places[:, None] + offsets, 0, np.array(image.shape) - 1), 2, 0))
+    values = np.sort(np.where(body[around], image[around], np.inf), axis=1)
+    n_inside = np.count_nonzero(np.isfinite(values), axis=1)
+    middle = np.take_along_axis(values, np.maximum(n_inside[:, None] - 1, 0) // 2, axis=1)[:, 0]
+    return np.where(n_inside > 0, middle, 0).astype(np.float32)
+
+
+def _region_maxima(
+    image: NDArray[np.float32], labels: NDArray[np.integer], voxel_size: Sequence[float]
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Return the hottest voxel (n, 3) of each region, and the median of what lies around it in no region."""
+    reach = [int(np.ceil(_RIM[1] / side)) for side in voxel_size]
+    places, background = [], []
+    for number, part in enumerate(ndimage.find_objects(labels), start=1):
+        if part is None:
+            continue
+        box = tuple(slice(max(p.start - r, 0), p.stop + r) for p, r in zip(part, reach, strict=True))
+        inside = labels[box] == number
+        values = np.where(inside, image[box], -np.inf)
+        places.append(
+            [i + p.start for i, p in zip(np.unravel_index(np.argmax(values), values.shape), box, strict=True)]
+        )
+        distance = ndimage.distance_transform_edt(~inside, sampling=voxel_size)
+        rim = (distance >= _RIM[0]) & (distance <= _RIM[1]) & (labels[box] == 0)
+        background.append(np.median(image[box][rim if rim.any() else ~inside]) if not inside.all() else 0.0)
+    return np.array(places, dtype=np.intp).reshape(-1, 3), np.array(background, dtype=np.float32)
+
+
+def _table(
+    image: NDArray[np.float32],
+    field: NoiseField,
+    places: NDArray[np.intp],
+    background: NDArray[np.float32],
+    labels: NDArray[np.integer],
+    to_mm: NDArray[np.float64],
+    null: LargestSpot,
+) -> pd.DataFrame:
+    """Return the table of spots at voxels (n, 3) of the field's box."""
+    at = tuple(places.T)
+    smoothed = field.second[at]
+    # The noise that there would be without the spot.
+    share = np.maximum(background, _LEAST_SD) / np.maximum(smoothed, _LEAST_SD)
+    noise = field.spread[at] * share ** (OSEM_NOISE_POWER - 1) * background
+    excess = smoothed - background
+    strength = excess / np.sqrt(noise**2 + (_TEXTURE * background) ** 2 + _LEAST_SD**2)
+    probability = null.probability(strength)
+    corner = np.array([part.start for part in field.box])
+    x_mm, y_mm, z_mm = (to_mm[:3, :3] @ (places + corner).T + to_mm[:3, 3:]).reshape(3, -1)
+    columns = [labels[at], x_mm, y_mm, z_mm, image[at], background, excess, strength, probability]
+    table = pd.DataFrame(dict(zip(SPOT_COLUMNS, columns, strict=False)))
+    table[SPOT_COLUMNS[-1]] = [support_in_words(float(p)) for p in probability]
+    return table
