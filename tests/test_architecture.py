@@ -26,7 +26,7 @@ ALLOWED = {
     "transforms": {"constants", "pet"},
     "simulation": {"constants", "errors", "files", "images", "pet", "processes"},
     "evaluation": {"constants", "errors", "files", "images", "pet"},
-    "trust": {"constants", "errors", "evaluation", "files", "images", "inference", "pet", "simulation"},
+    "trust": {"constants", "errors", "evaluation", "files", "images", "inference", "pet", "shipped", "simulation"},
     "data": {"errors", "files", "images", "pet", "processes", "shipped", "simulation"},
     "training": {
         "data",

@@ -97,7 +97,7 @@ def suv_peak(
     centres = mask[box]
     if kind == "local":
         centres = centres & (image[box] == values.max())
-    return float(_sphere_mean(image, box, voxel_size)[centres].max())
+    return float(sphere_mean(image, box, voxel_size)[centres].max())
 
 
 def lesion_table(
@@ -173,7 +173,7 @@ def measure_region(
     """
     values = _values(suv[box], mask)
     mean = float(values.mean(dtype=np.float64))
-    peaks = _sphere_mean(suv, box, voxel_size)
+    peaks = sphere_mean(suv, box, voxel_size)
     return {
         "suv_max": float(values.max()),
         "suv_mean": mean,
@@ -200,7 +200,7 @@ def _values(suv: ArrayLike, mask: NDArray[np.bool_]) -> NDArray[np.floating]:
     return image[mask.astype(bool)]
 
 
-def _sphere_mean(suv: NDArray[np.floating], box: tuple[slice, ...], voxel_size: Sequence[float]) -> NDArray[np.float64]:
+def sphere_mean(suv: NDArray[np.floating], box: tuple[slice, ...], voxel_size: Sequence[float]) -> NDArray[np.float64]:
     """Return the mean over the 1 cm^3 sphere, or its part in the image, around every voxel of the box."""
     offsets = ball_offsets(PEAK_RADIUS, voxel_size=voxel_size)
     reach = offsets.max(axis=0)
