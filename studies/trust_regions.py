@@ -110,8 +110,13 @@ def weights_of(rows: pd.DataFrame, quantity: str) -> np.ndarray:
     return weights / len(rows.groupby(classes, observed=True))
 
 
-def fitted_rule(parts: list[RegionParts], truth: np.ndarray, weights: np.ndarray) -> RecommendationRule:
-    """Weight and shift for the smallest squared relative error; then the width by the likelihood, scaled to 95 %."""
+def fitted_rule(
+    parts: list[RegionParts], truth: np.ndarray, weights: np.ndarray, subjects: np.ndarray
+) -> RecommendationRule:
+    """Weight and shift for the smallest squared relative error; then the width by the likelihood, scaled to 95 %.
+
+    Regions of one scanner err alike, so the scale is that of the subject that needs the largest, not of all together.
+    """
     f = np.stack([rule_features(p) for p in parts])
     u = np.array([relative_noise(p) for p in parts])
     x, d = (np.array([getattr(p, name) for p in parts]) for name in ("denoised", "difference"))
@@ -134,8 +139,8 @@ def fitted_rule(parts: list[RegionParts], truth: np.ndarray, weights: np.ndarray
         return float(np.mean(log_sd + 3 * np.log1p((e * np.exp(-log_sd)) ** 2 / 5)) + PENALTY * (c**2).sum())
 
     c = minimize(unlikely, np.array([-3.0, 0, 0, 0]), method="BFGS").x
-    z = np.sort(e * np.exp(-f @ c))
-    c[0] += np.log(z[min(int(np.ceil((len(z) + 1) * 0.95)), len(z)) - 1])
+    z = e * np.exp(-f @ c)
+    c[0] += np.log(max(np.quantile(z[subjects == subject], 0.95, method="higher") for subject in np.unique(subjects)))
     return RecommendationRule(*(tuple(np.round(v, 4).tolist()) for v in (b[:k], b[k:], c)))
 
 
@@ -219,7 +224,8 @@ def fit(rows: pd.DataFrame, out: Path | None) -> None:
             truth: np.ndarray = truth,
             weights: np.ndarray = weights,
         ) -> RecommendationRule:
-            return fitted_rule([p for p, c in zip(parts, chosen, strict=True) if c], truth[chosen], weights[chosen])
+            of = [p for p, c in zip(parts, chosen, strict=True) if c]
+            return fitted_rule(of, truth[chosen], weights[chosen], subjects.to_numpy()[chosen])
 
         without = {subject: ruled((subjects != subject).to_numpy()) for subject in subjects.unique()}
         found = judged(rows, parts, [without[s] for s in subjects], quantity)

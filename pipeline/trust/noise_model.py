@@ -199,7 +199,7 @@ def _relative_noise(
     q = _correlation_of(np.sqrt(v_far / v_near))
     q_axial = float(np.clip(1 - (1 - q) * v_axial / v_near, 0, _MOST_CORRELATED))
     log_level = _log_average(near, core, voxel_size)
-    return np.exp(log_level / 2) / np.float32(2 * (1 - q)), (q, q, q_axial)
+    return (np.exp(log_level / 2) / (2 * (1 - q))).astype(np.float32), (q, q, q_axial)
 
 
 def _correlation_of(ratio: float) -> float:

@@ -16,6 +16,7 @@ stays there: the noisy image is measured at a place that it had no say in, and h
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -250,9 +251,9 @@ def recommend(parts: RegionParts, rule: RecommendationRule) -> tuple[float, floa
     features = rule_features(parts)
     weight = 1 / (1 + np.exp(-features @ rule.weight))
     combined = parts.denoised + weight * parts.difference
-    value = combined * np.exp(relative_noise(parts) * (features @ rule.shift))
-    half = abs(value) * np.exp(features @ rule.width)
-    return float(value), float(max(value - half, min(value, 0))), float(value + half)
+    value = float(combined * np.exp(relative_noise(parts) * (features @ rule.shift)))
+    half = abs(value) * float(np.exp(features @ rule.width))
+    return value, max(value - half, min(value, 0.0)), value + half
 
 
 def _value(parts: RegionParts, rule: RecommendationRule | None, bias: float | None) -> TrustedValue:
@@ -273,4 +274,5 @@ def _value(parts: RegionParts, rule: RecommendationRule | None, bias: float | No
 
 def _scaled(value: TrustedValue, factor: float) -> TrustedValue:
     """Return a value times a number above 0."""
-    return TrustedValue(**{name: None if v is None else v * factor for name, v in vars(value).items()})
+    scaled: dict[str, Any] = {name: None if v is None else v * factor for name, v in vars(value).items()}
+    return TrustedValue(**scaled)
