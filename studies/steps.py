@@ -3,7 +3,8 @@
 python studies/steps.py data_manifests/simulated_v2.yaml --root DATA --weights TRAINED --output docs/steps
 
 TRAINED holds NAME/model.pt of every method. A point is one scan, sampler and number of steps; it goes to OUTPUT.tsv as
-soon as it is there, and a run that was stopped goes on. OUTPUT.png shows the means over the subjects.
+soon as it is there, and a run that was stopped goes on, with other arguments, too. OUTPUT.png shows the means over the
+subjects of all that is in the table.
 """
 
 import argparse
@@ -92,9 +93,10 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
     for line, (measure, label) in zip(axes, MEASURES.items(), strict=True):
         for axis, factor in zip(line, factors, strict=True):
             of_dose = rows[rows["dose_reduction_factor"] == factor]
-            for (method, sampler), of_sampler in of_dose.groupby(["method", "sampler"]):
+            for (method, sampler, n), of_sampler in of_dose.groupby(["method", "sampler", "n_samples"]):
                 mean = of_sampler.groupby("n_steps")[measure].mean()
-                axis.semilogx(mean.index, mean, marker="o", label=f"{method}, {sampler}")
+                label = f"{method}, {sampler}, {'one sample' if n == 1 else f'mean of {n}'}"
+                axis.semilogx(mean.index, mean, marker="o", label=label)
             axis.set_title(f"DRF {factor:g}")
             axis.grid(alpha=0.3)
         line[0].set_ylabel(label)

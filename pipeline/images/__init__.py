@@ -10,6 +10,7 @@ from pipeline.images.noise import (
     high_pass_energy,
     high_pass_energy_table,
     noise_meter,
+    smoothed_noise_meter,
 )
 from pipeline.images.regions import (
     Regions,
@@ -38,5 +39,6 @@ __all__ = [
     "noise_meter",
     "numbered_lesions",
     "regions_in_either",
+    "smoothed_noise_meter",
     "voxel_volume",
 ]

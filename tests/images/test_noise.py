@@ -7,11 +7,15 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from pipeline import read_pet
+from pipeline.constants import FWHM_PER_SIGMA
+from pipeline.errors import UndefinedMeasureError
+from pipeline.images import gaussian_filter_mm
 from pipeline.images.noise import (
     PUBLISHED_HIGH_PASS_ENERGY,
     high_pass_energy,
     high_pass_energy_table,
     noise_meter,
+    smoothed_noise_meter,
 )
 
 
@@ -127,3 +131,25 @@ def test_the_published_medians_rise_and_stand_beside_the_measured_ones():
     assert table.loc["mine", [1, 4, 20, "n", "rising"]].tolist() == [0.03, 0.03, 0.05, 3, 2]
     assert np.isnan(table.loc["mine", 100])
     assert table.loc["Quadra (published)", 100] == 0.1640
+
+
+@pytest.mark.parametrize(("side", "fwhm"), [(2.0, 0.0), (3.0, 0.0), (4.0, 0.0), (4.0, 4.0)])
+def test_smoothed_noise_of_counts_is_the_same_on_any_voxels(side, fwhm):
+    """Noise of one density of counts, whose SD goes with the root of the voxel's volume; a filter changes it little."""
+    n = round(160 / side)
+    noise = np.random.default_rng(round(side)).normal(size=(n, n, n)) * side**-1.5
+    suv = gaussian_filter_mm(10 + noise, fwhm=fwhm, voxel_size=(side,) * 3)
+    body = np.ones(suv.shape, bool)
+    value = smoothed_noise_meter(suv, voxel_size=(side,) * 3, body=body)
+    # After a Gaussian of standard deviation s: SD (2 s sqrt(pi))^-1.5, and voxels 8 mm apart are correlated.
+    s = np.hypot(8, fwhm) / FWHM_PER_SIGMA
+    rho = np.exp(-(8**2) / (4 * s**2))
+    expected = (2 * s * np.sqrt(np.pi)) ** -1.5 * (1 - rho) * np.sqrt(2 / np.pi) / 10.1**0.6
+    assert value == pytest.approx(expected, rel=0.12)
+
+
+def test_smoothed_noise_needs_a_body():
+    with pytest.raises(UndefinedMeasureError, match="expected at least 100"):
+        smoothed_noise_meter(np.zeros((20, 20, 20)), voxel_size=(4, 4, 4))
+    with pytest.raises(ValueError, match="the body"):
+        smoothed_noise_meter(np.ones((20, 20, 20)), voxel_size=(4, 4, 4), body=np.ones((4, 4, 4), bool))
