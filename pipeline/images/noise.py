@@ -182,7 +182,8 @@ def _relative_noise(
 ) -> float:
     """Return the 20th percentile of |mixed second difference| / 2 at a distance [voxels], relative to the mean."""
     i, j = distance
-    inside, mean = (image[i // 2 : i // 2 - i, j // 2 : j // 2 - j] for image in (inside, mean))
+    part = slice(i // 2, i // 2 - i), slice(j // 2, j // 2 - j)
+    inside, mean = inside[part], mean[part]
     if inside.sum() < _FEWEST_VOXELS:
         raise UndefinedMeasureError(f"{int(inside.sum())} voxels of body, expected at least {_FEWEST_VOXELS}")
     difference = np.abs(x[:-i, :-j] - x[i:, :-j] - x[:-i, j:] + x[i:, j:]) / 2
