@@ -1,5 +1,6 @@
 """`unipet benchmark`: measured, stored, resumed after a kill, reported; mistakes in one line."""
 
+import base64
 import json
 import os
 import shutil
@@ -92,6 +93,9 @@ def test_the_page_is_whole_and_text_is_escaped(measured):
     assert 'src="http' not in page
     for title in ("PSNR against noise-free, minus small", "One scan by every method, coronal plane", "The claims"):
         assert title in page
+    png = (measured[0] / "figures/psnr_noise_free.png").read_bytes()
+    assert png.startswith(b"\x89PNG")
+    assert base64.b64encode(png).decode() in page
     markdown = (measured[0] / "benchmark.md").read_text(encoding="utf-8")
     assert markdown.startswith("# Tiny & <small>\n\n2 networks and 1 filters on 1 held-out subjects")
 

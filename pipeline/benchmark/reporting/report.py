@@ -15,8 +15,8 @@ from pipeline.benchmark.reporting.tables import all_tables, difference_frame, su
 from pipeline.benchmark.results import read_results
 from pipeline.comparison import ResultTable, as_markdown
 from pipeline.errors import PETError
-from pipeline.files import write_table, write_text
-from pipeline.report import write_benchmark_page
+from pipeline.files import replaced_file, write_table, write_text
+from pipeline.report import PageFigure, write_benchmark_page
 
 __all__ = ["RULE", "claim_table", "write_reports"]
 
@@ -31,8 +31,8 @@ RULE = (
 def write_reports(definition: Definition, output: Path) -> list[Path]:
     """Write tables and page of the results that are stored below a folder; return their paths.
 
-    ``benchmark.md`` holds all tables, ``benchmark.html`` the page, and the TSV files ``table`` the one table,
-    ``differences``, ``claims``, and every row that was measured.
+    ``benchmark.md`` holds all tables, ``benchmark.html`` the page, ``figures`` its figures as PNG, and the TSV files
+    ``table`` the one table, ``differences``, ``claims``, and every row that was measured.
 
     Raises
     ------
@@ -55,6 +55,8 @@ def write_reports(definition: Definition, output: Path) -> list[Path]:
     frames = {"table": summary_frame(findings).reset_index(), "differences": difference_frame(findings)}
     frames |= {"claims": claim_frame(lines), **dict(_raw(findings))}
     written += [write_table(frame, output / f"{name}.tsv") for name, frame in frames.items() if not frame.empty]
+    curves = [*curve_figures(findings), *phantom_figures(findings), *cost_figures(findings)]
+    images = sample_figures(findings)
     page = write_benchmark_page(
         output / "benchmark.html",
         title=definition.title,
@@ -63,13 +65,22 @@ def write_reports(definition: Definition, output: Path) -> list[Path]:
         rule=RULE,
         claims=asdict(claims),
         main_table=asdict(tables[0]),
-        curves=[*curve_figures(findings), *phantom_figures(findings), *cost_figures(findings)],
-        images=sample_figures(findings),
+        curves=curves,
+        images=images,
         tables=[asdict(table) for table in tables[1:]],
         budgets=asdict(budgets),
         run=_run(findings),
     )
-    return [*written, page]
+    return [*written, page, *_figure_files([*curves, *images], output / "figures")]
+
+
+def _figure_files(figures: Sequence[PageFigure], folder: Path) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{figure.name}.png" for figure in figures]
+    for path, figure in zip(paths, figures, strict=True):
+        with replaced_file(path) as temporary:
+            temporary.write_bytes(figure.png)
+    return paths
 
 
 def claim_table(lines: Sequence[ClaimLine]) -> ResultTable:
