@@ -68,7 +68,8 @@ evaluate: $(VENV)/.installed
 # Every method of the field on one body and one budget: trains what is missing, one after the other, and measures. Killed,
 # it goes on where it was. RUNS=folder says where the trainings lie, OUT=folder where the results go, SCANS=folder where
 # real scans are, DATA=folder where subjects are simulated; OPTIONS are those of `unipet benchmark`.
-# Where UniPET lacks a part or has another style, its first stage is that of unipet to the bit: it is copied.
+# Where UniPET lacks a part or has another style, its first stage is that of unipet to the bit: it is copied, and its
+# budget with it.
 TRAINED := unipet unipet_seed1 bdn bdn_seed1 unipet_convolutional unipet_no_style unipet_no_adversarial \
 	unet unet_seed1 unet_residual unet_residual_seed1 unet_conditioned unet_specific gan3d ddpm2d ddpm3d flow3d
 RUNS ?= bundles/unipet_3d/runs/benchmark
@@ -78,6 +79,7 @@ benchmark: $(VENV)/.installed
 		case $$name in *_seed1) seed=1;; *) seed=0;; esac; \
 		case $$name in unipet_seed1) ;; unipet_*) [ -d $(RUNS)/$$name/bdn ] || \
 			{ mkdir -p $(RUNS)/$$name/part && cp -r $(RUNS)/unipet/bdn $(RUNS)/$$name/part && \
+			grep '^BDN' $(RUNS)/unipet/progress.tsv > $(RUNS)/$$name/progress.tsv && \
 			mv $(RUNS)/$$name/part/bdn $(RUNS)/$$name; } || exit 1;; esac; \
 		$(BIN)/unipet train --method $${name%_seed1} --config bundles/unipet_3d/configs/benchmark_training.yaml \
 			--set seed=$$seed --set dataset_dir=$(abspath $(DATA)) --output $(RUNS)/$$name || exit 1; \

@@ -90,19 +90,22 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
     """Mean over subjects against the number of steps, a panel for each dose and measure."""
     factors = sorted(rows["dose_reduction_factor"].unique())
     figure, axes = plt.subplots(2, len(factors), figsize=(3.6 * len(factors), 6), squeeze=False, sharex=True)
+    colors: dict[str, str] = {}
     for line, (measure, label) in zip(axes, MEASURES.items(), strict=True):
         for axis, factor in zip(line, factors, strict=True):
             of_dose = rows[rows["dose_reduction_factor"] == factor]
             for (method, sampler, n), of_sampler in of_dose.groupby(["method", "sampler", "n_samples"]):
                 mean = of_sampler.groupby("n_steps")[measure].mean()
-                label = f"{method}, {sampler}, {'one sample' if n == 1 else f'mean of {n}'}"
-                axis.semilogx(mean.index, mean, marker="o", label=label)
+                name = f"{method}, {sampler}, {'one sample' if n == 1 else f'mean of {n}'}"
+                color = colors.setdefault(name, f"C{len(colors)}")
+                axis.semilogx(mean.index, mean, marker="o", label=name, color=color)
             axis.set_title(f"DRF {factor:g}")
             axis.grid(alpha=0.3)
         line[0].set_ylabel(label)
     for axis in axes[-1]:
         axis.set_xlabel("steps")
-    axes[0, 0].legend(fontsize="small")
+    for axis in axes[0]:
+        axis.legend(fontsize="x-small")
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)
