@@ -1,1 +1,27 @@
 """How far a denoised scan may be believed: what its noise and its denoiser do to every number, measured on the scan."""
+
+from pipeline.trust.calibration import TrustCalibration, read_calibration
+from pipeline.trust.evidence import Evidence, evidence_of_change
+from pipeline.trust.noise_model import ScanNoise, scan_noise
+from pipeline.trust.regions import RegionTrust, TrustedValue, measured_regions
+from pipeline.trust.repeats import RepeatableScan, Repeats, repeat_scan, repeatable_scan
+from pipeline.trust.spots import LargestSpot, Spots, spots_of
+
+__all__ = [
+    "Evidence",
+    "LargestSpot",
+    "RegionTrust",
+    "RepeatableScan",
+    "Repeats",
+    "ScanNoise",
+    "Spots",
+    "TrustCalibration",
+    "TrustedValue",
+    "evidence_of_change",
+    "measured_regions",
+    "read_calibration",
+    "repeat_scan",
+    "repeatable_scan",
+    "scan_noise",
+    "spots_of",
+]
