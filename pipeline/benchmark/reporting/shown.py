@@ -36,7 +36,8 @@ def _curves(findings: Findings) -> Iterator[tuple[str, str, str, str, bool, list
                 continue
             what = f"PSNR against {against}"
             yield measure, what, f"Peak 20 SUV. {_BAND}", "PSNR [dB]", False, _curves_of(findings, scans, measure)
-            beside = _minus_reference(scans, measure, reference)
+            # The noisy input lies so far below that nothing else could be told apart.
+            beside = _minus_reference(scans[scans["method"] != "input"], measure, reference)
             title, label = f"{what}, minus {findings.label(reference)}", "difference [dB]"
             curves = _curves_of(findings, beside, measure) if len(beside) else []
             yield f"{measure}_difference", title, f"Paired, scan by scan. {_BAND}", label, True, curves
