@@ -33,7 +33,7 @@ def volume(folder: Path, kind: str) -> np.ndarray:
 
 
 def regions_of(folder: Path) -> dict[str, np.ndarray]:
-    """Return the true regions, without the slices at both ends."""
+    """Return the true regions, with the slices at both ends."""
     organs, lesions = volume(folder, "organs_dseg"), volume(folder, "lesions_mask")
     masks = (organs > 0, organs == ORGAN_LABELS["liver"], organs == ORGAN_LABELS["lung"], lesions > 0)
     return dict(zip(REGIONS, masks, strict=True))

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.optimize import brentq
 
-from pipeline.images import body_mask, label_touching, voxel_volume
-from pipeline.trust.noise_field import NoiseField, noise_fields, unassessable
+from pipeline.images import label_touching, voxel_volume
+from pipeline.trust.noise_field import NoiseField, affine_of, compared_images, noise_fields
 
 __all__ = ["EVIDENCE_COLUMNS", "EVIDENCE_SCALES", "FALSE_ALARMS", "Evidence", "evidence_of_change", "height_of"]
 
@@ -86,11 +86,7 @@ def evidence_of_change(
     ValueError
         Shapes differ.
     """
-    y, x = (np.asarray(image, dtype=np.float32) for image in (noisy, denoised))
-    if y.shape != x.shape or y.ndim != 3:
-        raise ValueError(f"evidence_of_change: shapes {y.shape} and {x.shape}, expected one shape (X, Y, Z)")
-    mask = body_mask(x, voxel_size=voxel_size) if body is None else body
-    reason = unassessable(y, x, mask)
+    y, x, mask, reason = compared_images(noisy, denoised, voxel_size=voxel_size, body=body)
     if reason is not None:
         return Evidence(reason, pd.DataFrame(columns=EVIDENCE_COLUMNS), None, np.inf)
     fields = list(noise_fields(y, x, voxel_size=voxel_size, scales=scales, body=mask))
@@ -98,8 +94,7 @@ def evidence_of_change(
     strongest, best = _strongest(fields)
     for sign in (1, -1):
         strongest[sign * strongest > 0] /= _tail(sign * strongest, fields)
-    to_mm = np.diag([*voxel_size, 1.0]) if affine is None else np.asarray(affine, dtype=np.float64)
-    regions = _regions(fields, strongest, best, threshold, voxel_size, to_mm)
+    regions = _regions(fields, strongest, best, threshold, voxel_size, affine_of(affine, voxel_size))
     whole = np.zeros(x.shape, dtype=np.float32)
     whole[fields[0].box] = strongest
     return Evidence(_statement(regions, false_alarms), regions, whole, threshold)

@@ -15,9 +15,9 @@ from scipy import ndimage
 from scipy.special import ndtr
 
 from pipeline.constants import FWHM_PER_SIGMA, OSEM_NOISE_POWER
-from pipeline.images import gaussian_filter_mm
+from pipeline.images import body_mask, gaussian_filter_mm
 
-__all__ = ["FEWEST_SLICES", "NoiseField", "noise_fields", "unassessable"]
+__all__ = ["FEWEST_SLICES", "NoiseField", "affine_of", "compared_images", "noise_fields"]
 
 FEWEST_SLICES = 8
 """Slices that a scan must have, so that a patient's noise is known along all three axes."""
@@ -61,7 +61,31 @@ class NoiseField:
         return np.minimum(characteristic, np.count_nonzero(self.body) * ndtr(-u))
 
 
-def unassessable(noisy: NDArray[np.floating], denoised: NDArray[np.floating], body: NDArray[np.bool_]) -> str | None:
+def compared_images(
+    noisy: ArrayLike, denoised: ArrayLike, *, voxel_size: Sequence[float], body: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], str | None]:
+    """Return both images [g/mL], the body, found in the denoised one if None, and why noise cannot be told from them.
+
+    The reason is one line, and None where it can.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ, or are not (X, Y, Z).
+    """
+    y, x = (np.asarray(image, dtype=np.float32) for image in (noisy, denoised))
+    if y.shape != x.shape or y.ndim != 3:
+        raise ValueError(f"shapes {y.shape} and {x.shape} of two images, expected one shape (X, Y, Z)")
+    mask = body_mask(x, voxel_size=voxel_size) if body is None else body
+    return y, x, mask, _unassessable(y, x, mask)
+
+
+def affine_of(affine: NDArray[np.floating] | None, voxel_size: Sequence[float]) -> NDArray[np.float64]:
+    """Return the affine from voxel to mm; without one, from the centre of voxel (0, 0, 0)."""
+    return np.diag([*voxel_size, 1.0]) if affine is None else np.asarray(affine, dtype=np.float64)
+
+
+def _unassessable(noisy: NDArray[np.floating], denoised: NDArray[np.floating], body: NDArray[np.bool_]) -> str | None:
     """Return in one line why the noise of a scan cannot be told from these images; None if it can."""
     if noisy.shape[2] < FEWEST_SLICES:
         return f"not assessed: the scan has {noisy.shape[2]} slices, expected at least {FEWEST_SLICES}"
@@ -84,7 +108,8 @@ def noise_fields(
     """Yield for each scale [mm] how far the noisy image lies above the denoised one, in units of the noise.
 
     Both images [g/mL] and the body have the shape (X, Y, Z), `voxel_size` is in mm. The SD is taken from the
-    differences themselves: a place counts by how far it stands out of its wide neighbourhood. Ask `unassessable` first.
+    differences themselves: a place counts by how far it stands out of its wide neighbourhood. `compared_images` comes
+    first.
     """
     y, x = (np.asarray(image, dtype=np.float32) for image in (noisy, denoised))
     margin = [int(np.ceil(max(scales) / side)) for side in voxel_size]

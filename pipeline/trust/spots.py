@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from pipeline.constants import OSEM_NOISE_POWER
 from pipeline.evaluation.hot_spots import is_above_background
-from pipeline.images import ball_offsets, body_mask, label_touching
-from pipeline.trust.noise_field import NoiseField, noise_fields, unassessable
+from pipeline.images import ball_offsets, label_touching
+from pipeline.trust.noise_field import NoiseField, affine_of, compared_images, noise_fields
 
 __all__ = [
     "SIMULATED_NULL",
@@ -144,22 +144,20 @@ def spots_of(
     ValueError
         Shapes differ.
     """
-    y, x = (np.asarray(image, dtype=np.float32) for image in (noisy, denoised))
-    if y.shape != x.shape or y.ndim != 3 or (labels is not None and labels.shape != x.shape):
-        raise ValueError(f"spots_of: shapes {y.shape} and {x.shape}, expected one shape (X, Y, Z)")
-    mask = body_mask(x, voxel_size=voxel_size) if body is None else body
+    y, x, mask, reason = compared_images(noisy, denoised, voxel_size=voxel_size, body=body)
+    if labels is not None and labels.shape != x.shape:
+        raise ValueError(f"shapes {labels.shape} and {x.shape} of labels and images, expected one shape (X, Y, Z)")
     rule = (
         f"supported: noise alone makes a spot as strong in fewer than {SUPPORTED:.0%} of such scans; not supported by "
         f"the data: in {NOT_SUPPORTED:.0%} or more; uncertain: between. Measured on {null.source}"
     )
-    reason = unassessable(y, x, mask)
     if reason is not None:
         empty = pd.DataFrame(columns=SPOT_COLUMNS)
         return Spots(reason, empty, empty, rule)
     (field,) = noise_fields(y, x, voxel_size=voxel_size, scales=[_FWHM], body=mask)
     image = x[field.box]
     numbers = np.zeros(image.shape, dtype=np.int32) if labels is None else labels[field.box]
-    to_mm = np.diag([*voxel_size, 1.0]) if affine is None else np.asarray(affine, dtype=np.float64)
+    to_mm = affine_of(affine, voxel_size)
     places, background = _local_maxima(image, field, voxel_size)
     spots = _table(image, field, places, background, numbers, to_mm, null)
     spots = spots.sort_values("strength", ascending=False, kind="stable", ignore_index=True)

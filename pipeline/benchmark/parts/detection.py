@@ -119,7 +119,8 @@ def detection_rows(
     measured = pd.DataFrame(scans)
     rows = []
     for group, figures in own.items():
-        low, high = jackknife_interval(figures["auc"], [each[group]["auc"] for each in without_each if group in each])
+        areas = [each[group]["auc"] for each in without_each if group in each]
+        low, high = jackknife_interval(figures["auc"], areas)
         low, high = max(low, 0.0), min(high, 1.0)
         row = dict(zip(("dose_reduction_factor", "diameter", "level", "site"), group, strict=True))
         row |= {**figures, "auc_low": low, "auc_high": high}
@@ -130,7 +131,7 @@ def detection_rows(
             low, high = jackknife_interval(gain, gains)
             row |= {"gain": gain, "gain_low": low, "gain_high": high}
         if group[1:] == ("all", "all", "all"):
-            row["auc_without_each"] = [each[group]["auc"] for each in without_each if group in each]
+            row["auc_without_each"] = areas
             if len(measured):
                 of_dose = measured[measured["dose_reduction_factor"] == group[0]]
                 row["psnr_noise_free"] = float(of_dose["psnr_noise_free"].mean())
