@@ -1,6 +1,6 @@
 """What the evidence map and the support of spots say of simulated scans, whose noise-free image is known.
 
-python studies/trust_evidence.py COHORTS... --doses 4 20 --denoised FOLDER --results FOLDER
+python -m studies.trust_evidence COHORTS... --doses 4 20 --denoised FOLDER --results FOLDER
 
 COHORTS are folders of simulated subjects with a noise-free reconstruction. Denoised images are kept in one folder and
 measurements in the other, so that a stopped run goes on. Prints tables in Markdown:
@@ -27,10 +27,10 @@ from pipeline.data import build_manifest, read_image
 from pipeline.data.manifest import Subject
 from pipeline.evaluation import Answers
 from pipeline.images import ball_offsets, body_mask, gaussian_filter_mm, numbered_lesions
-from pipeline.pet import PETSeries
 from pipeline.pet.volumes import read_labels_on
 from pipeline.trust.evidence import EVIDENCE_SCALES, Evidence, evidence_of_change
 from pipeline.trust.spots import background_around, spots_of
+from studies.denoised_images import denoised_image
 
 DIAMETERS = (10.0, 15.0, 20.0, 30.0)  # [mm] of balls
 CONTRASTS = (2.0, 4.0, 8.0)
@@ -75,7 +75,7 @@ class Scan:
         self.name = f"{root.name}_{subject.id}_drf{dose:03.0f}"
         self.voxel_size, self.noisy = series.voxel_size, series.suv
         self.noise_free = read_image(noise_free, root).suv
-        self.denoised = denoised(series, kept / f"{self.name}.npy")
+        self.denoised = denoised_image(series, kept / f"{self.name}.npy")
         self.body = body_mask(self.denoised, voxel_size=self.voxel_size)
         if subject.lesions is None:
             self.labels = np.zeros(self.noisy.shape, dtype=np.uint8)
@@ -108,16 +108,6 @@ class Scan:
                     distance=distance,
                     background=float(np.median(self.denoised[box][rim])),
                 )
-
-
-def denoised(series: PETSeries, path: Path) -> np.ndarray:
-    """Denoise a series with the shipped weights, once."""
-    if not path.exists():
-        from pipeline.inference import Denoiser
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, Denoiser.from_bundle()(series).suv.astype(np.float32))
-    return np.load(path)
 
 
 def erase(scan: Scan, image: np.ndarray, lesion: Lesion) -> None:

@@ -1,6 +1,6 @@
 """Choose how a region's measured and denoised SUV are combined, and how wide its interval is; show what it holds.
 
-`python studies/trust_regions.py rows COHORT... --denoised FOLDER --rows rows.csv` measures regions that the product
+`python -m studies.trust_regions rows COHORT... --denoised FOLDER --rows rows.csv` measures regions that the product
 draws on its own images (at SUV 4 with 1 mL, and at SUV 2.5 with 0.5 mL), beside the noise-free reconstruction.
 `... fit --rows rows.csv --out bundles/unipet_3d/models/trust.json` chooses the rule on validation subjects for the
 smallest RMS error, and the width of its intervals so that 95 % hold the truth, and shows both with each subject left
@@ -36,6 +36,7 @@ from pipeline.trust.regions import (
     relative_noise,
     rule_features,
 )
+from studies.denoised_images import denoised_image
 
 OUTLINES = ((4.0, 1.0), (2.5, 0.5))  # SUV, smallest volume [mL]
 QUANTITIES = ("suv_mean", "suv_peak")
@@ -43,15 +44,6 @@ PARTS = ("measured", "measured_sd", "denoised", "difference")
 FEWEST = 5  # regions that a class counts as at least
 PENALTY = 2e-3  # of a squared coefficient, beside a mean squared error of about 1
 LARGEST_ERROR = 0.3  # beyond, an error counts linearly
-
-
-def denoised_image(scan: PETSeries, kept: Path) -> np.ndarray:
-    """SUV of the denoised scan, from a file or made and kept."""
-    if not kept.exists():
-        from pipeline.inference import Denoiser  # imports torch
-
-        np.save(kept, Denoiser.from_bundle(device="cpu")(scan).suv.astype(np.float32))
-    return np.load(kept)
 
 
 def rows_of(subject: Path, folder: Path) -> Iterator[dict[str, object]]:
@@ -239,7 +231,7 @@ def fit(rows: pd.DataFrame, out: Path | None) -> None:
         kept[quantity] = {name: dict(zip(RULE_FEATURES, values, strict=True)) for name, values in vars(rule).items()}
         print(json.dumps(kept[quantity]))
     kept["provenance"] = {
-        "command": "python studies/trust_regions.py fit",
+        "command": "python -m studies.trust_regions fit",
         "date": date.today().isoformat(),
         "cohorts": sorted(rows.cohort.unique()),
         "n_subjects": int(subjects.nunique()),

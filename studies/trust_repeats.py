@@ -1,7 +1,7 @@
 """How near the noise of a scan's repeats comes to the true noise of a simulated scan, and what repeating costs.
 
 `unipet simulate COHORT --subjects 2 --seed 3000 --lesions 20 --drf 4 --drf 20`, then
-`OMP_NUM_THREADS=1 python studies/trust_repeats.py COHORT --drf 4 --drf 20 --repeats 6`: each low dose and its denoised
+`OMP_NUM_THREADS=1 python -m studies.trust_repeats COHORT --drf 4 --drf 20 --repeats 6`: each low dose and its denoised
 image are all that the repeats know of, and, unless `--without-map`, the attenuation. The true noise is the low dose
 less the reconstruction without noise. The error of a ratio is that of one draw of the noise, by the spread of the
 repeats.
@@ -22,6 +22,7 @@ from pipeline.pet import PETSeries
 from pipeline.simulation import ORGAN_LABELS, Scanner, scanner_preset
 from pipeline.simulation.noise_texture import noise_correlation
 from pipeline.trust.repeats import repeatable_scan
+from studies.denoised_images import denoised_image
 
 REGIONS = ("body", "liver", "lung", "lesions")
 
@@ -71,18 +72,6 @@ def rows_of(
     yield {"what": "prompts [1e6]", "value": scan.fitted.scan.prompts / 1e6, "error": np.nan}
 
 
-def denoised_of(noisy: PETSeries, name: str, kept: Path | None) -> PETSeries:
-    """Return the denoised series: one that is kept as NAME.npy, or what the shipped method makes."""
-    if kept is not None and (kept / f"{name}.npy").exists():
-        return noisy.with_suv(np.load(kept / f"{name}.npy"))
-    from pipeline.inference import Denoiser
-
-    result = Denoiser.from_bundle(device="cpu")(noisy)
-    if kept is not None:
-        np.save(kept / f"{name}.npy", result.suv)
-    return result
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -99,7 +88,8 @@ def main() -> None:
         for drf in args.drf or (4, 20):
             noisy = read_pet(next(folder.glob(f"*_rec-drf{drf:03d}_pet.nii.gz")))
             name = f"{folder.parents[1].name}_{folder.parent.name}_drf{drf:03d}"
-            denoised = denoised_of(noisy, name, args.kept)
+            kept = None if args.kept is None else args.kept / f"{name}.npy"
+            denoised = noisy.with_suv(denoised_image(noisy, kept))
             preset, with_map = scanner_preset(args.scanner), not args.without_map
             for row in rows_of(noisy, denoised, folder, n_repeats=args.repeats, preset=preset, with_map=with_map):
                 rows.append({"scan": name, "drf": drf} | row)
