@@ -8,21 +8,12 @@ import pytest
 
 from pipeline.errors import PETError
 from pipeline.pet import PETHeader, PETSeries
-from pipeline.simulation import InsertionSettings, Scanner, full_dose_scan, system_model
+from pipeline.simulation import InsertionSettings, full_dose_scan, system_model
 from pipeline.simulation.scanner.calibration import draw_counts
 from pipeline.trust.repeats import QUANTITIES, VoxelRepeats, repeat_scan, repeatable_scan
+from tests.simulation.scanners import SLAB_SCANNER
 
-SCANNER = Scanner(
-    name="thimble",
-    matrix=(32, 32, 12),
-    voxel_size=(8.0, 8.0, 8.0),
-    n_angles=32,
-    n_subsets=4,
-    n_iterations=3,
-    post_filter=8.0,
-    bed_length=None,
-    supersampling=1,
-)
+SCANNER = replace(SLAB_SCANNER, name="thimble", matrix=(32, 32, 12), n_angles=32)
 COUNTS = 2e6
 N = 16
 
