@@ -1,6 +1,6 @@
 """What the evidence map and the support of spots say of simulated scans, whose noise-free image is known.
 
-python -m studies.trust_evidence COHORTS... --doses 4 20 --denoised FOLDER --results FOLDER
+python studies/trust_evidence.py COHORTS... --doses 4 20 --denoised FOLDER --results FOLDER
 
 COHORTS are folders of simulated subjects with a noise-free reconstruction. Denoised images are kept in one folder and
 measurements in the other, so that a stopped run goes on. Prints tables in Markdown:
@@ -21,16 +21,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from denoised_images import denoised_image
 from scipy import ndimage
 
 from pipeline.data import build_manifest, read_image
 from pipeline.data.manifest import Subject
 from pipeline.evaluation import Answers
-from pipeline.images import ball_offsets, body_mask, gaussian_filter_mm, numbered_lesions
+from pipeline.images import ball_offsets, body_mask, equivalent_diameter, gaussian_filter_mm, numbered_lesions
 from pipeline.pet.volumes import read_labels_on
 from pipeline.trust.evidence import EVIDENCE_SCALES, Evidence, evidence_of_change
 from pipeline.trust.spots import background_around, spots_of
-from studies.denoised_images import denoised_image
 
 DIAMETERS = (10.0, 15.0, 20.0, 30.0)  # [mm] of balls
 CONTRASTS = (2.0, 4.0, 8.0)
@@ -102,7 +102,7 @@ class Scan:
                 corner = np.array([axis.start for axis in box])
                 yield Lesion(
                     place=tuple(float(i) for i in corner + ndimage.center_of_mass(mask)),
-                    diameter=float(np.cbrt(6 / np.pi * mask.sum() * np.prod(self.voxel_size))),
+                    diameter=equivalent_diameter(int(mask.sum()), voxel_size=self.voxel_size),
                     contrast=float(self.noise_free[box][mask].mean() / max(background, 1e-3)),
                     box=box,
                     distance=distance,

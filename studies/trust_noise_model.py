@@ -24,9 +24,9 @@ import pandas as pd
 from scipy import ndimage
 
 from pipeline.files import write_json
-from pipeline.images import ball_offsets, body_mask, gaussian_filter_mm
+from pipeline.images import ball_offsets, body_mask, equivalent_diameter, gaussian_filter_mm
 from pipeline.pet import read_pet
-from pipeline.trust.noise_model import NOISE_FEATURES, equivalent_diameter, scan_noise
+from pipeline.trust.noise_model import NOISE_FEATURES, scan_noise
 
 DIAMETERS = (8.0, 11.0, 15.0, 20.0, 28.0, 38.0, 50.0)  # [mm]
 UPTAKE_QUANTILES = (0.5, 0.8, 0.95, 0.99)  # of the body: as many places in each class

@@ -1,6 +1,6 @@
 """Choose how a region's measured and denoised SUV are combined, and how wide its interval is; show what it holds.
 
-`python -m studies.trust_regions rows COHORT... --denoised FOLDER --rows rows.csv` measures regions that the product
+`python studies/trust_regions.py rows COHORT... --denoised FOLDER --rows rows.csv` measures regions that the product
 draws on its own images (at SUV 4 with 1 mL, and at SUV 2.5 with 0.5 mL), beside the noise-free reconstruction.
 `... fit --rows rows.csv --out bundles/unipet_3d/models/trust.json` chooses the rule on validation subjects for the
 smallest RMS error, and the width of its intervals so that 95 % hold the truth, and shows both with each subject left
@@ -19,6 +19,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from denoised_images import denoised_image
 from scipy.optimize import minimize
 
 from pipeline.evaluation.quantification import each_region, sphere_mean
@@ -36,7 +37,6 @@ from pipeline.trust.regions import (
     relative_noise,
     rule_features,
 )
-from studies.denoised_images import denoised_image
 
 OUTLINES = ((4.0, 1.0), (2.5, 0.5))  # SUV, smallest volume [mL]
 QUANTITIES = ("suv_mean", "suv_peak")
@@ -231,7 +231,7 @@ def fit(rows: pd.DataFrame, out: Path | None) -> None:
         kept[quantity] = {name: dict(zip(RULE_FEATURES, values, strict=True)) for name, values in vars(rule).items()}
         print(json.dumps(kept[quantity]))
     kept["provenance"] = {
-        "command": "python -m studies.trust_regions fit",
+        "command": "python studies/trust_regions.py fit",
         "date": date.today().isoformat(),
         "cohorts": sorted(rows.cohort.unique()),
         "n_subjects": int(subjects.nunique()),

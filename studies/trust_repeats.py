@@ -1,7 +1,7 @@
 """How near the noise of a scan's repeats comes to the true noise of a simulated scan, and what repeating costs.
 
 `unipet simulate COHORT --subjects 2 --seed 3000 --lesions 20 --drf 4 --drf 20`, then
-`OMP_NUM_THREADS=1 python -m studies.trust_repeats COHORT --drf 4 --drf 20 --repeats 6`: each low dose and its denoised
+`OMP_NUM_THREADS=1 python studies/trust_repeats.py COHORT --drf 4 --drf 20 --repeats 6`: each low dose and its denoised
 image are all that the repeats know of, and, unless `--without-map`, the attenuation. The true noise is the low dose
 less the reconstruction without noise. The error of a ratio is that of one draw of the noise, by the spread of the
 repeats.
@@ -15,6 +15,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from denoised_images import denoised_image
 from scipy import ndimage
 
 from pipeline import read_pet
@@ -22,7 +23,6 @@ from pipeline.pet import PETSeries
 from pipeline.simulation import ORGAN_LABELS, Scanner, scanner_preset
 from pipeline.simulation.noise_texture import noise_correlation
 from pipeline.trust.repeats import repeatable_scan
-from studies.denoised_images import denoised_image
 
 REGIONS = ("body", "liver", "lung", "lesions")
 

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from pipeline.evaluation.metabolic_volume import metabolic_volumes
 from pipeline.evaluation.quantification import each_region, measure_region
-from pipeline.images import ball_offsets, label_touching
+from pipeline.images import ball_offsets, equivalent_diameter, label_touching
 
 __all__ = [
     "END_CLASSES",
@@ -115,8 +115,8 @@ def lesion_bias(
         raise ValueError(f"lesion_bias: shapes {image.shape}, {truth.shape}, {lesion_labels.shape} differ")
     rows = []
     for number, box, inside in each_region(lesion_labels):
-        volume_mm3 = np.count_nonzero(inside) * float(np.prod(voxel_size))
-        row: dict[str, float] = {"region": number, "diameter_mm": float(np.cbrt(6 * volume_mm3 / np.pi))}
+        diameter = equivalent_diameter(int(np.count_nonzero(inside)), voxel_size=voxel_size)
+        row: dict[str, float] = {"region": number, "diameter_mm": diameter}
         volumes = metabolic_volumes((image, truth), lesion_labels, number, box, voxel_size=voxel_size)
         found, true = (
             measure_region(a, box, inside, voxel_size=voxel_size) | {"mtv": mtv, "tlg": tlg}

@@ -21,6 +21,7 @@ __all__ = [
     "ball_offsets",
     "body_mask",
     "connected_regions",
+    "equivalent_diameter",
     "label_touching",
     "numbered_lesions",
     "regions_in_either",
@@ -103,6 +104,11 @@ class Regions:
 def voxel_volume(voxel_size: Sequence[float]) -> float:
     """Return the volume of a voxel [mL] from its sides [mm]."""
     return float(np.prod(np.asarray(voxel_size, dtype=np.float64))) / 1000
+
+
+def equivalent_diameter(n_voxels: int, *, voxel_size: Sequence[float]) -> float:
+    """Return the diameter of the sphere of the volume of so many voxels [mm]."""
+    return float((6000 / np.pi * n_voxels * voxel_volume(voxel_size)) ** (1 / 3))
 
 
 def numbered_lesions(labels: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:

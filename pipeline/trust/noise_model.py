@@ -17,9 +17,9 @@ from scipy import ndimage
 
 from pipeline.constants import FWHM_PER_SIGMA, OSEM_NOISE_POWER
 from pipeline.errors import UndefinedMeasureError
-from pipeline.images import gaussian_filter_mm, voxel_volume
+from pipeline.images import equivalent_diameter, gaussian_filter_mm
 
-__all__ = ["ScanNoise", "equivalent_diameter", "noise_features", "scan_noise"]
+__all__ = ["ScanNoise", "noise_features", "scan_noise"]
 
 NOISE_FEATURES = ("constant", "diameter", "voxel_noise", "contrast", "contrast_x_diameter")
 """Terms of the logarithm of the factor, see `noise_features`."""
@@ -108,11 +108,6 @@ class ScanNoise:
         """
         factor = np.exp(self.features(mask, box) @ np.asarray(self.coefficients)) if any(self.coefficients) else 1.0
         return float(self.field_sd(mask, box) * factor)
-
-
-def equivalent_diameter(n_voxels: int, *, voxel_size: Sequence[float]) -> float:
-    """Return the diameter of the sphere of the volume of so many voxels [mm]."""
-    return float((6000 / np.pi * n_voxels * voxel_volume(voxel_size)) ** (1 / 3))
 
 
 def noise_features(

@@ -23,9 +23,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.evaluation.coverage import half_width
 from pipeline.evaluation.quantification import PEAK_RADIUS, each_region, sphere_mean
-from pipeline.images import ball_offsets, gaussian_filter_mm, voxel_volume
+from pipeline.images import ball_offsets, equivalent_diameter, gaussian_filter_mm, voxel_volume
 from pipeline.trust.calibration import RecommendationRule, TrustCalibration
-from pipeline.trust.noise_model import ScanNoise, equivalent_diameter
+from pipeline.trust.noise_model import ScanNoise
 
 __all__ = ["RegionParts", "RegionTrust", "TrustedValue", "measured_regions", "recommend", "region_parts", "resolution"]
 

@@ -6,7 +6,8 @@ from scipy import ndimage
 
 from pipeline.constants import FWHM_PER_SIGMA
 from pipeline.errors import UndefinedMeasureError
-from pipeline.trust.noise_model import equivalent_diameter, noise_features, scan_noise
+from pipeline.images import equivalent_diameter
+from pipeline.trust.noise_model import noise_features, scan_noise
 
 SIDES = (4.0, 4.0, 4.0)
 SHAPE = (48, 48, 40)
