@@ -41,13 +41,13 @@ ALLOWED = {
         "transforms",
     },
     "inference": {"constants", "diffusion", "errors", "files", "networks", "pet", "shipped", "transforms"},
-    "report": {"errors", "evaluation", "files", "images", "pet"},
+    "report": {"errors", "evaluation", "files", "images", "pet", "trust"},
     "comparison": {
         *("data", "errors", "evaluation", "files", "images", "inference", "networks", "pet", "processes"),
         *("simulation", "transforms"),
     },
     "workflow": {
-        *("data", "errors", "evaluation", "files", "images", "inference", "pet", "report", "simulation"),
+        *("data", "errors", "evaluation", "files", "images", "inference", "pet", "report", "simulation", "trust"),
     },
     "adaptation": {
         *("comparison", "data", "errors", "evaluation", "files", "images", "inference", "pet", "report", "shipped"),

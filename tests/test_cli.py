@@ -44,11 +44,13 @@ def test_denoise_writes_everything(denoised):
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in out.iterdir()) == [
         ".bidsignore",
+        "changes.tsv",
         "dataset_description.json",
         "dicom",
         "lesions.tsv",
         "report.html",
         "run.json",
+        "spots.tsv",
         "sub-0001_rec-drf020_desc-denoised_pet.json",
         "sub-0001_rec-drf020_desc-denoised_pet.nii.gz",
     ]

@@ -25,7 +25,7 @@ from pipeline.shipped import copy_bundle, own_bundle
 from pipeline.simulation import GENERIC, Scanner
 from pipeline.training import Deadline, train_bundle
 from pipeline.training.time_limit import TimeIsOver
-from pipeline.workflow.denoise import source_sha256
+from pipeline.workflow.scan_run import source_sha256
 
 __all__ = ["AdaptationResult", "AdaptationSettings", "adapt"]
 

@@ -11,6 +11,8 @@ from pipeline.cli.console import (
     Deidentify,
     Device,
     Private,
+    Reconstructor,
+    Scanner,
     Series,
     Units,
     console,
@@ -59,6 +61,22 @@ def denoise(
             "differ from those of fixed, the published rule of a fixed SUV on the images as they are."
         ),
     ] = Regions.smoothed,
+    repeats: Annotated[
+        int,
+        typer.Option(
+            help="Repeat the scan so often by simulation, denoise each, and state the bias and the spread that show; "
+            "0 or at least 2."
+        ),
+    ] = 0,
+    repeat_maps: Annotated[
+        bool, typer.Option("--repeat-maps", help="Write what repeats say of every voxel, too: four NIfTI volumes.")
+    ] = False,
+    scanner: Scanner = "generic",
+    ct: Annotated[Path | None, typer.Option(help="CT of the examination, for --repeats; else the body is water.")] = (
+        None
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Of --repeats: the same seed and scan give the same.")] = 0,
+    reconstructor: Reconstructor = None,
     reference: Annotated[Path | None, typer.Option(help="Full-dose scan of the same grid: print PSNR, too.")] = None,
     series: Series = None,
     units: Units = "BQML",
@@ -73,10 +91,25 @@ def denoise(
         from pipeline.errors import PETError
         from pipeline.inference import Denoiser
         from pipeline.pet import DicomOptions, read_pet
-        from pipeline.workflow.denoise import RegionRule, denoise_scan
+        from pipeline.simulation import scanner_preset
+        from pipeline.workflow import RegionRule, RepeatRule, denoise_scan
 
         dicom = DicomOptions(units=units.upper(), keep_private=private, deidentify=deidentify)
         rule = RegionRule(threshold=threshold, min_volume=min_volume, fwhm=8.0 if regions == "smoothed" else 0.0)
+        if not repeats and (repeat_maps or ct is not None or scanner != "generic" or reconstructor is not None):
+            raise PETError("--repeat-maps, --ct, --scanner and --reconstructor belong to --repeats, expected it, too")
+        repeated = (
+            RepeatRule(
+                n=repeats,
+                seed=seed,
+                scanner=scanner_preset(scanner),
+                ct=ct,
+                maps=repeat_maps,
+                device=reconstructor,
+            )
+            if repeats
+            else None
+        )
         denoiser = Denoiser.from_bundle(
             bundle,
             method=method,
@@ -96,6 +129,7 @@ def denoise(
             denoiser,
             series=series,
             regions=rule,
+            repeats=repeated,
             reference=full_dose,
             dicom=dicom,
             on_step=status.update,
@@ -107,6 +141,8 @@ def denoise(
         stored += "" if factor is None else f", SUVbw factor {factor:.6g} g/mL per stored unit"
         print(f"{result.name}: {shape} voxels, {stored}, {len(result.lesions)} regions")
         print_warnings(run)
+        for line in run["trust"]["not_stated"]:
+            print(f"not stated: {line}")
         if full_dose is not None:
             before, after = (_decibel(run[key]) for key in ("psnr_input_db", "psnr_output_db"))
             print(f"PSNR against the reference (peak 20 SUV): input {before}, output {after}")

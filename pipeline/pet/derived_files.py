@@ -18,6 +18,8 @@ __all__ = ["describe_dataset", "scan_name", "write_denoised", "write_derived"]
 
 _BIDS_NAME = re.compile(r"(sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9]+)*)_pet\.nii(?:\.gz)?$")
 
+_TABLES = ("lesions.tsv", "changes.tsv", "spots.tsv", "repeats.tsv", "noise.tsv")
+
 
 def scan_name(series: PETSeries) -> str:
     """Return a name for files made from a series that tells nothing of the patient.
@@ -80,7 +82,7 @@ def write_derived(
         Path(image).parent,
         name="Scans derived by unipet_3d",
         kind="derivative",
-        ignored=("*dicom*", "lesions.tsv", "noise.tsv", "report.html", "run.json"),
+        ignored=("*dicom*", *_TABLES, "report.html", "run.json"),
     )
     # The volume is written last: if it exists, so does the rest. BIDS asks whether the skull was cut out.
     write_nifti(series, image, extra={"Description": description, "SkullStripped": False, **(extra or {})})

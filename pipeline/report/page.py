@@ -26,12 +26,15 @@ from pipeline.report.figures import (
     mip_figure,
     profile_figure,
 )
+from pipeline.trust import ScanTrust
 
 __all__ = ["write_page", "write_report"]
 
 _ONE_SIDED = ("before only", "after only")
 NOTABLE_CHANGE = 10.0
 """Changes of SUV at least this large are marked in the table [%]."""
+MOST_CHANGES = 20
+"""Rows of the table of changes; the others are in its file."""
 
 
 def write_report(
@@ -42,6 +45,8 @@ def write_report(
     after: PETSeries,
     lesions: pd.DataFrame,
     run: Mapping[str, object],
+    trust: ScanTrust | None = None,
+    warnings: Sequence[str] = (),
     noise: Sequence[Mapping[str, object]] = (),
 ) -> Path:
     """Write the report of one denoised series; the file appears complete or not at all.
@@ -52,8 +57,10 @@ def write_report(
 
     The folder of `path` must exist, and both series lie on one grid. `title` is a heading, such as a pseudonym;
     `lesions` are rows of `pipeline.evaluation.lesion_table`, perhaps none; `run` says line by line what was done:
-    method, weights and their SHA-256, versions, device, time. `noise` are rows on the scan's noise beside that of the
-    training: name, meaning, deviation [SD], and outside, whether it lies beyond what the method knows.
+    method, weights and their SHA-256, versions, device, time. `trust` says what the result may be believed; with it,
+    `lesions` have the columns TRUST_COLUMNS, too. `warnings` come first on the page. `noise` are rows on the scan's
+    noise beside that of the training: name, meaning, deviation [SD], and outside, whether it lies beyond what the
+    method knows.
 
     Raises
     ------
@@ -88,6 +95,8 @@ def write_report(
         body=_body_facts(before.suv, after.suv, body),
         lesions=lesions.to_dict("records"),
         noise=noise,
+        trust=None if trust is None else _trust_facts(trust),
+        warnings=warnings,
         regions=_region_facts(lesions),
         suv_window=SUV_WINDOW,
         notable_change=NOTABLE_CHANGE,
@@ -121,6 +130,17 @@ def _region_facts(lesions: pd.DataFrame) -> dict[str, object]:
         "peak_change": None if lesions.empty else float(lesions["suv_peak_change_percent"].median()),
         # A table without rows still names its method if it comes from lesion_table.
         "method": lesions.attrs.get("method", "") if lesions.empty else lesions["method"].iloc[0],
+    }
+
+
+def _trust_facts(trust: ScanTrust) -> dict[str, object]:
+    changes = trust.evidence.regions
+    return {
+        "lines": [trust.evidence.statement, trust.spots.statement, str(trust.conservation)],
+        "not_stated": trust.not_stated,
+        "changes": changes.head(MOST_CHANGES).to_dict("records"),
+        "n_changes": len(changes),
+        "spots_rule": trust.spots.rule,
     }
 
 

@@ -5,15 +5,18 @@ from pipeline.trust.evidence import Evidence, evidence_of_change
 from pipeline.trust.noise_model import ScanNoise, scan_noise
 from pipeline.trust.regions import RegionTrust, TrustedValue, measured_regions
 from pipeline.trust.repeats import RepeatableScan, Repeats, repeat_scan, repeatable_scan
+from pipeline.trust.scan import TRUST_COLUMNS, ScanTrust, scan_trust
 from pipeline.trust.spots import LargestSpot, Spots, spots_of
 
 __all__ = [
+    "TRUST_COLUMNS",
     "Evidence",
     "LargestSpot",
     "RegionTrust",
     "RepeatableScan",
     "Repeats",
     "ScanNoise",
+    "ScanTrust",
     "Spots",
     "TrustCalibration",
     "TrustedValue",
@@ -23,5 +26,6 @@ __all__ = [
     "repeat_scan",
     "repeatable_scan",
     "scan_noise",
+    "scan_trust",
     "spots_of",
 ]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipeline.errors import PETError
 from pipeline.evaluation.coverage import half_width
 from pipeline.evaluation.quantification import each_region, measure_region
+from pipeline.images import gaussian_filter_mm
 from pipeline.images.liver import measured_liver_cov
 from pipeline.pet import PETSeries
 from pipeline.simulation.noise_texture import fine_noise
@@ -161,6 +162,16 @@ class RegionRepeats:
     """In every noisy repeat, shape (repeats, regions, 3)."""
     denoised: NDArray[np.float64] | None
     """In every denoised repeat, shape (repeats, regions, 3); None without a denoiser."""
+    found: NDArray[np.bool_] | None = None
+    """Whether a denoised repeat shows the region again, shape (repeats, regions); None if that was not asked."""
+
+    @property
+    def bias(self) -> list[tuple[float, float]] | None:
+        """Bias of the denoised SUVmean and SUVpeak of each region [g/mL]; None without a denoiser."""
+        if self.denoised is None:
+            return None
+        biases = self.denoised.mean(axis=0) - self.denoised_in_scan
+        return [(float(mean), float(peak)) for mean, peak, _ in biases]
 
     def table(self) -> pd.DataFrame:
         """Return one row per region and quantity: values, their SD and bias by the repeats, and the corrected value.
@@ -218,12 +229,15 @@ def repeat_scan(
     seed: int,
     denoise: Callable[[PETSeries], PETSeries] | None = None,
     labels: NDArray[np.integer] | None = None,
+    outline: tuple[float, float] | None = None,
     on_repeat: Callable[[int], None] = lambda done: None,
 ) -> Repeats:
     """Repeat a scan n times, and each time denoise and measure it.
 
     One repeat is in memory at a time, and four volumes of sums. `denoise` makes of a noisy series a denoised one, as it
-    did of the scan. `labels` number regions, 0 outside, shape (X, Y, Z). `on_repeat` is told how many repeats are done.
+    did of the scan. `labels` number regions, 0 outside, shape (X, Y, Z). `outline` is the SUV [g/mL] that drew them and
+    the width of the Gaussian [mm] before: a denoised repeat shows a region again if it reaches that SUV in it, smoothed
+    alike. `on_repeat` is told how many repeats are done.
     Repeat k depends on the seed, not on n.
 
     Raises
@@ -239,6 +253,7 @@ def repeat_scan(
     noisy, denoised = _Moments(expectation.shape), _Moments(expectation.shape) if denoise is not None else None
     measured: list[NDArray[np.float64]] = []
     remeasured: list[NDArray[np.float64]] = []
+    found: list[NDArray[np.bool_]] = []
 
     def values(image: NDArray[np.floating]) -> NDArray[np.float64]:
         return _measured(image, labels, scan.noisy.voxel_size)
@@ -250,13 +265,16 @@ def repeat_scan(
             again = denoise(scan.noisy.with_suv(image, note=f"Repeated by simulation, number {k}, seed {seed}.")).suv
             denoised.add(again)
             remeasured.append(values(again))
+            if outline is not None and labels is not None:
+                found.append(_shown(again, labels, outline, scan.noisy.voxel_size))
         on_repeat(k)
     regions = None
     if labels is not None:
         numbers = tuple(number for number, _, _ in each_region(labels))
         of_scan, of_denoised = values(scan.noisy.suv), values(expectation)
         again_all = np.array(remeasured) if remeasured else None
-        regions = RegionRepeats(numbers, of_scan, of_denoised, np.array(measured), again_all)
+        shown_again = np.array(found) if found else None
+        regions = RegionRepeats(numbers, of_scan, of_denoised, np.array(measured), again_all, shown_again)
     return Repeats(noisy.of(expectation), None if denoised is None else denoised.of(expectation), regions)
 
 
@@ -269,6 +287,18 @@ def _measured(
         found = measure_region(image, box, mask, voxel_size=voxel_size)
         rows.append([found[quantity] for quantity in QUANTITIES])
     return np.array(rows, dtype=np.float64).reshape(-1, len(QUANTITIES))
+
+
+def _shown(
+    image: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    outline: tuple[float, float],
+    voxel_size: tuple[float, float, float],
+) -> NDArray[np.bool_]:
+    """Return of every region whether the smoothed image reaches the threshold in it."""
+    threshold, fwhm = outline
+    smooth = gaussian_filter_mm(image, fwhm=fwhm, voxel_size=voxel_size)
+    return np.array([smooth[box][mask].max() >= threshold for _, box, mask in each_region(labels)], dtype=bool)
 
 
 class _Moments:

@@ -8,11 +8,13 @@ if TYPE_CHECKING:
     from pipeline.workflow.denoise import RegionRule, ScanResult, denoise_scan
     from pipeline.workflow.denoise_folder import FolderDenoiser, ScanFolder
     from pipeline.workflow.insert_noise import NoisyScan, insert_noise_into_scan
+    from pipeline.workflow.repeat import RepeatRule
 
 __all__ = [
     "FolderDenoiser",
     "NoisyScan",
     "RegionRule",
+    "RepeatRule",
     "ScanFolder",
     "ScanResult",
     "denoise_scan",
@@ -25,6 +27,7 @@ _LAZY = {
     **dict.fromkeys(("RegionRule", "ScanResult", "denoise_scan"), "denoise"),
     **dict.fromkeys(("FolderDenoiser", "ScanFolder"), "denoise_folder"),
     **dict.fromkeys(("NoisyScan", "insert_noise_into_scan"), "insert_noise"),
+    "RepeatRule": "repeat",
     "describe_cohort": "cohort",
 }
 

@@ -1,162 +1,29 @@
-"""The main job: one scan in; denoised volume, DICOM series, lesion table, report and run record out.
+"""The main job: one scan in; denoised volume, DICOM series, what it may be believed, report and run record out."""
 
-:class:`ScanRun` is what every run on one scan shares: its checks, its steps and their times, and its record.
-"""
-
-import hashlib
 import math
-import platform
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from pipeline import __version__
 from pipeline.errors import PETError, naming
 from pipeline.evaluation import PEAK_SUV, lesion_table, psnr
 from pipeline.files import new_folder, write_json, write_table
-from pipeline.images import regions_in_either
-from pipeline.pet import DicomOptions, PETSeries, read_pet
+from pipeline.images import Regions, regions_in_either
+from pipeline.pet import DicomOptions, PETSeries
 from pipeline.pet.derived_files import scan_name, write_denoised
 from pipeline.pet.grid import check_same_grid
-from pipeline.pet.suv.nuclides import is_positron_emitter
 from pipeline.report import write_report
+from pipeline.trust import ScanTrust, scan_trust
+from pipeline.workflow.repeat import RepeatRule, repeats_of, write_repeats
+from pipeline.workflow.scan_run import ScanRun, check_elsewhere, shown, source_sha256
 
 if TYPE_CHECKING:
     from pipeline.inference import Denoiser
 
-__all__ = [
-    "RegionRule",
-    "ScanResult",
-    "ScanRun",
-    "check_elsewhere",
-    "denoise_into",
-    "denoise_scan",
-    "shown",
-    "source_sha256",
-]
-
-_PACKAGES = ("torch", "monai", "numpy", "scipy", "pydicom", "nibabel")
-
-
-def check_elsewhere(output: Path, source: Path) -> None:
-    """Refuse an output inside the folder of a series, which nothing would read as one series any more.
-
-    Raises
-    ------
-    PETError
-        If the output lies inside the source.
-    """
-    if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
-        raise PETError(f"{output}: lies inside the series {source}, expected a folder elsewhere")
-
-
-def source_sha256(series: PETSeries) -> str:
-    """Return the SHA-256 of the voxels and the affine of a series, by which a result tells what it was made from."""
-    digest = hashlib.sha256(series.suv.tobytes())
-    digest.update(np.ascontiguousarray(series.affine, dtype=np.float64).tobytes())
-    return digest.hexdigest()
-
-
-def shown(run: dict[str, Any]) -> dict[str, str]:
-    """Return what a page shows of a run record: texts, numbers and short lists that are not empty."""
-    texts = {
-        key: ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        for key, value in run.items()
-        if isinstance(value, str | int | float) or (isinstance(value, list) and key != "suv_provenance")
-    }
-    return {key: text for key, text in texts.items() if text}
-
-
-class ScanRun:
-    """One scan on its way through a workflow.
-
-    Parameters
-    ----------
-    source, series
-        What :func:`pipeline.read_pet` reads.
-    on_step
-        Is told the name of each step as it starts.
-    """
-
-    def __init__(
-        self,
-        source: str | Path,
-        on_step: Callable[[str], None] = lambda step: None,
-        *,
-        series: str | int | None = None,
-    ) -> None:
-        self.source = Path(source)
-        self.series = series
-        self.on_step = on_step
-        self.started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Announce a step, and take its time [s]."""
-        self.on_step(name)
-        begun = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - begun, 3)
-
-    def read(self) -> PETSeries:
-        """Read the scan, and refuse what no workflow can use.
-
-        The series has a warning where voxels exceed :data:`~pipeline.pet.series.HIGHEST_SUV`.
-
-        Raises
-        ------
-        PETError
-            If the source cannot be read as SUV, is flat, or its radionuclide emits no positrons.
-        """
-        with self.step("reading"), naming(self.source):
-            series = read_pet(self.source, series=self.series)
-            if min(series.suv.shape) < 2:
-                raise PETError(f"volume has shape {series.suv.shape}, expected at least 2 voxels each way")
-            if is_positron_emitter(series.header.radionuclide) is False:
-                nuclide = series.header.radionuclide
-                raise PETError(f"radionuclide {nuclide} emits no positrons, expected a PET scan, not SPECT")
-        return series.with_implausible_voxels_noted()
-
-    def record(
-        self, series: PETSeries, *, objection: str | None, warnings: Sequence[str] = (), **specific: Any
-    ) -> dict[str, Any]:
-        """Return what was done, by what and on what; nothing of the patient, and no path, which may name one.
-
-        Parameters
-        ----------
-        series
-            The scan as read.
-        objection
-            Why no DICOM was written; None if it was.
-        warnings
-            What a person should know at once, beside the warnings of the series.
-        specific
-            What this workflow has to say, placed first.
-        """
-        return {
-            "unipet_3d": __version__,
-            **specific,
-            "dicom": "written" if objection is None else f"not written, {objection}",
-            "warnings": [*series.warnings, *warnings],
-            "suvbw_factor": series.suvbw_factor,
-            "suv_provenance": list(series.provenance),
-            "source_sha256": source_sha256(series),
-            "shape": list(series.suv.shape),
-            "voxel_size_mm": [round(size, 5) for size in series.voxel_size],
-            "n_source_files": len(series.source_files),
-            "started": self.started,
-            "seconds": self.seconds,
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        }
-
+__all__ = ["RegionRule", "ScanResult", "denoise_into", "denoise_scan"]
 
 _VOLUMES = 8
 """Memory that a scan needs beside its own, in volumes of float32: measured while regions are drawn."""
@@ -199,7 +66,9 @@ class ScanResult:
     after: PETSeries
     """Denoised."""
     lesions: pd.DataFrame
-    """Regions with their SUV before and after."""
+    """Regions with their SUV before and after, and what they are worth, as in ``lesions.tsv``."""
+    trust: ScanTrust
+    """How far the result may be believed."""
     run: dict[str, Any]
     """The run record, as in ``run.json``."""
 
@@ -211,6 +80,7 @@ def denoise_scan(
     *,
     series: str | int | None = None,
     regions: RegionRule | None = None,
+    repeats: RepeatRule | None = None,
     reference: PETSeries | None = None,
     dicom: DicomOptions | None = None,
     on_step: Callable[[str], None] = lambda step: None,
@@ -219,7 +89,9 @@ def denoise_scan(
 
     The folder then holds ``NAME_desc-denoised_pet.nii.gz`` with its sidecar, ``NAME_desc-uncertainty_pet.nii.gz``, the
     standard deviation of every voxel [g/mL], of a method that knows it, ``dicom/`` (where the source has what
-    DICOM needs: dose, weight and times), ``lesions.tsv``, ``report.html`` and ``run.json``.
+    DICOM needs: dose, weight and times), ``lesions.tsv``, ``changes.tsv`` (where signal was removed or added),
+    ``spots.tsv`` (local maxima, and whether noise alone makes such), ``report.html`` and ``run.json``; of a scan that
+    is repeated also ``repeats.tsv``, and volumes if they are asked for, see `write_repeats`.
 
     Parameters
     ----------
@@ -231,6 +103,8 @@ def denoise_scan(
         The method.
     regions
         How the regions of the lesion table are drawn.
+    repeats
+        How often, and as on which scanner, the scan is repeated by simulation; by default not at all.
     reference
         Full-dose series on the same grid: the run record then holds the PSNR of input and output against it.
     dicom
@@ -244,11 +118,15 @@ def denoise_scan(
         If the source cannot be read as SUV or is flat, the reference lies on another grid, memory does not suffice, or
         the folder cannot be written, holds something already, or lies inside the source.
     """
+    if repeats is not None and denoiser.strength < 1:
+        raise PETError(f"repeats at strength {denoiser.strength:g}, expected strength 1: less leaves noise")
     run = ScanRun(source, on_step, series=series)
     check_elsewhere(Path(output), run.source)
     with new_folder(Path(output)) as folder:
         before = run.read()
-        return denoise_into(folder, run, before, denoiser, regions=regions, reference=reference, dicom=dicom)
+        return denoise_into(
+            folder, run, before, denoiser, regions=regions, repeats=repeats, reference=reference, dicom=dicom
+        )
 
 
 def denoise_into(
@@ -258,6 +136,7 @@ def denoise_into(
     denoiser: "Denoiser",
     *,
     regions: RegionRule | None = None,
+    repeats: RepeatRule | None = None,
     reference: PETSeries | None = None,
     dicom: DicomOptions | None = None,
 ) -> ScanResult:
@@ -293,17 +172,16 @@ def denoise_into(
             min_volume=regions.min_volume,
             fwhm=regions.fwhm,
         )
-        lesions = lesion_table(before.suv, after.suv, found, voxel_size=before.voxel_size, affine=before.affine)
         quality = {} if reference is None else _quality(before, after, reference)
         deviations = denoiser.style_deviation(before)
         dose = denoiser.dose_of(before)
-    unfamiliar = unfamiliar_noise(deviations)
+    lesions, trust, repeated = _judged(folder, run, before, after, denoiser, found, regions, repeats)
     doses = {} if dose is None else {"dose_reduction_factor": round(dose[0], 2), "dose_reduction_factor_is": dose[1]}
-    write_table(lesions, folder / "lesions.tsv")
+    unfamiliar = unfamiliar_noise(deviations)
     record = run.record(
         before,
         objection=objection,
-        warnings=[] if unfamiliar is None else [unfamiliar],
+        warnings=[*trust.warnings, *([] if unfamiliar is None else [unfamiliar])],
         method=denoiser.method,
         strength=denoiser.strength,
         weights_sha256=denoiser.weights_sha256,
@@ -313,6 +191,8 @@ def denoise_into(
         regions=found.method,
         style_deviation_sd={name: round(deviation, 2) for name, deviation in deviations.items()},
         **quality,
+        trust=trust.record,
+        **repeated,
     )
     with run.step("reporting"), naming(folder / "report.html"):
         write_report(
@@ -321,11 +201,50 @@ def denoise_into(
             before=before,
             after=after,
             lesions=lesions,
+            trust=trust,
+            warnings=record["warnings"],
             run=shown(record),
             noise=style_rows(deviations),
         )
     write_json(folder / "run.json", record)
-    return ScanResult(name=name, before=before, after=after, lesions=lesions, run=record)
+    return ScanResult(name=name, before=before, after=after, lesions=lesions, trust=trust, run=record)
+
+
+def _judged(
+    folder: Path,
+    run: ScanRun,
+    before: PETSeries,
+    after: PETSeries,
+    denoiser: "Denoiser",
+    found: Regions,
+    regions: RegionRule,
+    rule: RepeatRule | None,
+) -> tuple[pd.DataFrame, ScanTrust, dict[str, Any]]:
+    """Return the lesion table and what the result is worth, both written as tables, and what repeats have to record."""
+    repeats, why_not = None, ""
+    if rule is not None:
+        with run.step("repeating"), naming(run.source):
+            outline = (regions.threshold, regions.fwhm)
+            repeats, why_not = repeats_of(before, after, denoiser, rule, found, outline=outline, on_step=run.on_step)
+            if repeats is not None:
+                write_repeats(repeats, folder, name=scan_name(before), after=after, maps=rule.maps)
+    with run.step("judging"), naming(run.source):
+        table = lesion_table(before.suv, after.suv, found, voxel_size=before.voxel_size, affine=before.affine)
+        trust = scan_trust(
+            before,
+            after,
+            found,
+            threshold=regions.threshold,
+            repeats=None if repeats is None else repeats.regions,
+            not_stated=[why_not] if why_not else [],
+        )
+        *columns, method = table.columns
+        lesions = pd.concat([table[columns], trust.regions, table[[method]]], axis=1)
+        lesions.attrs = table.attrs
+        write_table(lesions, folder / "lesions.tsv")
+        write_table(trust.evidence.regions, folder / "changes.tsv")
+        write_table(trust.spots.spots, folder / "spots.tsv")
+    return lesions, trust, {} if rule is None else rule.record(repeated=repeats is not None)
 
 
 def _check_memory(series: PETSeries, source: Path) -> None:

@@ -11,7 +11,8 @@ from pipeline.files import locked_folder, new_folder, remove_unfinished
 from pipeline.inference import Denoiser
 from pipeline.pet import PETSeries
 from pipeline.pet.derived_files import scan_name
-from pipeline.workflow.denoise import ScanRun, check_elsewhere, denoise_into, source_sha256
+from pipeline.workflow.denoise import denoise_into
+from pipeline.workflow.scan_run import ScanRun, check_elsewhere, source_sha256
 
 __all__ = ["FolderDenoiser", "ScanFolder"]
 

@@ -21,7 +21,7 @@ from pipeline.simulation import GENERIC, Scanner, check_dose_reduction_factors
 from pipeline.simulation.ct import attenuation_of_series
 from pipeline.simulation.noise_texture import NoiseTexture
 from pipeline.simulation.series_scan import low_dose_of
-from pipeline.workflow.denoise import ScanRun, check_elsewhere, shown, source_sha256
+from pipeline.workflow.scan_run import ScanRun, check_elsewhere, shown, source_sha256
 
 __all__ = ["NoisyScan", "insert_noise_into_scan"]
 

@@ -73,7 +73,7 @@ def test_one_site_after_the_other_does_not_give_one_the_result_of_the_other(scan
 def test_a_scan_is_read_once(scans, identity, tmp_path, monkeypatch):
     read = []
     monkeypatch.setattr(
-        "pipeline.workflow.denoise.read_pet", lambda path, **keywords: read.append(path) or read_pet(path, **keywords)
+        "pipeline.workflow.scan_run.read_pet", lambda path, **keywords: read.append(path) or read_pet(path, **keywords)
     )
     denoise(scans, tmp_path / "out", identity)
     assert sorted(map(str, read)) == find_scans(scans)

@@ -1,0 +1,131 @@
+"""The scan repeated by physics on its way through the main job: how often, where, and what is written of it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import PETError, line_for_user
+from pipeline.files import write_table
+from pipeline.images import Regions
+from pipeline.pet import PETSeries
+from pipeline.pet.nifti import write_nifti
+from pipeline.simulation import GENERIC, Scanner
+from pipeline.simulation.ct import attenuation_of_series
+from pipeline.trust import Repeats, repeat_scan, repeatable_scan
+
+if TYPE_CHECKING:
+    from pipeline.inference import Denoiser
+
+__all__ = ["RepeatRule", "repeats_of", "write_repeats"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepeatRule:
+    """How a scan is repeated.
+
+    Raises
+    ------
+    PETError
+        If there are fewer than two repeats, or more than 1000.
+    """
+
+    n: int
+    """Number of repeats."""
+    seed: int = 0
+    """The same seed, scan and method give the same repeats."""
+    scanner: Scanner = field(default_factory=lambda: GENERIC)
+    """What the scan was made with, or what is nearest."""
+    ct: Path | None = None
+    """CT of the examination, for the attenuation; without it the body counts as water."""
+    maps: bool = False
+    """Whether volumes of the voxels' corrected value, SD and limits are written."""
+    device: str | None = None
+    """Where reconstructions run: None is numpy, otherwise a torch device."""
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.n <= 1000:
+            raise PETError(f"{self.n} repeats, expected 2 to 1000")
+
+    def record(self, *, repeated: bool) -> dict[str, Any]:
+        """Return what a run record has to say of the repeats."""
+        by = {"n": self.n if repeated else 0, "seed": self.seed, "scanner": self.scanner.name}
+        return {"repeats": by | {"attenuation": "water in the body" if self.ct is None else "CT"}}
+
+
+def repeats_of(
+    before: PETSeries,
+    after: PETSeries,
+    denoiser: "Denoiser",
+    rule: RepeatRule,
+    regions: Regions,
+    *,
+    outline: tuple[float, float],
+    on_step: Callable[[str], None],
+) -> tuple[Repeats | None, str]:
+    """Return the repeats of a scan, or None and in one line why it could not be repeated.
+
+    `after` is the scan `before` as the denoiser made it, `regions` were drawn on both at an SUV [g/mL] after a Gaussian
+    [mm], `outline`. `on_step` is told how far it is and how long it takes.
+
+    Raises
+    ------
+    PETError
+        The CT does not fit, or the denoiser refuses a repeat.
+    """
+    attenuation = None if rule.ct is None else attenuation_of_series(rule.ct, before)
+    on_step("fitting a scanner to the scan")
+    try:
+        scan = repeatable_scan(
+            before, after, seed=rule.seed, preset=rule.scanner, attenuation=attenuation, device=rule.device
+        )
+    except PETError as error:
+        return None, line_for_user(error) or str(error)
+    begun = time.monotonic()
+
+    def told(done: int) -> None:
+        left = (time.monotonic() - begun) / done * (rule.n - done)
+        on_step(f"repeated {done} of {rule.n} times, {left:.0f} s left")
+
+    on_step(f"repeated 0 of {rule.n} times")
+    repeats = repeat_scan(
+        scan,
+        rule.n,
+        seed=rule.seed,
+        denoise=denoiser,
+        labels=regions.labels if regions.n_regions else None,
+        outline=outline,
+        on_repeat=told,
+    )
+    return repeats, ""
+
+
+def write_repeats(repeats: Repeats, folder: Path, *, name: str, after: PETSeries, maps: bool) -> None:
+    """Write ``repeats.tsv``, a row per region and quantity, and, if asked, volumes of what each voxel is worth.
+
+    These are ``NAME_desc-corrected_pet.nii.gz``, the denoised scan less its bias, ``NAME_desc-repeatsd_pet.nii.gz``,
+    the standard deviation of the denoised repeats, and ``NAME_desc-lower95_pet.nii.gz`` and ``...-upper95_...``.
+
+    Raises
+    ------
+    PETError
+        If a file cannot be written.
+    """
+    if repeats.regions is not None:
+        write_table(repeats.regions.table(), folder / "repeats.tsv")
+    if not maps or repeats.denoised is None:
+        return
+    voxels = repeats.denoised
+    lower, upper = voxels.limits()
+    of_repeats = f"of {voxels.n} simulated repeats of the scan"
+    for part, image, meaning in (
+        ("corrected", voxels.corrected, f"Denoised PET less its bias, the mean {of_repeats}"),
+        ("repeatsd", voxels.sd, f"Standard deviation {of_repeats}, denoised"),
+        ("lower95", lower, f"Lower 95 % limit of the denoised PET by the spread {of_repeats}"),
+        ("upper95", upper, f"Upper 95 % limit of the denoised PET by the spread {of_repeats}"),
+    ):
+        series = after.with_suv(image, note=f"{meaning}.")
+        write_nifti(
+            series, folder / f"{name}_desc-{part}_pet.nii.gz", extra={"Description": meaning, "SkullStripped": False}
+        )
