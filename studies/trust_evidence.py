@@ -7,7 +7,8 @@ measurements in the other, so that a stopped run goes on. Prints tables in Markd
 
 - changes listed on untouched outputs: true ones, of which half is confirmed by the noise-free image, and false;
 - the part that is found of lesions erased in the output, and of balls put into it;
-- false spots in a scan, those that are called supported, the area under the ROC, and the part of lesions supported.
+- false spots in a scan, those that are called supported, the area under the ROC, and the part of lesions supported;
+- the distribution of the strongest false spot of a scan, away from its ends: what SIMULATED_NULL was fitted to.
 
 A spot is true if the noise-free image has half of its excess over the background there, or half of what makes a spot.
 """
@@ -16,6 +17,7 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +32,22 @@ from pipeline.evaluation import Answers
 from pipeline.images import ball_offsets, body_mask, equivalent_diameter, gaussian_filter_mm, numbered_lesions
 from pipeline.pet.volumes import read_labels_on
 from pipeline.trust.evidence import EVIDENCE_SCALES, Evidence, evidence_of_change
-from pipeline.trust.spots import background_around, spots_of
+from pipeline.trust.noise_field import n_end_slices
+from pipeline.trust.spots import (
+    SIMULATED_NULL,
+    SPOT_FWHM,
+    LargestSpot,
+    background_around,
+    spots_of,
+    support_in_words,
+)
 
 DIAMETERS = (10.0, 15.0, 20.0, 30.0)  # [mm] of balls
 CONTRASTS = (2.0, 4.0, 8.0)
 SIZES = ((8.0, 10.0), (10.0, 15.0), (15.0, 20.0), (20.0, 30.0), (30.0, 100.0))  # [mm]
 CONTRAST_CLASSES = ((1.2, 2.0), (2.0, 4.0), (4.0, 8.0), (8.0, 100.0))
+CHANGED_SIZES = ((10.0, 15.0), (15.0, 20.0), (20.0, 30.1))  # [mm] of what is erased or invented
+CHANGED_CONTRASTS = ((2.0, 4.0), (4.0, 8.1))
 APART = 50.0  # [mm] between balls, and from lesions
 BLUR = 6.0  # [mm] of what is put in or taken out
 MARGIN = 25.0  # [mm] around a lesion
@@ -186,22 +198,33 @@ def measured_spots(scan: Scan) -> dict[str, Any]:
     peak = ndimage.maximum_filter(scan.noise_free, 3)[tuple(voxels.T)]
     excess = table["suv_max"] - table["suv_background"]
     true = (peak - background > excess / 2) | (peak > 1.25 * background + 0.15)
-    end = np.minimum(voxels[:, 2], scan.noisy.shape[2] - 1 - voxels[:, 2])
-    named = {key: np.zeros(scan.noisy.shape, dtype=bool) for key in ("a_spot", "supported")}
-    named["a_spot"][tuple(voxels.T)] = True
-    named["supported"][tuple(voxels[(table["support"] == "supported").to_numpy()].T)] = True
-    lesions = [
-        lesion.row(**{key: bool(at[lesion.box][lesion.distance <= BLUR].any()) for key, at in named.items()})
-        for lesion in scan.lesions()
-    ]
+    n_end = n_end_slices(SPOT_FWHM, scan.voxel_size[2])
+    at_end = np.minimum(voxels[:, 2], scan.noisy.shape[2] - 1 - voxels[:, 2]) < n_end
+    number = np.full(scan.noisy.shape, -1)
+    number[tuple(voxels.T)] = np.arange(len(voxels))
+    lesions = []
+    for lesion in scan.lesions():
+        inside = number[lesion.box][lesion.distance <= BLUR]
+        lesions.append(lesion.row(spots=inside[inside >= 0].tolist()))
     return {
         "strength": table["strength"].tolist(),
-        "support": table["support"].tolist(),
         "excess": excess.tolist(),
         "true": true.tolist(),
-        "end": end.tolist(),
+        "at_end": at_end.tolist(),
         "lesions": lesions,
     }
+
+
+def with_support(result: dict[str, Any]) -> dict[str, Any]:
+    """The measurements of a scan with what today's rule says of its spots and lesions."""
+    spots = result["spots"]
+    probabilities = SIMULATED_NULL.probability(spots["strength"])
+    spots["support"] = [
+        support_in_words(float(p), at_end=end) for p, end in zip(probabilities, spots["at_end"], strict=True)
+    ]
+    for lesion in spots["lesions"]:
+        lesion["supported"] = any(spots["support"][number] == "supported" for number in lesion["spots"])
+    return result
 
 
 def measured(scan: Scan, folder: Path) -> dict[str, Any]:
@@ -251,44 +274,67 @@ def print_changes(by_dose: dict[float, list[dict[str, Any]]]) -> None:
             (~true & ~removed).sum(),
         ]
         print(f"| {dose:g} | {len(scans)} | " + " | ".join(f"{n / len(scans):.2f}" for n in counts) + " |")
-    for key in ("erased", "invented"):
-        print(f"\n| {key}: mm, contrast | " + " | ".join(f"DRF {dose:g}" for dose in by_dose) + " |")
-        print("|---|" + "---:|" * len(by_dose))
-        for low, high in ((10.0, 15.0), (15.0, 20.0), (20.0, 30.1)):
-            for contrasts in ((2.0, 4.0), (4.0, 8.1)):
-                classes = (low, high), contrasts
-                cells = [part([a for s in scans for a in s[key]], "found", *classes) for scans in by_dose.values()]
-                print(f"| {low:g} to {high:.0f}, {contrasts[0]:g} to {contrasts[1]:.0f} | " + " | ".join(cells) + " |")
+    for kind in ("erased", "invented"):
+        lesions = {dose: [a for scan in scans for a in scan[kind]] for dose, scans in by_dose.items()}
+        print_classes(f"{kind}, found", "found", lesions, CHANGED_SIZES, CHANGED_CONTRASTS)
+
+
+def print_classes(
+    title: str,
+    key: str,
+    by_dose: dict[float, list[dict[str, Any]]],
+    sizes: Sequence[tuple[float, float]],
+    contrasts: Sequence[tuple[float, float]],
+) -> None:
+    """Print for which part of the lesions of each class and dose a key is true."""
+    print(f"\n| {title}: mm, contrast | " + " | ".join(f"DRF {dose:g}" for dose in by_dose) + " |")
+    print("|---|" + "---:|" * len(by_dose))
+    for size, contrast in product(sizes, contrasts):
+        cells = " | ".join(part(lesions, key, size, contrast) for lesions in by_dose.values())
+        print(f"| {size[0]:g} to {size[1]:g}, {contrast[0]:g} to {contrast[1]:g} | {cells} |")
 
 
 def print_spots(by_dose: dict[float, list[dict[str, Any]]]) -> None:
     """Print false spots, areas under the ROC, and the part of lesions that is supported."""
     print(
-        "\n| DRF | true spots a scan | false | false, supported | supported in the last 3 slices "
-        "| strongest false | area: strength | area: excess | difference, 95 % interval |"
+        "\n| DRF | true spots a scan | false | false, supported | true, supported "
+        "| strongest false, not at an end | area: strength | area: excess | difference, 95 % interval |"
     )
     print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     for dose, scans in by_dose.items():
         rows = pd.concat([pd.DataFrame({k: v for k, v in s["spots"].items() if k != "lesions"}) for s in scans])
         true, named = rows["true"].astype(bool), rows["support"] == "supported"
-        counts = [true.sum(), (~true).sum(), (~true & named).sum(), (~true & named & (rows["end"] < 3)).sum()]
+        counts = [true.sum(), (~true).sum(), (~true & named).sum(), (true & named).sum()]
         (area, draws), (plain, plain_draws) = (area_with_interval(scans, key) for key in ("strength", "excess"))
         low, high = np.quantile(draws - plain_draws, [0.025, 0.975])
-        strongest = rows["strength"][~true].max() if (~true).any() else np.nan
-        cells = " | ".join(f"{n / len(scans):.2f}" for n in counts)
+        strongest = max(strongest_false(scans), default=np.nan)
+        numbers = " | ".join(f"{n / len(scans):.2f}" for n in counts)
         print(
-            f"| {dose:g} | {cells} | {strongest:.1f} | {area:.3f} | {plain:.3f} "
+            f"| {dose:g} | {numbers} | {strongest:.1f} | {area:.3f} | {plain:.3f} "
             f"| {area - plain:+.3f} ({low:+.3f} to {high:+.3f}) |"
         )
-    print("\n| lesions supported: mm, contrast | " + " | ".join(f"DRF {dose:g}" for dose in by_dose) + " |")
-    print("|---|" + "---:|" * len(by_dose))
-    for sizes in SIZES:
-        for contrasts in CONTRAST_CLASSES:
-            cells = [
-                part([a for s in scans for a in s["spots"]["lesions"]], "supported", sizes, contrasts)
-                for scans in by_dose.values()
-            ]
-            print(f"| {sizes[0]:g} to {sizes[1]:g}, {contrasts[0]:g} to {contrasts[1]:g} | " + " | ".join(cells) + " |")
+    lesions = {dose: [a for scan in scans for a in scan["spots"]["lesions"]] for dose, scans in by_dose.items()}
+    print_classes("lesions supported", "supported", lesions, SIZES, CONTRAST_CLASSES)
+
+
+def strongest_false(scans: list[dict[str, Any]]) -> list[float]:
+    """Strength of the strongest false spot of each scan, the ends left out; a scan without any has none."""
+    tables = [pd.DataFrame({key: scan["spots"][key] for key in ("strength", "true", "at_end")}) for scan in scans]
+    values = [table["strength"][~table["true"].astype(bool) & ~table["at_end"].astype(bool)] for table in tables]
+    return [float(v.max()) for v in values if len(v)]
+
+
+def print_null(by_dose: dict[float, list[dict[str, Any]]]) -> None:
+    """Print what SIMULATED_NULL is fitted to, and the fit."""
+    print("\n| DRF | scans with a false spot | strength of the strongest: mean | SD | largest |")
+    print("|---:|---:|---:|---:|---:|")
+    strongest = {f"{dose:g}": strongest_false(scans) for dose, scans in by_dose.items()}
+    for name, found in (strongest | {"all": [s for of_dose in strongest.values() for s in of_dose]}).items():
+        values = pd.Series(found, dtype=float)
+        print(f"| {name} | {len(values)} | {values.mean():.2f} | {values.std():.2f} | {values.max():.2f} |")
+    if len(values) >= 3:
+        null = LargestSpot.of_replicates(values)
+        print(f"\nGumbel distribution of all: location {null.location:.2f}, scale {null.scale:.2f}")
 
 
 def main() -> None:
@@ -308,9 +354,10 @@ def main() -> None:
                 result = json.loads(path.read_text())
             else:
                 result = measured(Scan(subject, root, dose, options.denoised), options.results)
-            by_dose.setdefault(dose, []).append(result)
+            by_dose.setdefault(dose, []).append(with_support(result))
     print_changes(by_dose)
     print_spots(by_dose)
+    print_null(by_dose)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,15 @@ from scipy.optimize import brentq
 from pipeline.images import label_touching, voxel_volume
 from pipeline.trust.noise_field import NoiseField, affine_of, compared_images, noise_fields
 
-__all__ = ["EVIDENCE_COLUMNS", "EVIDENCE_SCALES", "FALSE_ALARMS", "Evidence", "evidence_of_change", "height_of"]
+__all__ = [
+    "EVIDENCE_COLUMNS",
+    "EVIDENCE_SCALES",
+    "FALSE_ALARMS",
+    "Evidence",
+    "evidence_fields",
+    "evidence_of_change",
+    "height_of",
+]
 
 EVIDENCE_SCALES = (6.0, 10.0, 17.0, 30.0)
 """Widths of the Gaussians that changes are sought with [mm], about equal steps of their logarithm."""
@@ -27,6 +35,7 @@ EVIDENCE_COLUMNS = [
 """Columns of `Evidence.regions`."""
 
 _RANK = 20  # the peak that tells a scan's tail: a few true changes hardly move it
+_HEAVIER = np.float32(1.1)  # the highest peaks of noise over Gaussian ones, beyond what the 20th tells
 _LOWEST = 1.5  # SD, below which no peak is counted
 
 
@@ -49,6 +58,24 @@ class Evidence:
     """Significance from which a change is listed."""
 
 
+def evidence_fields(
+    noisy: ArrayLike, denoised: ArrayLike, *, voxel_size: Sequence[float], body: NDArray[np.bool_] | None = None
+) -> list[NoiseField]:
+    """Return the noise fields of EVIDENCE_SCALES, which `spots_of` can use, too; none where noise cannot be told.
+
+    SUV [g/mL] on one grid and the body have the shape (X, Y, Z), `voxel_size` is in mm; None finds the body.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ.
+    """
+    y, x, mask, reason = compared_images(noisy, denoised, voxel_size=voxel_size, body=body)
+    if reason is not None:
+        return []
+    return noise_fields(y, x, voxel_size=voxel_size, scales=EVIDENCE_SCALES, body=mask)
+
+
 def evidence_of_change(
     noisy: ArrayLike,
     denoised: ArrayLike,
@@ -56,15 +83,16 @@ def evidence_of_change(
     voxel_size: Sequence[float],
     affine: NDArray[np.floating] | None = None,
     body: NDArray[np.bool_] | None = None,
-    scales: Sequence[float] = EVIDENCE_SCALES,
+    fields: Sequence[NoiseField] | None = None,
     false_alarms: float = FALSE_ALARMS,
 ) -> Evidence:
     """Return where the denoised image lacks signal of the noisy one, or has signal that the noisy one lacks.
 
     Both are smoothed at each scale; see `noise_fields` for their difference in units of the noise. What a denoiser
     leaves of the noise is not quite Gaussian: each sign is divided by the height of its 20th peak in the scan over the
-    height that 20 peaks of a Gaussian field pass. The threshold is the height that noise alone then passes in
-    `false_alarms` places of all scales and both signs.
+    height that 20 peaks of a Gaussian field pass, and by 1.1, because the highest peaks stand out more than the 20th
+    does, most of all at 6 mm: measured on 65 simulated scans of 12 subjects that are not in the training. The threshold
+    is the height that noise alone then passes in `false_alarms` places of all scales and both signs.
 
     Parameters
     ----------
@@ -76,8 +104,8 @@ def evidence_of_change(
         From voxel to mm (RAS+); None counts from the centre of voxel (0, 0, 0).
     body
         Outline of the patient, shape (X, Y, Z); None finds it in the denoised image.
-    scales
-        Widths of the Gaussians [mm].
+    fields
+        What `evidence_fields` gives for these images, if it is at hand; None makes it.
     false_alarms
         Expected number of places that noise alone passes the threshold at, in a scan.
 
@@ -89,11 +117,12 @@ def evidence_of_change(
     y, x, mask, reason = compared_images(noisy, denoised, voxel_size=voxel_size, body=body)
     if reason is not None:
         return Evidence(reason, pd.DataFrame(columns=EVIDENCE_COLUMNS), None, np.inf)
-    fields = list(noise_fields(y, x, voxel_size=voxel_size, scales=scales, body=mask))
+    if fields is None:
+        fields = noise_fields(y, x, voxel_size=voxel_size, scales=EVIDENCE_SCALES, body=mask)
     threshold = height_of(fields, false_alarms / 2)
     strongest, best = _strongest(fields)
     for sign in (1, -1):
-        strongest[sign * strongest > 0] /= _tail(sign * strongest, fields)
+        strongest[sign * strongest > 0] /= _HEAVIER * _tail(sign * strongest, fields)
     regions = _regions(fields, strongest, best, threshold, voxel_size, affine_of(affine, voxel_size))
     whole = np.zeros(x.shape, dtype=np.float32)
     whole[fields[0].box] = strongest

@@ -6,7 +6,7 @@ images, over its own local spread, is nearly a Gaussian field of SD 1, and how o
 anywhere in it is known (Worsley et al. 1996, Hum Brain Mapp 4:58).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from scipy.special import ndtr
 from pipeline.constants import FWHM_PER_SIGMA, OSEM_NOISE_POWER
 from pipeline.images import body_mask, gaussian_filter_mm
 
-__all__ = ["FEWEST_SLICES", "NoiseField", "affine_of", "compared_images", "noise_fields"]
+__all__ = ["FEWEST_SLICES", "NoiseField", "affine_of", "compared_images", "n_end_slices", "noise_fields"]
 
 FEWEST_SLICES = 8
 """Slices that a scan must have, so that a patient's noise is known along all three axes."""
@@ -104,8 +104,8 @@ def noise_fields(
     voxel_size: Sequence[float],
     scales: Sequence[float],
     body: NDArray[np.bool_],
-) -> Iterator[NoiseField]:
-    """Yield for each scale [mm] how far the noisy image lies above the denoised one, in units of the noise.
+) -> list[NoiseField]:
+    """Return for each scale [mm] how far the noisy image lies above the denoised one, in units of the noise.
 
     Both images [g/mL] and the body have the shape (X, Y, Z), `voxel_size` is in mm. The SD is taken from the
     differences themselves: a place counts by how far it stands out of its wide neighbourhood. `compared_images` comes
@@ -118,6 +118,7 @@ def noise_fields(
         for part, m in zip(ndimage.find_objects(body.astype(np.uint8))[0], margin, strict=True)
     )
     y, x, mask = y[box], x[box], body[box]
+    fields = []
     for fwhm in scales:
         first, second = (gaussian_filter_mm(image, fwhm=fwhm, voxel_size=voxel_size) for image in (y, x))
         reference = float(second[mask].mean())
@@ -127,8 +128,14 @@ def noise_fields(
         spread = _spread(ratio, np.maximum(second, low) / reference, valid, voxel_size)
         # A log-normal value of mean 1 has the median exp(-spread^2 / 2).
         z = ratio / spread + spread / 2
-        _even_ends(z, spread, valid, fwhm / voxel_size[2])
-        yield NoiseField(fwhm, box, valid, z, spread, first, second, _n_cells(z, valid, voxel_size))
+        _even_ends(z, spread, valid, n_end_slices(fwhm, voxel_size[2]))
+        fields.append(NoiseField(fwhm, box, valid, z, spread, first, second, _n_cells(z, valid, voxel_size)))
+    return fields
+
+
+def n_end_slices(fwhm: float, slice_thickness: float) -> int:
+    """Return how many slices at each end of a scan the noise of its ends reaches under a Gaussian [mm], at least 3."""
+    return max(3, round(fwhm / slice_thickness))
 
 
 def _spread(
@@ -171,19 +178,22 @@ def _block_means(a: NDArray[np.float32], blocks: Sequence[int]) -> NDArray[np.fl
 def _interpolated(coarse: NDArray[np.float32], blocks: Sequence[int], shape: Sequence[int]) -> NDArray[np.float32]:
     """Return block means as a smooth map, linear between the centres of the blocks."""
     fine = coarse
-    for axis, (block, n) in enumerate(zip(blocks, shape, strict=True)):
-        last = coarse.shape[axis] - 1
+    for axis in (2, 1, 0):  # the last axis while the array is small: it is the slow one to gather along
+        last, block, n = coarse.shape[axis] - 1, blocks[axis], shape[axis]
         place = np.clip((np.arange(n) + 0.5) / block - 0.5, 0, last)
         below = np.minimum(place.astype(int), max(last - 1, 0))
         part = (place - below).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-        fine = fine.take(below, axis) * (1 - part) + fine.take(np.minimum(below + 1, last), axis) * part
+        lower, upper = fine.take(below, axis), fine.take(np.minimum(below + 1, last), axis)
+        upper -= lower
+        upper *= part
+        fine = np.add(lower, upper, out=lower)
     return fine
 
 
-def _even_ends(z: NDArray[np.float32], spread: NDArray[np.float32], body: NDArray[np.bool_], reach: float) -> None:
+def _even_ends(z: NDArray[np.float32], spread: NDArray[np.float32], body: NDArray[np.bool_], n_end: int) -> None:
     """Divide slices near an end, where fewer counts and no neighbours make more noise, by their own robust SD."""
     n_slices = z.shape[2]
-    n_end = min(max(3, round(reach)), n_slices // 2)
+    n_end = min(n_end, n_slices // 2)
     for k in (*range(n_end), *range(n_slices - n_end, n_slices)):
         values = z[..., k][body[..., k]]
         if values.size:

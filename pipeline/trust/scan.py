@@ -13,7 +13,7 @@ from pipeline.evaluation.conservation import spheres_in
 from pipeline.images import Regions, body_mask
 from pipeline.pet import PETSeries
 from pipeline.trust.calibration import TrustCalibration, read_calibration
-from pipeline.trust.evidence import Evidence, evidence_of_change
+from pipeline.trust.evidence import Evidence, evidence_fields, evidence_of_change
 from pipeline.trust.noise_model import scan_noise
 from pipeline.trust.regions import RegionTrust, TrustedValue, measured_regions
 from pipeline.trust.repeats import QUANTITIES, RegionRepeats
@@ -150,15 +150,10 @@ def scan_trust(
     """
     calibration = read_calibration() if calibration is None else calibration
     body = body_mask(after.suv, voxel_size=after.voxel_size)
-    evidence = evidence_of_change(before.suv, after.suv, voxel_size=before.voxel_size, affine=before.affine, body=body)
-    spots = spots_of(
-        before.suv,
-        after.suv,
-        voxel_size=before.voxel_size,
-        affine=before.affine,
-        body=body,
-        labels=regions.labels,
-    )
+    images, voxel_size, affine = (before.suv, after.suv), before.voxel_size, before.affine
+    fields = evidence_fields(*images, voxel_size=voxel_size, body=body)
+    evidence = evidence_of_change(*images, voxel_size=voxel_size, affine=affine, body=body, fields=fields)
+    spots = spots_of(*images, voxel_size=voxel_size, affine=affine, body=body, labels=regions.labels, fields=fields)
     conservation = _conservation(before, after, body)
     try:
         noise = scan_noise(before.suv, voxel_size=before.voxel_size, coefficients=calibration.noise)

@@ -1,11 +1,13 @@
 """The evidence map on fields whose noise is known, and on a phantom with something taken away or put in."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from pipeline.images import gaussian_filter_mm
-from pipeline.trust.evidence import EVIDENCE_COLUMNS, EVIDENCE_SCALES, evidence_of_change, height_of
+from pipeline.trust.evidence import EVIDENCE_COLUMNS, EVIDENCE_SCALES, evidence_fields, evidence_of_change, height_of
 from pipeline.trust.noise_field import noise_fields
 
 VOXEL_SIZE = (5.0, 5.0, 5.0)
@@ -116,7 +118,7 @@ def test_the_unit_of_both_images_does_not_matter():
 
 def test_a_higher_number_of_false_alarms_is_a_lower_threshold():
     noisy, uniform = noisy_and_uniform(7, fwhm=6.0)
-    fields = list(noise_fields(noisy, uniform, voxel_size=VOXEL_SIZE, body=BODY, scales=EVIDENCE_SCALES))
+    fields = evidence_fields(noisy, uniform, voxel_size=VOXEL_SIZE, body=BODY)
     heights = [height_of(fields, expected) for expected in (0.01, 0.1, 1.0)]
     assert heights == sorted(heights, reverse=True)
 
@@ -126,6 +128,16 @@ def test_noisier_ends_raise_no_alarm():
     noisy[..., :2] = uniform[..., :2] + 4 * (noisy[..., :2] - uniform[..., :2])
     (field,) = noise_fields(noisy, uniform, voxel_size=VOXEL_SIZE, body=BODY, scales=[6.0])
     assert field.z[..., :2].std() < 1.1
+
+
+def test_fields_at_hand_are_not_made_again():
+    images = noisy_and_uniform(7, fwhm=6.0)
+    fields = evidence_fields(*images, voxel_size=VOXEL_SIZE)
+    assert [field.fwhm for field in fields] == list(EVIDENCE_SCALES)
+    one, two = (evidence_of_change(*images, voxel_size=VOXEL_SIZE, fields=given) for given in (fields, None))
+    np.testing.assert_array_equal(one.map, two.map)
+    opposite = evidence_of_change(*images, voxel_size=VOXEL_SIZE, fields=[replace(f, z=-f.z) for f in fields])
+    np.testing.assert_allclose(opposite.map, -two.map, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +153,7 @@ def test_what_cannot_be_stated_is_said_in_one_line(noisy, denoised, reason):
     assert reason in found.statement
     assert "\n" not in found.statement
     assert found.map is None
+    assert evidence_fields(noisy, denoised, voxel_size=VOXEL_SIZE) == []
     assert list(found.regions.columns) == EVIDENCE_COLUMNS
     assert found.regions.empty
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.images import gaussian_filter_mm
+from pipeline.trust.evidence import evidence_fields
 from pipeline.trust.spots import (
     SIMULATED_NULL,
     SPOT_COLUMNS,
@@ -79,6 +80,34 @@ def test_air_is_no_background_and_a_plateau_is_one_place():
 def test_what_is_no_spot_by_the_rule_of_hot_spots_is_not_listed():
     image = scene((CENTER, 0.7))  # 1.7 is below 1.5 x 1 + 0.3
     assert spots_of(noisy(image, cov=0.05), image, voxel_size=VOXEL_SIZE).spots.empty
+
+
+def test_a_spot_or_region_at_an_end_is_uncertain_at_best():
+    places = [(18, 18, 2), (18, 18, 18), (18, 18, 34)]
+    image = scene(*((place, 9.0) for place in places))
+    labels = np.zeros(SHAPE, dtype=np.int32)
+    for number, (i, j, k) in enumerate(places, start=1):
+        labels[i - 1 : i + 2, j - 1 : j + 2, k - 1 : k + 2] = number
+    found = spots_of(noisy(image, cov=0.1), image, voxel_size=VOXEL_SIZE, labels=labels)
+    for table in (found.spots.sort_values("z_mm"), found.regions):
+        assert table["support"].tolist() == ["uncertain", "supported", "uncertain"]
+        assert (table["probability"] < 0.01).all()
+    assert "uncertain at best in the first and last 3 slices" in found.rule
+
+
+def test_weak_spots_at_an_end_stay_unsupported():
+    assert support_in_words(0.6, at_end=True) == "not supported by the data"
+    assert support_in_words(0.2, at_end=True) == support_in_words(0.01, at_end=True) == "uncertain"
+
+
+def test_the_fields_of_the_evidence_give_the_same_spots():
+    image = scene((CENTER, 5.0))
+    images = noisy(image, cov=0.1), image
+    fields = evidence_fields(*images, voxel_size=VOXEL_SIZE)
+    found, again = (spots_of(*images, voxel_size=VOXEL_SIZE, fields=given).spots for given in (fields, ()))
+    # Its box has the margin of the widest Gaussian: the spread is pooled over other blocks.
+    np.testing.assert_allclose(found["strength"], again["strength"], rtol=0.05)
+    np.testing.assert_array_equal(found[["x_mm", "y_mm", "z_mm"]], again[["x_mm", "y_mm", "z_mm"]])
 
 
 def test_a_large_region_is_judged_over_the_tissue_around_it():
