@@ -16,7 +16,7 @@ from pipeline.simulation import tracer_named
 from pipeline.simulation.cohort import subject_seed
 from pipeline.simulation.scanner.unfiltered import UNFILTERED
 
-NAMES = ("autopet", "benchmark_unseen", "enhance_pet", "simulated_v2", "udpet")
+NAMES = ("autopet", "benchmark_unseen", "enhance_pet", "simulated_v2", "trust", "udpet")
 
 
 @pytest.fixture
@@ -27,6 +27,11 @@ def recipe(repository):
 @pytest.fixture
 def unseen(repository):
     return Manifest.from_file(repository / "data_manifests" / "benchmark_unseen.yaml").recipe
+
+
+@pytest.fixture
+def trust(repository):
+    return Manifest.from_file(repository / "data_manifests" / "trust.yaml").recipe
 
 
 def test_every_manifest_is_tested(repository):
@@ -97,6 +102,18 @@ def test_unseen_conditions_are_unseen(recipe, unseen):
         assert sum(differs) == 1, f"{cohort.folder}: one thing is unseen at a time"
 
 
-def test_no_patient_of_the_unseen_conditions_is_in_the_other_recipe(recipe, unseen):
-    patients = [{subject_seed(c.seed, i) for c in r.cohorts for i in range(c.n_subjects)} for r in (recipe, unseen)]
-    assert not patients[0] & patients[1]
+def test_the_recipe_of_trust_keeps_the_presets_of_each_split_and_judges_on_enough(recipe, trust):
+    check_recipe(trust)
+    for split in ("validation", "test"):
+        scanners, known = ({c.scanner for c in r.cohorts if c.split == split} for r in (trust, recipe))
+        assert scanners <= known
+    judged = [cohort for cohort in trust.cohorts if cohort.split == "test"]
+    assert sum(cohort.n_subjects for cohort in judged) >= 12
+    assert len({cohort.scanner for cohort in judged}) >= 5
+    assert len({cohort.tracer for cohort in judged}) >= 2
+
+
+def test_no_patient_is_in_two_recipes(recipe, unseen, trust):
+    recipes = (recipe, unseen, trust)
+    patients = [{subject_seed(c.seed, i) for c in r.cohorts for i in range(c.n_subjects)} for r in recipes]
+    assert len(set.union(*patients)) == sum(len(of) for of in patients)

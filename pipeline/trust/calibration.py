@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,25 @@ from pipeline.trust.noise_model import NOISE_FEATURES
 
 __all__ = ["RecommendationRule", "TrustCalibration", "read_calibration"]
 
-RULE_FEATURES = ("constant", "diameter", "noise", "drawn_by_noise")
-"""Terms of a rule: 1, log of the diameter over 20 mm, log of the relative SD, part of the region that noise drew."""
-
 
 @dataclass(frozen=True)
 class RecommendationRule:
     """How one value is made of the measured and the denoised one, and how wide its interval is; see `regions`."""
 
-    weight: tuple[float, ...]
-    """Of `RULE_FEATURES` in the logit of the measured value's weight."""
-    shift: tuple[float, ...]
-    """Of `RULE_FEATURES` in the shift of the combined value's logarithm, per relative SD of the measured value."""
-    width: tuple[float, ...]
-    """Of `RULE_FEATURES` in the logarithm of the relative half width of the 95 % interval."""
+    measured_to: float
+    """Diameter up to which the value is the measured one [mm]."""
+    denoised_from: float
+    """Diameter from which it is the denoised one, above `measured_to` [mm]."""
+    doubtful_to: float
+    """SUVmean over the threshold that drew the region, up to which the value is the denoised one whatever the size."""
+    certain_from: float
+    """The same from which the size alone decides, above `doubtful_to`."""
+    counting: float
+    """Half width of the 95 % interval of a region of 20 mm, over the SD that counting gives the measured value."""
+    size_power: float
+    """Power of 20 mm over the diameter, 8 to 50 mm, that this half width is multiplied with."""
+    other: float
+    """Part of the value that the half width is without noise; both parts add in squares."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,8 @@ def read_calibration(bundle: Path | None = None) -> TrustCalibration:
         raise PETError(f"{path}: {error} is missing or no number, expected the coefficients of the fit") from error
 
 
-def _rule(kept: Mapping[str, Mapping[str, float]]) -> RecommendationRule:
-    return RecommendationRule(*(_ordered(kept[part], RULE_FEATURES) for part in ("weight", "shift", "width")))
+def _rule(kept: Mapping[str, float]) -> RecommendationRule:
+    return RecommendationRule(**{field.name: float(kept[field.name]) for field in fields(RecommendationRule)})
 
 
 def _ordered(values: Mapping[str, float], names: tuple[str, ...]) -> tuple[float, ...]:

@@ -4,18 +4,22 @@ The region is taken as it was drawn; its truth is the scan without noise, which 
 
 A region that is drawn in the noisy image, too, holds voxels that are there because of their noise, and the mean of the
 noisy image over them is too high: on simulated scans of a twentieth of the dose by a quarter from 15 to 25 mm. So the
-recommended value takes from the noisy image only what the denoised image puts into the region as well::
+recommended value takes from the noisy image only what the denoised image puts into the region as well. It takes it only
+in small regions, where a network loses signal, and only well above the threshold that drew the region: near it the
+noise decided whether there is a region at all, and noise that passed is too high::
 
-    combined = denoised + w part (measured - denoised, over the part that the denoised image draws)
-    recommended = combined exp(u s),  interval = recommended (1 +- h)
+    recommended = denoised + w (measured - denoised, over the part that the denoised image draws, times that part)
+    interval = recommended +- the root of (k SD of the measured value)^2 + (c recommended)^2
 
-with w, s and h of `RecommendationRule`, and u the SD that counting gives the measured value over the denoised one: a
-scan without noise is not shifted. For SUVpeak the place is where the *denoised* image peaks in the region, and
-stays there: the noisy image is measured at a place that it had no say in, and has no bias from taking a maximum.
+w is 1 in small regions well above the threshold, and falls linearly to 0 with the size and towards the threshold; w, k
+and c are those of `RecommendationRule`. A region of which noise drew the larger part has no recommended value.
+
+For SUVpeak the place is where the *denoised* image peaks in the region, and stays there: a maximum of the noisy image
+would choose its noise. What noise the denoised image kept still chooses, and leaves large regions a bias upwards.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +37,8 @@ LEVEL = 0.95
 """Probability that intervals are stated at."""
 OUTLINE_FWHM = 8.0
 """Width of the Gaussian before a threshold draws outlines, that of `pipeline.images.regions_in_either` [mm]."""
-_SMALLEST_SD = 1e-3  # of the value: what noise counts as at least
+LARGEST_NOISE_PART = 0.5
+"""Part of a region that only the noisy image may draw for a value to be recommended."""
 _VOXELS_TO_RESOLVE = 2.0
 
 
@@ -53,6 +58,8 @@ class RegionParts:
     """Measured less denoised, over the part that the denoised image draws, times that part of the whole."""
     drawn_by_noise: float
     """Part of the region that only the noisy image draws, 0 to 1."""
+    over_threshold: float
+    """Denoised SUVmean over the threshold that drew the region; infinite if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ class TrustedValue:
     corrected: float | None
     """The denoised value less the bias that repeats of the scan showed; None without repeats."""
     recommended: float | None
-    """The best by rule; None where the region is smaller than the scan resolves."""
+    """The best by rule; None where the region is smaller than the scan resolves, or noise drew most of it."""
     low: float | None
     """Lower end of the recommended value's interval."""
     high: float | None
@@ -98,7 +105,7 @@ class RegionTrust:
     drawn_by_noise: float
     """Part of the region that only the noisy image draws, 0 to 1."""
     statement: str
-    """Empty, or why there is no recommended value: "not assessable: ..."."""
+    """Empty, or why there is no recommended value: "not assessable: ..." or "drawn by the noise of the scan ..."."""
 
 
 def resolution(noise: ScanNoise, *, post_filter: float | None = None) -> float:
@@ -136,7 +143,8 @@ def measured_regions(
     calibration
         Rules of recommendation.
     threshold
-        SUV that drew the regions [g/mL]; None takes all of a region as drawn by something else than noise.
+        SUV that drew the regions [g/mL]; None takes all of a region as drawn by something else than noise, and its
+        value as far above what drew it.
     post_filter
         Filter that the header states [mm], see `resolution`.
     bias
@@ -154,26 +162,35 @@ def measured_regions(
     drawn = _drawn(x, threshold, noise)
     found = []
     for number, box, mask in each_region(labels):
-        mean, peak = region_parts(y, x, box, mask, noise=noise, drawn=drawn)
+        mean, peak = region_parts(y, x, box, mask, noise=noise, drawn=drawn, threshold=threshold)
         volume = int(mask.sum()) * voxel_volume(noise.voxel_size)
-        small = mean.diameter < finest
+        statement = _why_not(mean, finest)
         of_mean, of_peak = (None, None) if bias is None else bias[number - 1]
-        suv_mean = _value(mean, None if small else calibration.suv_mean, of_mean)
+        suv_mean = _value(mean, None if statement else calibration.suv_mean, of_mean)
         found.append(
             RegionTrust(
                 number=number,
                 volume=volume,
                 diameter=mean.diameter,
                 suv_mean=suv_mean,
-                suv_peak=_value(peak, None if small else calibration.suv_peak, of_peak),
+                suv_peak=_value(peak, None if statement else calibration.suv_peak, of_peak),
                 tlg=_scaled(suv_mean, volume),
                 drawn_by_noise=mean.drawn_by_noise,
-                statement=f"not assessable: {mean.diameter:.1f} mm across, the scan resolves {finest:.1f} mm at best"
-                if small
-                else "",
+                statement=statement,
             )
         )
     return found
+
+
+def _why_not(parts: RegionParts, finest: float) -> str:
+    """Return why a region has no recommended value; empty if it has one. `finest` is what the scan resolves [mm]."""
+    if parts.diameter < finest:
+        return f"not assessable: {parts.diameter:.1f} mm across, the scan resolves {finest:.1f} mm at best"
+    if parts.drawn_by_noise >= 1:
+        return "drawn by the noise of the scan alone: no recommended value"
+    if parts.drawn_by_noise > LARGEST_NOISE_PART:
+        return f"drawn by the noise of the scan to {100 * parts.drawn_by_noise:.0f} %: no recommended value"
+    return ""
 
 
 def _drawn(denoised: NDArray[np.floating], threshold: float | None, noise: ScanNoise) -> NDArray[np.bool_] | None:
@@ -191,11 +208,12 @@ def region_parts(
     *,
     noise: ScanNoise,
     drawn: NDArray[np.bool_] | None,
+    threshold: float | None,
 ) -> tuple[RegionParts, RegionParts]:
     """Return the parts of SUVmean and of SUVpeak of a region.
 
     `box` is the region's place in the images (X, Y, Z) and `mask` the region in it; `drawn` is what the denoised image
-    alone draws, all of the region if None.
+    alone draws, all of the region if None, and `threshold` the SUV that drew it [g/mL].
     """
     core = mask if drawn is None else mask & drawn[box]
     n, n_core = int(mask.sum()), int(core.sum())
@@ -210,11 +228,12 @@ def region_parts(
         denoised=float(x[mask].mean()),
         difference=part * float((y - x)[core].mean()) if n_core else 0.0,
         drawn_by_noise=1 - part,
+        over_threshold=float(x[mask].mean()) / threshold if threshold else np.inf,
     )
     ball_box, ball, highest = peak_sphere(denoised, box, mask, noise.voxel_size)
     at_peak = float(noisy[ball_box][ball].mean(dtype=np.float64))
     peak_sd = noise.sd_of_mean(ball, ball_box)
-    peak = RegionParts(diameter, at_peak, peak_sd, highest, at_peak - highest, 1 - part)
+    peak = replace(mean, measured=at_peak, measured_sd=peak_sd, denoised=highest, difference=at_peak - highest)
     return mean, peak
 
 
@@ -235,25 +254,25 @@ def peak_sphere(
     return tuple(slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True)), ball, float(means[place])
 
 
-def relative_noise(parts: RegionParts) -> float:
-    """Return the SD that counting gives the measured value over the denoised one, from 0.001 to 1."""
-    return float(np.clip(parts.measured_sd / max(abs(parts.denoised), 1e-6), _SMALLEST_SD, 1))
-
-
-def rule_features(parts: RegionParts) -> NDArray[np.float64]:
-    """Return what a rule depends on, shape (4,), see `pipeline.trust.calibration.RULE_FEATURES`."""
-    size = np.log(np.clip(parts.diameter, 8, 50) / 20)
-    return np.array([1.0, size, np.log(relative_noise(parts) / 0.05), parts.drawn_by_noise])
+def measured_weight(diameter: ArrayLike, over_threshold: ArrayLike, rule: RecommendationRule) -> NDArray[np.float64]:
+    """Return the weight, 0 to 1, of the measured value in regions of diameters [mm] and SUVmean over the threshold."""
+    small = np.interp(np.asarray(diameter, dtype=np.float64), (rule.measured_to, rule.denoised_from), (1.0, 0.0))
+    hot = np.interp(np.asarray(over_threshold, dtype=np.float64), (rule.doubtful_to, rule.certain_from), (0.0, 1.0))
+    return small * hot
 
 
 def recommend(parts: RegionParts, rule: RecommendationRule) -> tuple[float, float, float]:
     """Return the recommended value of a region and the ends of its 95 % interval, not below 0 [g/mL]."""
-    features = rule_features(parts)
-    weight = 1 / (1 + np.exp(-features @ rule.weight))
-    combined = parts.denoised + weight * parts.difference
-    value = float(combined * np.exp(relative_noise(parts) * (features @ rule.shift)))
-    half = abs(value) * float(np.exp(features @ rule.width))
+    weight = float(measured_weight(parts.diameter, parts.over_threshold, rule))
+    value = parts.denoised + weight * parts.difference
+    counting = rule.counting * parts.measured_sd * float(smallness(parts.diameter)) ** rule.size_power
+    half = float(np.hypot(counting, rule.other * value))
     return value, max(value - half, min(value, 0.0)), value + half
+
+
+def smallness(diameter: ArrayLike) -> NDArray[np.float64]:
+    """Return how many times smaller than 20 mm regions of these diameters are, at 8 to 50 mm."""
+    return 20 / np.clip(np.asarray(diameter, dtype=np.float64), 8, 50)
 
 
 def _value(parts: RegionParts, rule: RecommendationRule | None, bias: float | None) -> TrustedValue:

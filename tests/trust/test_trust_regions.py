@@ -1,5 +1,6 @@
 """Regions measured beside denoised: identities, known fields, and what cannot be stated."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,14 +11,26 @@ from pipeline.evaluation import suv_peak
 from pipeline.images import ball_offsets
 from pipeline.trust.calibration import RecommendationRule, TrustCalibration
 from pipeline.trust.noise_model import scan_noise
-from pipeline.trust.regions import RegionParts, measured_regions, recommend, resolution
+from pipeline.trust.regions import (
+    LARGEST_NOISE_PART,
+    RegionParts,
+    measured_regions,
+    measured_weight,
+    recommend,
+    region_parts,
+    resolution,
+)
 
 SIDES = (4.0, 4.0, 4.0)
 SHAPE = (32, 32, 28)
 
 
-def rule(*, weight=-50.0, half=0.1, shift=0.0):
-    return RecommendationRule((weight, 0, 0, 0), (shift, 0, 0, 0), (np.log(half), 0, 0, 0))
+def rule(*, measured_to=0.0, denoised_from=1.0, counting=2.0, size_power=0.0, other=0.1):
+    """The denoised value of whatever size; with `MEASURED`, the measured one."""
+    return RecommendationRule(measured_to, denoised_from, 1.1, 1.5, counting, size_power, other)
+
+
+MEASURED = {"measured_to": 50.0, "denoised_from": 60.0}
 
 
 def calibration(a_rule):
@@ -51,20 +64,35 @@ def test_measured_and_denoised_are_the_means_of_the_two_images():
     assert region.suv_mean.corrected is None
 
 
-def test_weight_one_recommends_the_measured_value_and_weight_zero_the_denoised():
+def test_small_regions_recommend_the_measured_value_and_large_ones_the_denoised():
     truth, noisy, labels = patient()
-    (with_one,), (with_zero,) = (measured(noisy, truth, labels, rule(weight=w)) for w in (50.0, -50.0))
-    assert with_one.suv_mean.recommended == pytest.approx(with_one.suv_mean.measured)
-    assert with_zero.suv_mean.recommended == pytest.approx(with_zero.suv_mean.denoised)
-    assert with_one.suv_peak.recommended == pytest.approx(with_one.suv_peak.measured)
+    (small,), (large,) = (measured(noisy, truth, labels, rule(**ends)) for ends in (MEASURED, {}))
+    assert small.suv_mean.recommended == pytest.approx(small.suv_mean.measured)
+    assert large.suv_mean.recommended == pytest.approx(large.suv_mean.denoised)
+    assert small.suv_peak.recommended == pytest.approx(small.suv_peak.measured)
 
 
-def test_the_interval_is_as_wide_as_the_rule_says():
+def test_the_interval_adds_counting_and_the_rest_in_squares():
     truth, noisy, labels = patient()
-    (region,) = measured(noisy, truth, labels, rule(half=0.25, shift=2.0))
+    (region,) = measured(noisy, truth, labels, rule(counting=3.0, size_power=0.5, other=0.25))
     value = region.suv_mean
-    assert value.recommended == pytest.approx(8.0 * np.exp(2 * value.measured_sd / 8.0))
-    assert (value.low, value.high) == pytest.approx((0.75 * value.recommended, 1.25 * value.recommended))
+    half = np.hypot(3 * value.measured_sd * (20 / region.diameter) ** 0.5, 0.25 * 8.0)
+    assert (value.low, value.high) == pytest.approx((8.0 - half, 8.0 + half))
+
+
+def test_the_measured_value_counts_less_in_larger_regions_and_near_the_threshold():
+    a_rule = rule(measured_to=10.0, denoised_from=20.0)
+    assert measured_weight([5, 10, 15, 20, 40], np.inf, a_rule) == pytest.approx([1, 1, 0.5, 0, 0])
+    assert measured_weight(8, [0.8, 1.1, 1.2, 1.5, 3], a_rule) == pytest.approx([0, 0, 0.25, 1, 1])
+    assert measured_weight(15, 1.3, a_rule) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(("threshold", "over"), [(4.0, 2.0), (None, np.inf)])
+def test_a_region_is_as_far_above_the_threshold_as_its_denoised_mean(threshold, over):
+    truth, noisy, labels = patient()
+    noise, box = scan_noise(noisy, voxel_size=SIDES), (slice(8, 24), slice(8, 24), slice(4, 24))
+    parts = region_parts(noisy, truth, box, labels[box] == 1, noise=noise, drawn=None, threshold=threshold)
+    assert [part.over_threshold for part in parts] == pytest.approx([over, over])
 
 
 def test_the_peak_is_measured_where_the_denoised_image_peaks():
@@ -79,14 +107,27 @@ def test_the_peak_is_measured_where_the_denoised_image_peaks():
 
 
 def test_what_only_noise_drew_is_not_taken_from_the_noisy_image():
-    truth, noisy, labels = patient(radius=8.0)
-    grown = ndimage.binary_dilation(labels == 1, iterations=2)
+    truth, noisy, labels = patient(radius=16.0)
+    grown = ndimage.binary_dilation(labels == 1)
     only_noise = grown & (labels == 0)
     noisy[only_noise] += 4.0
-    (region,) = measured(noisy, truth, grown.astype(np.int32), rule(weight=50.0), threshold=4.0)
-    assert 0.2 < region.drawn_by_noise < 1
+    (region,) = measured(noisy, truth, grown.astype(np.int32), rule(**MEASURED), threshold=4.0)
+    assert 0.2 < region.drawn_by_noise < LARGEST_NOISE_PART
     assert region.suv_mean.measured > truth[grown].mean() + 1.0
     assert region.suv_mean.recommended == pytest.approx(truth[grown].mean(), abs=0.4)
+
+
+@pytest.mark.parametrize(("drawn", "said"), [(0, "by the noise of the scan alone"), (7, r"to \d\d %")])
+def test_what_noise_drew_has_no_recommended_value_but_is_measured(drawn, said):
+    _, noisy, labels = patient(radius=12.0)
+    noisy[labels == 1] += 4.0
+    denoised = np.full(SHAPE, 2.0)
+    denoised[labels * (np.arange(SHAPE[0])[:, None, None] < 8 + drawn) == 1] = 12.0
+    (region,) = measured(noisy, denoised, labels, rule(), threshold=6.0)
+    assert re.search(said, region.statement)
+    assert region.suv_mean.recommended is region.suv_peak.low is region.tlg.high is None
+    assert region.suv_mean.measured > region.suv_mean.denoised
+    assert measured(noisy, denoised, labels, rule())[0].statement == ""
 
 
 def test_counting_intervals_hold_the_truth_as_often_as_they_say():
@@ -125,9 +166,9 @@ def test_resolution_is_the_largest_of_what_is_known():
 
 
 def test_a_scan_of_k_times_the_suv_recommends_k_times_the_value():
-    parts = RegionParts(14.0, 6.0, 0.4, 5.0, 0.8, 0.1)
-    scaled = RegionParts(14.0, 60.0, 4.0, 50.0, 8.0, 0.1)
-    a_rule = RecommendationRule((0.3, 0.2, -0.4, 1.0), (0.02, 0.01, 0.03, -0.2), (-2.5, -0.5, 0.4, 1.0))
+    parts = RegionParts(14.0, 6.0, 0.4, 5.0, 0.8, 0.1, 1.3)
+    scaled = replace(parts, measured=60.0, measured_sd=4.0, denoised=50.0, difference=8.0)
+    a_rule = rule(measured_to=12.0, denoised_from=18.0, size_power=0.5)
     assert recommend(scaled, a_rule) == pytest.approx(np.multiply(10, recommend(parts, a_rule)))
 
 
