@@ -20,7 +20,14 @@ from pipeline.evaluation import (
     reader_of,
     spheres_in,
 )
-from pipeline.images import body_mask, connected_regions, gaussian_filter_mm, measured_liver_cov, numbered_lesions
+from pipeline.images import (
+    body_mask,
+    delineated_regions,
+    fixed_threshold,
+    gaussian_filter_mm,
+    measured_liver_cov,
+    numbered_lesions,
+)
 from pipeline.pet import PETSeries
 from pipeline.pet.volumes import read_labels_on
 from pipeline.simulation import ORGAN_LABELS
@@ -159,7 +166,7 @@ def _spheres(body: NDArray[np.bool_], full: PETSeries) -> Spheres:
 
 def _hot_regions(full: PETSeries) -> NDArray[np.integer]:
     smooth = gaussian_filter_mm(full.suv, fwhm=_HOT_FWHM, voxel_size=full.voxel_size)
-    found = connected_regions(smooth, threshold=_HOT_SUV, voxel_size=full.voxel_size, min_volume=_HOT_VOLUME)
+    found = delineated_regions(smooth, fixed_threshold(_HOT_SUV), voxel_size=full.voxel_size, min_volume=_HOT_VOLUME)
     return found.labels
 
 

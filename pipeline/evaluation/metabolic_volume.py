@@ -4,14 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from pipeline.images import label_touching, voxel_volume
+from pipeline.images import ISOCONTOUR, connected_to, region_and_surroundings, voxel_volume
 
-__all__ = ["ISOCONTOUR", "SEGMENTATION_RULE", "metabolic_volumes"]
+__all__ = ["SEGMENTATION_RULE", "metabolic_volumes"]
 
-ISOCONTOUR = 0.41
-"""Fraction of the SUVmax at the outline (EANM procedure guideline for FDG, Boellaard 2015)."""
 _REACH = 10.0  # [mm]
 
 SEGMENTATION_RULE = f"41 % of the image's own SUVmax in the lesion, connected, up to {_REACH:g} mm around it"
@@ -36,13 +33,7 @@ def metabolic_volumes(
     Images [g/mL] and labels, 0 outside, have one shape (X, Y, Z); `box` is the bounding box of the label `number`, and
     `voxel_size` is in mm.
     """
-    reach = [int(_REACH / size) + 1 for size in voxel_size]
-    sides = zip(box, reach, lesion_labels.shape, strict=True)
-    around = tuple(slice(max(s.start - r, 0), min(s.stop + r, n)) for s, r, n in sides)
-    labels = lesion_labels[around]
-    inside = labels == number
-    near = ndimage.distance_transform_edt(~inside, sampling=voxel_size) <= _REACH
-    allowed = near & (inside | (labels == 0))
+    around, inside, allowed = region_and_surroundings(lesion_labels, number, box, reach=_REACH, voxel_size=voxel_size)
     return [_measured(image[around], inside, allowed, voxel_size) for image in images]
 
 
@@ -52,7 +43,6 @@ def _measured(
     hottest = np.unravel_index(np.argmax(np.where(inside, suv, -np.inf)), suv.shape)
     if not suv[hottest] > 0:
         return 0.0, 0.0
-    components, _ = label_touching(allowed & (suv >= ISOCONTOUR * suv[hottest]))
-    values = suv[components == components[hottest]]
+    values = suv[connected_to(hottest, allowed & (suv >= ISOCONTOUR * suv[hottest]))]
     volume = len(values) * voxel_volume(voxel_size)
     return volume, float(values.mean(dtype=np.float64)) * volume

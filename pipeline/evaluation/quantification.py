@@ -54,12 +54,12 @@ LESION_TABLE_COLUMNS: dict[str, str] = (
 
 def suv_max(suv: ArrayLike, mask: NDArray[np.bool_]) -> float:
     """Return the highest SUV in the mask [g/mL]; raise ValueError for an empty mask or another shape."""
-    return float(_values(suv, mask).max())
+    return float(values_in(suv, mask).max())
 
 
 def suv_mean(suv: ArrayLike, mask: NDArray[np.bool_]) -> float:
     """Return the mean SUV in the mask [g/mL]; raise ValueError for an empty mask or another shape."""
-    return float(_values(suv, mask).mean(dtype=np.float64))
+    return float(values_in(suv, mask).mean(dtype=np.float64))
 
 
 def volume(mask: NDArray[np.bool_], *, voxel_size: Sequence[float]) -> float:
@@ -90,7 +90,7 @@ def suv_peak(
         The mask is empty or of another shape, or `kind` is neither.
     """
     image = np.asarray(suv)
-    values = _values(image, mask)
+    values = values_in(image, mask)
     if kind not in ("global", "local"):
         raise ValueError(f"suv_peak: kind must be 'global' or 'local', found {kind!r}")
     box = ndimage.find_objects(mask.astype(np.int8))[0]
@@ -130,8 +130,7 @@ def lesion_table(
         )
     rows = []
     for number, box, mask in each_region(regions.labels):
-        centroid = np.argwhere(mask).mean(axis=0) + [axis.start for axis in box]
-        x, y, z = np.asarray(affine)[:3, :3] @ centroid + np.asarray(affine)[:3, 3]
+        x, y, z = centroid(mask, box, affine)
         row: dict[str, object] = {
             "region": number,
             "found_in": None if regions.found_in is None else regions.found_in[number - 1],
@@ -160,7 +159,7 @@ def measure_region(
     *,
     voxel_size: Sequence[float],
 ) -> dict[str, float]:
-    """Return SUVmax, SUVmean, global SUVpeak [g/mL] and TLG [g] of one region.
+    """Return SUVmax, SUVmean, global and local SUVpeak [g/mL] and TLG [g] of one region.
 
     TLG is SUVmean x voxel-counted volume. IBSI's integrated intensity uses the mesh volume instead, which is a few
     percent smaller for small regions. `suv` is the whole image (X, Y, Z) [g/mL], `box` the region's bounding box in it,
@@ -171,13 +170,14 @@ def measure_region(
     ValueError
         The mask is empty or not of the box's shape.
     """
-    values = _values(suv[box], mask)
+    values = values_in(suv[box], mask)
     mean = float(values.mean(dtype=np.float64))
     peaks = sphere_mean(suv, box, voxel_size)
     return {
         "suv_max": float(values.max()),
         "suv_mean": mean,
         "suv_peak": float(peaks[mask].max()),
+        "suv_peak_local": float(peaks[mask][values == values.max()].max()),
         "tlg": mean * volume(mask, voxel_size=voxel_size),
     }
 
@@ -191,7 +191,14 @@ def each_region(
             yield number, box, labels[box] == number
 
 
-def _values(suv: ArrayLike, mask: NDArray[np.bool_]) -> NDArray[np.floating]:
+def centroid(mask: NDArray[np.bool_], box: tuple[slice, ...], affine: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the centre of a region's voxels, RAS+ [mm]; `mask` is that within `box`, `affine` (4, 4) leads to RAS+."""
+    center = np.argwhere(mask).mean(axis=0) + [axis.start for axis in box]
+    return np.asarray(affine)[:3, :3] @ center + np.asarray(affine)[:3, 3]
+
+
+def values_in(suv: ArrayLike, mask: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """Return the SUV in a mask [g/mL]; raise ValueError for an empty mask or another shape."""
     image = np.asarray(suv)
     if image.shape != mask.shape:
         raise ValueError(f"the image has shape {image.shape}, the mask {mask.shape}")

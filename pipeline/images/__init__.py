@@ -3,6 +3,18 @@
 Everything takes plain arrays of SUVbw [g/mL] of shape (X, Y, Z) and the voxel size [mm].
 """
 
+from pipeline.images.delineation import (
+    ISOCONTOUR,
+    SEED_SUV,
+    THRESHOLDS,
+    Threshold,
+    background_adapted,
+    connected_to,
+    delineated_regions,
+    fixed_threshold,
+    fraction_of_maximum,
+    region_and_surroundings,
+)
 from pipeline.images.gaussian import gaussian_filter_mm
 from pipeline.images.liver import LiverNoise, find_liver, measured_liver_cov
 from pipeline.images.noise import (
@@ -12,11 +24,11 @@ from pipeline.images.noise import (
     noise_meter,
     smoothed_noise_meter,
 )
+from pipeline.images.percist import ReferenceRegion, blood_pool_reference, liver_reference, percist_threshold
 from pipeline.images.regions import (
     Regions,
     ball_offsets,
     body_mask,
-    connected_regions,
     equivalent_diameter,
     label_touching,
     numbered_lesions,
@@ -25,21 +37,34 @@ from pipeline.images.regions import (
 )
 
 __all__ = [
+    "ISOCONTOUR",
     "PUBLISHED_HIGH_PASS_ENERGY",
+    "SEED_SUV",
+    "THRESHOLDS",
     "LiverNoise",
+    "ReferenceRegion",
     "Regions",
+    "Threshold",
+    "background_adapted",
     "ball_offsets",
+    "blood_pool_reference",
     "body_mask",
-    "connected_regions",
+    "connected_to",
+    "delineated_regions",
     "equivalent_diameter",
     "find_liver",
+    "fixed_threshold",
+    "fraction_of_maximum",
     "gaussian_filter_mm",
     "high_pass_energy",
     "high_pass_energy_table",
     "label_touching",
+    "liver_reference",
     "measured_liver_cov",
     "noise_meter",
     "numbered_lesions",
+    "percist_threshold",
+    "region_and_surroundings",
     "regions_in_either",
     "smoothed_noise_meter",
     "voxel_volume",

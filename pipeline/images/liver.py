@@ -161,26 +161,51 @@ def measured_liver_cov(
     suv, sides = series.suv, series.voxel_size
     if mask is not None:
         return _measured_in_mask(series, np.asarray(mask, dtype=bool))
-    if center is None:
-        voxel = np.array(find_liver(suv, voxel_size=sides))
-    else:
-        if len(center) != 3:
-            raise PETError(f"centre of the liver sphere is {tuple(center)}, expected x, y, z [mm]")
-        voxel = np.round(np.linalg.solve(series.affine, [*center, 1.0])[:3]).astype(int)
-    sphere = ball_offsets(LIVER_SPHERE_DIAMETER / 2, voxel_size=sides) + voxel
-    if (sphere < 0).any() or (sphere >= suv.shape).any():
-        raise PETError(
-            f"a {LIVER_SPHERE_DIAMETER:g} mm sphere at {_position(series, voxel)} leaves the image, expected it inside"
-        )
-    if len(sphere) < _FEWEST_VOXELS:
-        raise PETError(f"the liver sphere has {len(sphere)} voxels, expected {_FEWEST_VOXELS} or more")
-    values = suv[tuple(sphere.T)].astype(np.float64)
+    voxel, values = liver_sphere(series, center)
     mean, sd = float(values.mean()), float(values.std(ddof=1))
-    if mean <= 0:
-        raise PETError(f"mean SUV in the liver sphere at {_position(series, voxel)} is {mean:.3g}, expected above 0")
     noise, region = _pooled_noise(suv, sides, voxel=voxel, mean=mean)
     x, y, z = (float(v) for v in (series.affine @ [*voxel, 1.0])[:3])
     return LiverNoise(center=(x, y, z), suv_mean=mean, cov=sd / mean, noise_cov=noise, region=region)
+
+
+def liver_sphere(series: PETSeries, center: Sequence[float] | None) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
+    """Return the voxel at the centre of a 30 mm sphere in the liver, found or given, RAS+ [mm], and the SUV in it.
+
+    Raises
+    ------
+    PETError
+        If no liver is found, the sphere leaves the image, has too few voxels or a mean that is not positive.
+    """
+    what = "liver sphere"
+    if center is None:
+        voxel = np.array(find_liver(series.suv, voxel_size=series.voxel_size))
+    else:
+        voxel = voxel_at(series, center, what=what)
+    ball = ball_offsets(LIVER_SPHERE_DIAMETER / 2, voxel_size=series.voxel_size)
+    values = values_around(series, voxel, ball, what=what)
+    if len(values) < _FEWEST_VOXELS:
+        raise PETError(f"the {what} has {len(values)} voxels, expected {_FEWEST_VOXELS} or more")
+    return voxel, values
+
+
+def voxel_at(series: PETSeries, center: Sequence[float], *, what: str) -> NDArray[np.integer]:
+    """Return the voxel at a given centre, RAS+ [mm]; raise PETError if it is not x, y, z."""
+    if len(center) != 3:
+        raise PETError(f"centre of the {what} is {tuple(center)}, expected x, y, z [mm]")
+    return np.round(np.linalg.solve(series.affine, [*center, 1.0])[:3]).astype(int)
+
+
+def values_around(
+    series: PETSeries, voxel: NDArray[np.integer], offsets: NDArray[np.integer], *, what: str
+) -> NDArray[np.float64]:
+    """Return the SUV at steps (n, 3) from a voxel; raise PETError if one leaves the image or their mean is not > 0."""
+    voxels = offsets + voxel
+    if (voxels < 0).any() or (voxels >= series.suv.shape).any():
+        raise PETError(f"the {what} at {_position(series, voxel)} leaves the image, expected it inside")
+    values = series.suv[tuple(voxels.T)].astype(np.float64)
+    if not values.mean() > 0:
+        raise PETError(f"mean SUV in the {what} at {_position(series, voxel)} is {values.mean():.3g}, expected above 0")
+    return values
 
 
 def _position(series: PETSeries, voxel: NDArray[np.integer]) -> str:

@@ -20,9 +20,9 @@ __all__ = [
     "Regions",
     "ball_offsets",
     "body_mask",
-    "connected_regions",
     "equivalent_diameter",
     "label_touching",
+    "labelled_hottest_first",
     "numbered_lesions",
     "regions_in_either",
     "voxel_volume",
@@ -89,7 +89,7 @@ class Regions:
     """Labelled regions and the name of the method that made them, to be quoted with every number."""
 
     labels: NDArray[np.int32]
-    """0 outside, 1..n_regions inside, hottest first; shape (X, Y, Z)."""
+    """0 outside, 1..n_regions inside, hottest first, or the numbers of given volumes; shape (X, Y, Z)."""
     method: str
     """How they were delineated, to be quoted with the results."""
     found_in: tuple[str, ...] | None = None
@@ -98,7 +98,7 @@ class Regions:
     @property
     def n_regions(self) -> int:
         """Number of regions."""
-        return int(self.labels.max(initial=0))
+        return int(np.count_nonzero(np.bincount(self.labels.ravel())[1:]))
 
 
 def voxel_volume(voxel_size: Sequence[float]) -> float:
@@ -128,33 +128,6 @@ def label_touching(mask: ArrayLike) -> tuple[NDArray[np.int32], int]:
         Labels of the mask's shape, 0 outside, and the number of regions.
     """
     return ndimage.label(mask, _TOUCHING)
-
-
-def connected_regions(suv: ArrayLike, *, threshold: float, voxel_size: Sequence[float], min_volume: float) -> Regions:
-    """Return the connected regions at or above a fixed SUV in one image, hottest first.
-
-    Threshold 4.0 with 3 mL is the benchmark rule for total metabolic tumour volume in lymphoma. Volumes of
-    different rules differ by a factor of six: quote `Regions.method`.
-
-    Parameters
-    ----------
-    suv
-        SUV image, shape (X, Y, Z) [g/mL].
-    threshold
-        SUV that belongs to a region [g/mL].
-    voxel_size
-        Spacing along X, Y, Z [mm].
-    min_volume
-        Smaller regions are dropped [mL].
-
-    Returns
-    -------
-    Regions
-        26-connected, numbered by falling SUVmax, ties by position in the array.
-    """
-    volume = np.asarray(suv)
-    labels = _label_hottest_first(volume >= threshold, volume, min_n_voxels=min_volume / voxel_volume(voxel_size))
-    return Regions(labels, f"fixed SUV >= {threshold:g}, >= {min_volume:g} mL, 26-connectivity")
 
 
 def regions_in_either(
@@ -201,7 +174,7 @@ def regions_in_either(
     if first.shape != second.shape:
         raise ValueError(f"regions_in_either: shapes {first.shape} and {second.shape} differ")
     hottest = np.maximum(first, second)
-    labels = _label_hottest_first(hottest >= threshold, hottest, min_n_voxels=min_volume / voxel_volume(voxel_size))
+    labels = labelled_hottest_first(hottest >= threshold, hottest, min_n_voxels=min_volume / voxel_volume(voxel_size))
     found_in = tuple(
         "both" if a >= threshold and b >= threshold else "before only" if a >= threshold else "after only"
         for a, b in zip(_highest(first, labels), _highest(second, labels), strict=True)
@@ -211,9 +184,10 @@ def regions_in_either(
     return Regions(labels, method, found_in)
 
 
-def _label_hottest_first(
+def labelled_hottest_first(
     mask: NDArray[np.bool_], suv: NDArray[np.floating], *, min_n_voxels: float
 ) -> NDArray[np.int32]:
+    """Number the connected (26) regions of a mask by falling SUVmax, those with fewer voxels dropped, 0 outside."""
     raw, n_raw = label_touching(mask)
     sizes = np.bincount(raw.ravel(), minlength=n_raw + 1)
     sizes[0] = 0

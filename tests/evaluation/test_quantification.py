@@ -13,24 +13,12 @@ from pipeline.evaluation import (
 )
 from pipeline.evaluation.quantification import measure_region
 from pipeline.images import Regions
-
-# IBSI 1 digital phantom, 5 x 4 x 4 voxels of 2 mm: planes along Z, rows along Y, columns along X. Licence CC BY 4.0,
-# design by A. Zwanenburg; Image Biomarker Standardisation Initiative, doi 10.1148/radiol.2020191145.
-PHANTOM = (
-    ("14411", "14611", "41641", "44641"),
-    ("14411", "11611", "11311", "44611"),
-    ("14411", "11111", "11911", "11611"),
-    ("14411", "11111", "11111", "11611"),
-)
-OUTSIDE = ((0, 2, 1), (2, 2, 2), (3, 0, 2), (3, 0, 3), (4, 0, 2), (4, 0, 3))
+from tests.evaluation.ibsi import IBSI_IMAGE, IBSI_MASK, IBSI_VOXEL_SIZE
 
 
 def test_ibsi_digital_phantom():
     """Reference values with IBSI's tolerances; they are published to three digits."""
-    image = np.array([[[int(v) for v in row] for row in plane] for plane in PHANTOM], dtype=np.float32).T
-    mask = np.ones(image.shape, dtype=bool)
-    mask[tuple(np.transpose(OUTSIDE))] = False
-    voxel_size = (2.0, 2.0, 2.0)
+    image, mask, voxel_size = IBSI_IMAGE, IBSI_MASK, IBSI_VOXEL_SIZE
     assert suv_mean(image, mask) == pytest.approx(2.15, abs=0.005)
     assert suv_max(image, mask) == 6
     assert suv_peak(image, mask, voxel_size=voxel_size, kind="local") == pytest.approx(2.6, abs=0.005)

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from pipeline.images import body_mask, connected_regions, gaussian_filter_mm, regions_in_either, voxel_volume
+from pipeline.images import (
+    body_mask,
+    delineated_regions,
+    fixed_threshold,
+    gaussian_filter_mm,
+    regions_in_either,
+    voxel_volume,
+)
 
 VOXEL_SIZE = (2.0, 2.0, 3.0)
 SHAPE = (60, 60, 40)
@@ -25,7 +32,7 @@ def three_spheres() -> np.ndarray:
 
 
 def test_spheres_are_found_hottest_first_with_their_volumes(three_spheres):
-    regions = connected_regions(three_spheres, threshold=4.0, voxel_size=VOXEL_SIZE, min_volume=3.0)
+    regions = delineated_regions(three_spheres, fixed_threshold(4.0), voxel_size=VOXEL_SIZE, min_volume=3.0)
     assert regions.n_regions == 3
     assert regions.method == "fixed SUV >= 4, >= 3 mL, 26-connectivity"
     for number, (suv, diameter) in enumerate([(9.0, 20.0), (6.0, 24.0), (5.0, 30.0)], start=1):
@@ -39,21 +46,21 @@ def test_the_smallest_volume_is_a_limit_that_counts_in(three_spheres):
     small = np.zeros(SHAPE)
     small[5, 5, 5:8] = 4.0
     limit = 3 * voxel_volume(VOXEL_SIZE)
-    kept = connected_regions(small, threshold=4.0, voxel_size=VOXEL_SIZE, min_volume=limit)
-    dropped = connected_regions(small, threshold=4.0, voxel_size=VOXEL_SIZE, min_volume=limit * 1.01)
+    kept = delineated_regions(small, fixed_threshold(4.0), voxel_size=VOXEL_SIZE, min_volume=limit)
+    dropped = delineated_regions(small, fixed_threshold(4.0), voxel_size=VOXEL_SIZE, min_volume=limit * 1.01)
     assert (kept.n_regions, dropped.n_regions) == (1, 0)
 
 
 def test_voxels_that_touch_by_a_corner_are_one_region():
     suv = np.zeros((6, 6, 6))
     suv[1, 1, 1] = suv[2, 2, 2] = suv[4, 4, 4] = 5.0
-    regions = connected_regions(suv, threshold=4.0, voxel_size=(1, 1, 1), min_volume=0.0)
+    regions = delineated_regions(suv, fixed_threshold(4.0), voxel_size=(1, 1, 1), min_volume=0.0)
     assert regions.labels[1, 1, 1] == regions.labels[2, 2, 2] == 1
     assert regions.labels[4, 4, 4] == 2
 
 
 def test_nothing_hot_no_regions():
-    regions = connected_regions(np.zeros(SHAPE), threshold=4.0, voxel_size=VOXEL_SIZE, min_volume=0.0)
+    regions = delineated_regions(np.zeros(SHAPE), fixed_threshold(4.0), voxel_size=VOXEL_SIZE, min_volume=0.0)
     assert regions.n_regions == 0
     assert not regions.labels.any()
 

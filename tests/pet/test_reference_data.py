@@ -6,6 +6,8 @@ import pydicom
 import pytest
 from matplotlib.path import Path as Polygon
 
+from pipeline.evaluation import region_quantities
+from pipeline.images import THRESHOLDS, Regions, delineated_regions
 from pipeline.pet import DicomOptions, read_dicom_series, read_pet, write_dicom_series, write_nifti
 
 
@@ -48,6 +50,12 @@ def test_ge_whole_body_scan(ge, ge_folder):
     names = {roi.ROIName: roi.ROINumber for roi in structures.StructureSetROISequence}
     tumour = inside_contours(structures, names["GTV_Mass"], ge.affine, ge.suv.shape)
     assert ge.suv[tumour].max() == pytest.approx(7.911, abs=5e-4)
+    outlined = delineated_regions(
+        ge.suv, THRESHOLDS["50%"], voxel_size=ge.voxel_size, volumes_of_interest=tumour.astype(np.int32)
+    )
+    for regions in (Regions(tumour.astype(np.int32), "RTSTRUCT"), outlined):
+        (suv_max,) = region_quantities(ge.suv, regions, voxel_size=ge.voxel_size, affine=ge.affine).suv_max
+        assert suv_max == pytest.approx(7.911, abs=5e-4)
 
 
 def test_ge_identity_round_trip(ge, ge_derived):
