@@ -7,8 +7,8 @@ import numpy as np
 
 from pipeline.adaptation.scans import SiteScan
 from pipeline.data.building.headers import ImageHeader
-from pipeline.data.building.tracer_names import tracer_in
 from pipeline.errors import PETError
+from pipeline.pet.tracer_names import tracer_in
 
 __all__ = ["HIGHEST_NOISE", "check_full_doses", "common_protocol"]
 

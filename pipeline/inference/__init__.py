@@ -9,7 +9,6 @@ from pipeline.inference.streaming.inferer import Progress, StreamingInferer
 from pipeline.inference.streaming.plan import Plan, make_plan
 from pipeline.inference.streaming.planes import stream
 from pipeline.inference.two_scales import TwoScaleInferer
-from pipeline.inference.unfamiliar import style_rows, unfamiliar_noise
 from pipeline.inference.windows import WindowInferer
 from pipeline.shipped import method_names, work_folder
 
@@ -31,8 +30,6 @@ __all__ = [
     "method_names",
     "sha256_of",
     "stream",
-    "style_rows",
-    "unfamiliar_noise",
     "with_uncertainty",
     "work_folder",
 ]

@@ -1,15 +1,19 @@
 """How far a denoised scan may be believed: what its noise and its denoiser do to every number, measured on the scan."""
 
 from pipeline.trust.calibration import TrustCalibration, read_calibration
+from pipeline.trust.domain import Domain, DoseReading, domain_of
 from pipeline.trust.evidence import Evidence, evidence_of_change
 from pipeline.trust.noise_model import ScanNoise, scan_noise
 from pipeline.trust.regions import RegionTrust, TrustedValue, measured_regions
 from pipeline.trust.repeats import RepeatableScan, Repeats, repeat_scan, repeatable_scan
 from pipeline.trust.scan import TRUST_COLUMNS, ScanTrust, scan_trust
 from pipeline.trust.spots import LargestSpot, Spots, spots_of
+from pipeline.trust.unfamiliar import style_rows, unfamiliar_noise
 
 __all__ = [
     "TRUST_COLUMNS",
+    "Domain",
+    "DoseReading",
     "Evidence",
     "LargestSpot",
     "RegionTrust",
@@ -20,6 +24,7 @@ __all__ = [
     "Spots",
     "TrustCalibration",
     "TrustedValue",
+    "domain_of",
     "evidence_of_change",
     "measured_regions",
     "read_calibration",
@@ -28,4 +33,6 @@ __all__ = [
     "scan_noise",
     "scan_trust",
     "spots_of",
+    "style_rows",
+    "unfamiliar_noise",
 ]

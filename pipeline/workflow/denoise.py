@@ -16,7 +16,7 @@ from pipeline.pet import DicomOptions, PETSeries
 from pipeline.pet.derived_files import scan_name, write_denoised
 from pipeline.pet.grid import check_same_grid
 from pipeline.report import write_report
-from pipeline.trust import ScanTrust, scan_trust
+from pipeline.trust import ScanTrust, scan_trust, style_rows, unfamiliar_noise
 from pipeline.workflow.repeat import RepeatRule, repeats_of, write_repeats
 from pipeline.workflow.scan_run import ScanRun, check_elsewhere, shown, source_sha256
 
@@ -145,9 +145,6 @@ def denoise_into(
     if reference is not None:
         check_same_grid({"the reference": reference.grid, str(run.source): before.grid})
     _check_memory(before, run.source)
-    # Here, because it imports torch, and noise is inserted without.
-    from pipeline.inference import style_rows, unfamiliar_noise
-
     with run.step("denoising"), naming(run.source):
         after, uncertainty = denoiser.with_uncertainty(before)
     name = scan_name(before)

@@ -38,7 +38,12 @@ def test_more_noise_is_a_wider_interval_around_the_same_value(quantity):
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [(lambda kept: kept.pop("regions"), "regions"), (lambda kept: kept["noise_model"].pop("coefficients"), "coeffi")],
+    [
+        (lambda kept: kept.pop("regions"), "regions"),
+        (lambda kept: kept["noise_model"].pop("coefficients"), "coeffi"),
+        (lambda kept: kept["domain"]["dose"].pop("factor_95"), "factor_95"),
+        (lambda kept: kept["domain"]["effects"][0].pop("gain_db"), "gain_db"),
+    ],
 )
 def test_a_file_that_lacks_something_is_refused(tmp_path, change, said):
     kept = json.loads((own_bundle() / "models" / "trust.json").read_text())

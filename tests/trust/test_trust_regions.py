@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from pipeline.evaluation import suv_peak
 from pipeline.images import ball_offsets
-from pipeline.trust.calibration import RecommendationRule, TrustCalibration
+from pipeline.trust.calibration import RecommendationRule, read_calibration
 from pipeline.trust.noise_model import scan_noise
 from pipeline.trust.regions import (
     LARGEST_NOISE_PART,
@@ -34,7 +34,7 @@ MEASURED = {"measured_to": 50.0, "denoised_from": 60.0}
 
 
 def calibration(a_rule):
-    return TrustCalibration(noise=(0.0,) * 5, suv_mean=a_rule, suv_peak=a_rule, provenance={})
+    return replace(read_calibration(), noise=(0.0,) * 5, suv_mean=a_rule, suv_peak=a_rule, provenance={})
 
 
 def patient(*, radius=10.0, sd=0.3, seed=0):

@@ -18,7 +18,6 @@ from pipeline import __version__
 from pipeline.data.building.exclusions import names_of
 from pipeline.data.building.headers import read_session, reason_for
 from pipeline.data.building.splits import check_fractions, split_of
-from pipeline.data.building.tracer_names import tracer_in
 from pipeline.data.layouts import LAYOUTS
 from pipeline.data.layouts.found_session import FoundSession, identifier
 from pipeline.data.manifest import (
@@ -34,6 +33,7 @@ from pipeline.data.manifest import (
 )
 from pipeline.data.store.fingerprints import content_sha256, files_of
 from pipeline.errors import PETError
+from pipeline.pet.tracer_names import tracer_in
 from pipeline.processes import run_in_processes
 
 __all__ = ["build_manifest"]

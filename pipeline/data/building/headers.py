@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from pydicom.dataset import Dataset
 
 from pipeline.data.building.exclusions import excluded_of, names_of
-from pipeline.data.building.tracer_names import tracer_conflict
 from pipeline.data.layouts.found_session import FoundSession
 from pipeline.data.manifest import Exclusion, Image, first_mistake
 from pipeline.errors import PETError, naming, one_line, reason_of
@@ -21,6 +20,7 @@ from pipeline.pet.dicom.reading.reader import survey_series
 from pipeline.pet.dicom.values import text_of
 from pipeline.pet.grid import Grid, canonical_grid, grid_difference
 from pipeline.pet.nifti import survey_nifti
+from pipeline.pet.tracer_names import tracer_conflict
 from pipeline.pet.volumes import is_volume_name, read_grid
 
 __all__ = ["ImageHeader", "read_image_header", "read_session", "reason_for"]

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.constants import OSEM_NOISE_POWER
+from pipeline.constants import OSEM_NOISE_POWER, STYLE_RANGE
 
 __all__ = [
     "NOISE_STATISTICS",
-    "STYLE_RANGE",
     "TISSUE_MASK_RADIUS",
     "StatisticsStyle",
     "noise_statistics",
@@ -33,9 +32,6 @@ TISSUE_SUV = 0.1
 
 OFFSET_SUV = 0.1
 """Keeps the uptake of lung and air from dividing by nearly nothing, SUVbw [g/mL]."""
-
-STYLE_RANGE = 3.0
-"""Beyond so many standard deviations of the training scans a statistic counts as that many."""
 
 _WIDTH = 7  # voxels of the window of a local mean
 _REACH = _WIDTH + 2 * TISSUE_MASK_RADIUS  # voxels to a side that decide about a window

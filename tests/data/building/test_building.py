@@ -15,10 +15,10 @@ from pipeline.data.building.build import build_manifest
 from pipeline.data.building.exclusions import read_exclusions
 from pipeline.data.building.headers import read_image_header
 from pipeline.data.building.splits import split_of
-from pipeline.data.building.tracer_names import tracer_conflict
 from pipeline.data.store.fingerprints import content_sha256
 from pipeline.pet import PETError
 from pipeline.pet.grid import same_grid
+from pipeline.pet.tracer_names import tracer_conflict
 
 
 @given(st.text(min_size=1), st.integers(0, 99))

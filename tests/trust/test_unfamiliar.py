@@ -1,7 +1,7 @@
 """Words for noise that training did not have."""
 
-from pipeline.inference import style_rows, unfamiliar_noise
 from pipeline.networks.noise.statistics import NOISE_STATISTICS
+from pipeline.trust import style_rows, unfamiliar_noise
 
 NOTHING = dict.fromkeys(NOISE_STATISTICS, -2.9)
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from pipeline.networks.noise.statistics import STYLE_RANGE
+from pipeline.constants import STYLE_RANGE
 
-__all__ = ["style_rows", "unfamiliar_noise"]
+__all__ = ["farthest_statistic", "style_rows", "unfamiliar_noise"]
 
 _MEANING = {
     "quiet": ("level", "stronger", "weaker"),
@@ -62,6 +62,17 @@ def unfamiliar_noise(deviations: Mapping[str, float]) -> str | None:
         f"the noise is unlike that of the training scans: {', '.join(said)}; it was denoised as the most similar noise "
         "would be, and the result may be too smooth or too noisy"
     )
+
+
+def farthest_statistic(deviations: Mapping[str, float]) -> tuple[str, float]:
+    """Return the statistic of a scan's noise that is farthest from the training scans, and its deviation [SD].
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    """
+    return max(deviations.items(), key=lambda item: abs(item[1]))
 
 
 def _words(name: str, deviation: float) -> str:
