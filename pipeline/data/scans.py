@@ -11,7 +11,7 @@ from pydicom.errors import InvalidDicomError
 
 from pipeline.errors import PETError, one_line
 from pipeline.files import UNFINISHED
-from pipeline.pet.dicom.reading.files import walk_folders
+from pipeline.pet.dicom.reading.stored_files import walk_folders
 from pipeline.pet.nifti import sidecar_files
 from pipeline.pet.volumes import is_volume_name
 

@@ -27,12 +27,13 @@ def read_pet(
     Parameters
     ----------
     path
-        Folder of one DICOM series, the file of an enhanced PET image, or a file ending in .nii, .nii.gz, .mha or
-        .nrrd.
+        Folder of a DICOM series or study, zip archive of one, DICOMDIR, the file of an enhanced PET image, or a file
+        ending in .nii, .nii.gz, .mha or .nrrd.
     sidecar
         Takes the place of the JSON file beside a NIfTI volume; None reads the file.
     series
-        SeriesInstanceUID or SeriesNumber of the DICOM series to read, needed where a folder holds several of PET.
+        SeriesInstanceUID, SeriesNumber or SeriesDescription of the DICOM series to read, needed where a study has
+        several of PET, and not only one of them is corrected for attenuation.
 
     Raises
     ------

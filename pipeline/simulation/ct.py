@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage
 
 from pipeline.errors import PETError, naming
 from pipeline.pet import PETSeries
+from pipeline.pet.dicom.reading.choice import by_series, listed
 from pipeline.pet.dicom.reading.files import SliceFile, read_slice_files
 from pipeline.pet.dicom.slices import decoded_slice, stack_slices
-from pipeline.pet.dicom.values import number_of
+from pipeline.pet.dicom.values import number_of, text_of, value_of
 from pipeline.pet.grid import to_canonical
 from pipeline.pet.volumes import is_volume_name, read_voxels
 from pipeline.simulation.attenuation import attenuation_from_ct, resampled
@@ -26,8 +29,8 @@ def attenuation_of_series(path: str | Path, series: PETSeries) -> np.ndarray:
 
     Where the CT does not reach there is air. The two must share the patient's coordinates, as on a PET/CT.
 
-    `path` is a folder of one DICOM CT series, or a NIfTI volume in HU (taken as of 120 kV). The result is float32
-    [1/mm], of the series' shape (X, Y, Z).
+    `path` is a folder, a zip archive or a DICOMDIR of a study with one CT series beside others, or a NIfTI volume in HU
+    (taken as of 120 kV). The result is float32 [1/mm], of the series' shape (X, Y, Z).
 
     Raises
     ------
@@ -61,17 +64,26 @@ def _covered_slices(shape: tuple[int, ...], affine: np.ndarray, series: PETSerie
 
 
 def _read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
-    files = [file for file in read_slice_files(path).slices if file.dataset.get("Modality") == "CT"]
-    if not files:
-        raise PETError("no DICOM CT slice in the folder, expected one CT series")
-    series = {str(file.dataset.get("SeriesInstanceUID", "")) for file in files}
+    found = by_series(read_slice_files(path, classes={CTImageStorage}).slices)
+    series = {uid: files for uid, files in found.items() if _is_volume(files[0].dataset)}
+    if not series:
+        raise PETError(f"no DICOM CT slice, expected one CT series; found {listed(found)}")
     if len(series) != 1:
-        raise PETError(f"{len(series)} CT series in one folder, expected one")
+        raise PETError(
+            f"{len(series)} CT series, expected one in a folder or archive of its own; found {listed(found)}"
+        )
+    ((_, files),) = series.items()
     stack = stack_slices(files)
     hu = np.stack([_hounsfield(files[k]) for k in stack.order], axis=-1)
     volume, affine = to_canonical(hu, stack.affine)
     voltage = number_of(files[0].dataset, "KVP")
     return volume, affine, _USUAL_VOLTAGE if voltage is None else round(voltage)
+
+
+def _is_volume(dataset: Dataset) -> bool:
+    """Return whether an object is a slice of a CT rather than an overview of it, or something else."""
+    is_localizer = "LOCALIZER" in (value_of(dataset, "ImageType") or ())
+    return dataset.get("Modality") == "CT" and text_of(dataset, "SOPClassUID") == CTImageStorage and not is_localizer
 
 
 def _hounsfield(file: SliceFile) -> np.ndarray:

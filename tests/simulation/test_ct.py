@@ -1,5 +1,6 @@
 """Attenuation of a PET series from the patient's CT, as DICOM and as NIfTI."""
 
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -7,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage
 
 from pipeline.pet import PETError, PETHeader, PETSeries
 from pipeline.simulation.ct import attenuation_of_series
@@ -100,3 +101,25 @@ def test_what_is_no_ct_of_this_patient_is_refused(tmp_path):
     (tmp_path / "bad.nii.gz").write_bytes(b"nothing")
     with pytest.raises(PETError, match="not a readable NIfTI"):
         attenuation_of_series(tmp_path / "bad.nii.gz", series())
+
+
+def test_the_ct_of_a_study_or_its_archive(tmp_path):
+    expected = attenuation_of_series(write_dicom(tmp_path / "study"), series())
+    slices = sorted((tmp_path / "study").iterdir())
+    for name, uid, keyword, value in (
+        ("overview", "1.2.4", "ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"]),
+        ("pet", "1.2.5", "SOPClassUID", PositronEmissionTomographyImageStorage),
+    ):
+        other = pydicom.dcmread(slices[0])
+        other.SeriesInstanceUID, other.SOPInstanceUID = uid, pydicom.uid.generate_uid()
+        setattr(other, keyword, value)
+        other.file_meta.MediaStorageSOPClassUID = other.SOPClassUID
+        other.save_as(tmp_path / "study" / name)
+    np.testing.assert_array_equal(attenuation_of_series(tmp_path / "study", series()), expected)
+    archive = shutil.make_archive(str(tmp_path / "study"), "zip", tmp_path / "study")
+    np.testing.assert_array_equal(attenuation_of_series(archive, series()), expected)
+    second = pydicom.dcmread(slices[0])
+    second.SeriesInstanceUID, second.SeriesDescription, second.SeriesNumber = "1.2.6", "thin", 9
+    second.save_as(tmp_path / "study" / "second")
+    with pytest.raises(PETError, match=r'2 CT series, expected one .*; number 9, CT, "thin", 1 image'):
+        attenuation_of_series(tmp_path / "study", series())

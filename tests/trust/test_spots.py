@@ -97,7 +97,7 @@ def test_a_spot_or_region_at_an_end_is_uncertain_at_best():
 
 def test_weak_spots_at_an_end_stay_unsupported():
     assert support_in_words(0.6, at_end=True) == "not supported by the data"
-    assert support_in_words(0.2, at_end=True) == support_in_words(0.01, at_end=True) == "uncertain"
+    assert support_in_words(0.2, at_end=True) == support_in_words(0.001, at_end=True) == "uncertain"
 
 
 def test_the_fields_of_the_evidence_give_the_same_spots():
@@ -130,7 +130,7 @@ def test_a_spot_names_its_region():
 
 
 def test_the_words_follow_the_probability():
-    assert [support_in_words(p) for p in (0.01, 0.049, 0.05, 0.49, 0.5, 1.0)] == [
+    assert [support_in_words(p) for p in (0.001, 0.009, 0.01, 0.49, 0.5, 1.0)] == [
         *("supported", "supported", "uncertain", "uncertain"),
         *("not supported by the data", "not supported by the data"),
     ]

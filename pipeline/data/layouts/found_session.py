@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.data.manifest import Exclusion, File, Image, Split, other_files
-from pipeline.pet.dicom.reading.files import walk_folders
+from pipeline.pet.dicom.reading.stored_files import walk_folders
 
 if TYPE_CHECKING:
     from pipeline.data.building.headers import ImageHeader

@@ -12,7 +12,8 @@ from pathlib import Path
 from pipeline.data.layouts.found_session import FoundSession, identifier, relative
 from pipeline.data.layouts.udpet_test_set import find_test_set
 from pipeline.data.manifest import Exclusion, Image
-from pipeline.pet.dicom.reading.files import APPLE_DOUBLE, DICOM_SUFFIXES, walk_folders
+from pipeline.pet.dicom.reading.files import APPLE_DOUBLE, DICOM_SUFFIXES
+from pipeline.pet.dicom.reading.stored_files import walk_folders
 
 __all__ = ["PUBLISHED_FACTORS", "dose_reduction_factor_in", "find_udpet"]
 

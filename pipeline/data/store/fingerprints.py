@@ -10,7 +10,7 @@ from pipeline.data.manifest import Image, Subject, other_files
 from pipeline.data.store.store import Input
 from pipeline.errors import PETError, naming
 from pipeline.files import sha256_of
-from pipeline.pet.dicom.reading.files import walk_folders
+from pipeline.pet.dicom.reading.stored_files import walk_folders
 from pipeline.pet.nifti import files_of_sidecar
 from pipeline.pet.volumes import is_volume_name, sidecar_path_of
 from pipeline.simulation.low_dose import dose_entity

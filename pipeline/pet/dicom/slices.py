@@ -16,7 +16,8 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from pipeline.errors import PETError, naming, reason_of
-from pipeline.pet.dicom.reading.files import HARMLESS, HARMLESS_SERIES, SliceFile
+from pipeline.pet.dicom.reading.files import SliceFile
+from pipeline.pet.dicom.reading.stored_files import HARMLESS, HARMLESS_SERIES
 from pipeline.pet.dicom.values import number_of, stored_value, value_of
 from pipeline.pet.grid import LPS_TO_RAS, MOST_REMOTE, VOXEL_SIZES
 
@@ -252,7 +253,7 @@ def _stored_bytes(file: SliceFile) -> tuple[int | None, str]:
     """Return the size of what holds the pixels, and its name; None where it tells nothing."""
     if not file.has_pixels:
         is_deflated = file.syntax == DeflatedExplicitVRLittleEndian
-        return None if is_deflated else file.path.stat().st_size, "the file"
+        return None if is_deflated else file.size, "the file"
     pixels = value_of(file.stored, "PixelData")
     if pixels is None:
         raise PETError("PixelData is missing, the file may be cut short")

@@ -20,6 +20,7 @@ from pipeline.errors import PETError, naming
 from pipeline.pet.suv.factor import ACTIVITY_PER_COUNT, SUV_PER_COUNT
 
 __all__ = [
+    "IDENTITY",
     "REFERENCE_TIMES",
     "SCALE_FACTORS",
     "PrivateAttribute",
@@ -35,6 +36,13 @@ __all__ = [
     "text_of",
     "value_of",
 ]
+
+IDENTITY = (
+    *("PatientName", "PatientID", "PatientBirthDate", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName"),
+    *("PatientMotherBirthName", "AccessionNumber", "ReferringPhysicianName", "PerformingPhysicianName"),
+    *("OperatorsName", "NameOfPhysiciansReadingStudy", "InstitutionName"),
+)
+"""Attributes that tell who was scanned, or by whom, in a few words."""
 
 MAX_TEXT = 1024
 """Characters of the longest text that is read (PS3.5 6.2, ST); most may have 64."""

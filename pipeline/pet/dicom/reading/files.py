@@ -1,18 +1,20 @@
 """Find and read the files of a DICOM series: which are DICOM, which belong together, and how much memory they take."""
 
 import gc
-import os
 import warnings
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from io import BufferedReader, BytesIO
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
+from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -25,7 +27,16 @@ from pydicom.uid import (
 )
 
 from pipeline.errors import PETError, naming, reason_of
-from pipeline.pet.dicom.values import text_of
+from pipeline.pet.dicom.reading.directory import Reference, is_directory, key_of, missing_of, read_directory
+from pipeline.pet.dicom.reading.stored_files import (
+    HARMLESS,
+    HARMLESS_SERIES,
+    MAX_DEFLATION,
+    StoredFile,
+    files_below,
+    is_archive,
+)
+from pipeline.pet.dicom.values import IDENTITY, text_of
 
 __all__ = [
     "ENHANCED",
@@ -34,7 +45,6 @@ __all__ = [
     "collector_paused",
     "read_dataset",
     "read_slice_files",
-    "walk_folders",
 ]
 
 ENHANCED = {EnhancedPETImageStorage, LegacyConvertedEnhancedPETImageStorage}
@@ -45,14 +55,19 @@ APPLE_DOUBLE = "._"
 HEAD = 512
 """The preamble and the transfer syntax of a file lie within so many bytes: what stands before has a limited length."""
 
-HARMLESS = 1 << 24
-"""An image of up to this many bytes is read whatever its compression: an empty slice compresses well."""
+BEGINNING = 1 << 14
+"""What names the series of an object lies within so many bytes of most files."""
 
-HARMLESS_SERIES = 1 << 27
-"""The same for all files of a folder together."""
+_NAMING = tuple(
+    Tag(keyword)
+    for keyword in (
+        *("SOPClassUID", "SOPInstanceUID", "Modality", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber"),
+        *("ImageType", "StudyInstanceUID", *IDENTITY),
+    )
+)
+"""What is read of an object of another kind than is looked for."""
 
-MAX_DEFLATION = 100
-"""A deflated file that takes this many times its own size is no image: zeros alone take a thousand times."""
+_NAMING_ENDS = max(_NAMING)
 
 
 @dataclass(frozen=True)
@@ -65,6 +80,9 @@ class SliceFile:
 
     dataset: Dataset
     """Attributes of the slice, and its pixel data unless it is a frame."""
+
+    size: int = 0
+    """Bytes of the file."""
 
     image: Dataset | None = None
     """Multi-frame image that the slice is a frame of."""
@@ -105,6 +123,9 @@ class FoundFiles:
     dangling: list[str]
     """Links to files that do not exist."""
 
+    missing: list[str] = field(default_factory=list)
+    """Files of the classes looked for that a DICOMDIR refers to, and that are not there."""
+
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
@@ -122,34 +143,14 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def walk_folders(
-    folder: str | Path, *, enter: Callable[[Path], bool] = lambda place: True
-) -> Iterator[tuple[Path, list[str]]]:
-    """Yield every folder below a folder with the sorted names of its files.
-
-    Links are followed. A folder that is reached in two ways, as by a link to one above it, is entered once; one that
-    `enter` declines is not entered, and neither is what lies below. A folder that cannot be opened is an `OSError`.
-    """
-    entered: set[str] = set()
-    for parent, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
-        place = os.path.realpath(parent)
-        if place in entered or not enter(Path(parent)):
-            folders.clear()
-            continue
-        entered.add(place)
-        folders.sort()
-        yield Path(parent), sorted(files)
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def read_dataset(path: Path, *, stop_before_pixels: bool = False) -> Dataset | None:
+def read_dataset(
+    file: StoredFile, *, stop_before_pixels: bool = False, classes: Collection[str] | None = None
+) -> Dataset | None:
     """Return the data set in a file, or None if the content is not DICOM, or is a DICOMDIR.
 
     A data set without preamble or file meta information (DICOM PS3.10 7.1) is read as well. The returned data set
-    then has the transfer syntax by which it was read.
+    then has the transfer syntax by which it was read. Of an object of another SOP class than `classes`, if given,
+    little more is read than what names its series.
 
     Raises
     ------
@@ -157,16 +158,21 @@ def read_dataset(path: Path, *, stop_before_pixels: bool = False) -> Dataset | N
         If the file claims to be DICOM and cannot be read, or would take far more memory than an image.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(HEAD)
+        with file.open() as stream:
+            head = stream.read(HEAD)
             has_preamble = head[128:132] == b"DICM"
             if not has_preamble and not _is_bare(head):
                 raise InvalidDicomError
-            if DeflatedExplicitVRLittleEndian.encode() in head:
-                _check_deflated(file, head, path)
-            file.seek(0)
+            is_deflated = DeflatedExplicitVRLittleEndian.encode() in head
+            if is_deflated:
+                _check_deflated(stream, head, file)
+            elif classes is not None and not any(uid.encode() in head for uid in classes):
+                named = _what_names(head + stream.read(BEGINNING - HEAD), classes)
+                if named is not None:
+                    return named
+            stream.seek(0)
             # Memory cannot be asked for beyond the end of what is in memory, however long an element claims to be.
-            source = BytesIO(file.read()) if path.stat().st_size <= HARMLESS else file
+            source = BytesIO(stream.read()) if (file.size or 0) <= HARMLESS else stream
             with warnings.catch_warnings():
                 # Vendors' values that break the standard's letter are checked where they are used.
                 warnings.simplefilter("ignore")
@@ -176,8 +182,8 @@ def read_dataset(path: Path, *, stop_before_pixels: bool = False) -> Dataset | N
                 kind = dataset.file_meta.get("MediaStorageSOPClassUID")
                 syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", "")))
     except InvalidDicomError:
-        if path.suffix.lower() in DICOM_SUFFIXES and not path.name.startswith(APPLE_DOUBLE):
-            raise PETError(f"{path.name}: content is not DICOM, expected it from the file's name") from None
+        if file.path.suffix.lower() in DICOM_SUFFIXES and not file.path.name.startswith(APPLE_DOUBLE):
+            raise PETError(f"{file.path.name}: content is not DICOM, expected it from the file's name") from None
         return None
     except (PETError, MemoryError):
         raise
@@ -185,13 +191,35 @@ def read_dataset(path: Path, *, stop_before_pixels: bool = False) -> Dataset | N
         # An error of the file system has a number; pydicom raises OSErrors without for files cut short.
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise PETError(f"{path.name}: damaged DICOM file ({reason_of(error)})") from error
+        raise PETError(f"{file.path.name}: damaged DICOM file ({reason_of(error)})") from error
     if kind == MediaStorageDirectoryStorage:
         return None
     if not syntax.is_transfer_syntax:
         found = syntax if syntax.is_valid else "damaged" if syntax else "missing"
-        raise PETError(f"{path.name}: TransferSyntaxUID is {found}, expected one that DICOM defines")
+        raise PETError(f"{file.path.name}: TransferSyntaxUID is {found}, expected one that DICOM defines")
     return dataset
+
+
+def _what_names(beginning: bytes, classes: Collection[str]) -> Dataset | None:
+    """Return what names the series of an object that is not of the classes; None if its beginning does not tell.
+
+    A CT of thousands of slices is then passed by in seconds: neither its pixels nor most of its header are read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            named = read_partial(
+                BytesIO(beginning),
+                stop_when=lambda tag, vr, length: tag > _NAMING_ENDS,
+                force=True,
+                specific_tags=list(_NAMING),
+            )
+        is_named = "SeriesInstanceUID" in named and text_of(named, "SOPClassUID") not in {"", *classes}
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - what the beginning does not tell is read from the whole file
+        return None
+    return named if is_named else None
 
 
 def _is_bare(head: bytes) -> bool:
@@ -211,28 +239,39 @@ def _syntax_of(dataset: Dataset) -> UID:
     return ImplicitVRLittleEndian if is_implicit else ExplicitVRLittleEndian
 
 
-def _check_deflated(file: BufferedReader, head: bytes, path: Path) -> None:
+def _check_deflated(stream: IO[bytes], head: bytes, file: StoredFile) -> None:
     """Inflate a deflated data set in pieces that are thrown away, and refuse one that takes too much memory."""
     if head[132:136] != b"\2\0\0\0":
-        raise PETError(f"{path.name}: FileMetaInformationGroupLength is missing, the deflated data cannot be found")
-    file.seek(144 + int.from_bytes(head[140:144], "little"))
-    most = max(HARMLESS, MAX_DEFLATION * path.stat().st_size)
+        raise PETError(
+            f"{file.path.name}: FileMetaInformationGroupLength is missing, the deflated data cannot be found"
+        )
+    stream.seek(144 + int.from_bytes(head[140:144], "little"))
+    most = max(HARMLESS, MAX_DEFLATION * (file.size or 0))
     n_bytes, inflater = 0, zlib.decompressobj(-zlib.MAX_WBITS)
-    piece = file.read(1 << 16)
+    piece = stream.read(1 << 16)
     while piece and not inflater.eof:
         n_bytes += len(inflater.decompress(piece, 1 << 20))
         if n_bytes > most:
             raise PETError(
-                f"{path.name}: deflated data takes more than {most} bytes, expected at most {MAX_DEFLATION} times "
+                f"{file.path.name}: deflated data takes more than {most} bytes, expected at most {MAX_DEFLATION} times "
                 "the size of the file"
             )
-        piece = inflater.unconsumed_tail or file.read(1 << 16)
+        piece = inflater.unconsumed_tail or stream.read(1 << 16)
 
 
-def read_slice_files(folder: Path, *, with_pixels: bool = True, pixels_of: Collection[str] | None = None) -> FoundFiles:
-    """Read every DICOM file below a folder, each once, and count the files that are something else.
+def read_slice_files(place: Path, *, with_pixels: bool = True, classes: Collection[str] | None = None) -> FoundFiles:
+    """Read every DICOM file of a place, each once, and count those that are something else.
 
-    Links are followed. Pixel data is kept `with_pixels`, and then only that of the SOP classes `pixels_of`, if given.
+    Links are followed.
+
+    Parameters
+    ----------
+    place
+        Folder, zip archive of one, DICOMDIR, of which the files are read that it refers to, or one file.
+    with_pixels
+        Whether pixel data is kept.
+    classes
+        SOP classes that are looked for; of other objects little more is read than what names their series.
 
     Raises
     ------
@@ -241,29 +280,43 @@ def read_slice_files(folder: Path, *, with_pixels: bool = True, pixels_of: Colle
     OSError
         If a file or folder cannot be opened.
     """
+    listed: set[str] | None = None
+    if not place.is_dir() and is_directory(directory := StoredFile.at(place)):
+        listed = {key_of(place.name), *(key_of(reference.name) for reference in read_directory(directory))}
+        place = place.parent
     slices: list[SliceFile] = []
     dangling: list[str] = []
+    references: list[Reference] = []
+    keys: set[str] = set()
     n_other = n_stored = n_bytes = 0
-    for parent, names in walk_folders(folder):
-        for path in (parent / name for name in names):
-            name = str(path.relative_to(folder))
-            if not path.exists():
-                dangling.append(name)
-                continue
-            # Opening a pipe would wait for ever.
-            dataset = read_dataset(path, stop_before_pixels=not with_pixels) if path.is_file() else None
-            if dataset is None:
+    for file in files_below(place):
+        if listed is not None and key_of(file.name) not in listed:
+            continue
+        if file.size is None:
+            if not file.path.exists():
+                dangling.append(file.name)
+            else:
                 n_other += 1
-                continue
-            with naming(name):
-                if pixels_of is not None and text_of(dataset, "SOPClassUID") not in pixels_of:
-                    dataset.pop("PixelData", None)
-            if with_pixels and dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
-                n_stored += path.stat().st_size
-                n_bytes += len(dataset.get("PixelData") or b"")
-                if n_bytes > max(HARMLESS_SERIES, MAX_DEFLATION * n_stored):
-                    raise PETError(f"deflated files of {n_stored} bytes take {n_bytes} bytes; damaged")
-            slices.append(SliceFile(path, name, dataset, has_pixels=with_pixels))
-    if not slices:
+            continue
+        keys.add(key_of(file.name))
+        dataset = read_dataset(file, stop_before_pixels=not with_pixels, classes=classes)
+        if dataset is None:
+            n_other += 1
+            if is_directory(file):
+                references += read_directory(file)
+            continue
+        with naming(file.name):
+            if classes is not None and text_of(dataset, "SOPClassUID") not in classes:
+                dataset.pop("PixelData", None)
+        if with_pixels and dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            n_stored += file.size
+            n_bytes += len(dataset.get("PixelData") or b"")
+            if n_bytes > max(HARMLESS_SERIES, MAX_DEFLATION * n_stored):
+                raise PETError(f"deflated files of {n_stored} bytes take {n_bytes} bytes; damaged")
+        slices.append(SliceFile(file.path, file.name, dataset, size=file.size, has_pixels=with_pixels))
+    missing = missing_of(references, keys, classes)
+    if not slices and not missing:
+        if place.is_file() and not is_archive(place):
+            raise PETError("not a DICOM file, expected the folder of a DICOM series, a zip of it, or a DICOMDIR")
         raise PETError(f"no DICOM file among {n_other + len(dangling)} files, expected a PET series")
-    return FoundFiles(slices, n_other, dangling)
+    return FoundFiles(slices, n_other, dangling, missing)

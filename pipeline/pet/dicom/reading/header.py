@@ -33,7 +33,7 @@ from pipeline.pet.suv.factor import (
 )
 from pipeline.pet.suv.nuclides import ANY_HALF_LIFE, NUCLIDE_OF_CODE, POSITRON_WARNINGS, nuclide_from_name
 
-__all__ = ["SeriesHeader", "read_header"]
+__all__ = ["SeriesHeader", "attenuation_corrected", "read_header"]
 
 SHORT_LIVED = 6 * 3600.0
 """Up to this half-life [s], twice the half-life is within half a day, so a time of day tells the day."""
@@ -96,12 +96,17 @@ def _corrections(first: Dataset) -> Sequence[str]:
     return [corrections] if isinstance(corrections, str) else corrections
 
 
-def _attenuation_corrected(first: Dataset, notes: list[str]) -> bool:
+def attenuation_corrected(first: Dataset) -> bool | None:
+    """Return whether a slice says that it is corrected for attenuation; None if it says nothing of it."""
     corrections = [str(correction).upper() for correction in _corrections(first)]
     if any(corrections):
         return "ATTN" in corrections
-    is_corrected = bool(says_corrected(text_of(first, "AttenuationCorrectionMethod")))
-    if is_corrected:
+    return says_corrected(text_of(first, "AttenuationCorrectionMethod"))
+
+
+def _noted_attenuation(first: Dataset, notes: list[str]) -> bool:
+    is_corrected = bool(attenuation_corrected(first))
+    if is_corrected and not any(_corrections(first)):
         notes.append("CorrectedImage is empty; AttenuationCorrectionMethod names a correction for attenuation.")
     return is_corrected
 
@@ -176,7 +181,7 @@ def read_header(slices: Sequence[Dataset]) -> SeriesHeader:
         frame_duration=None if duration is None else duration / 1000.0,
         suv_per_count=suv_per_count,
         activity_per_count=activity_per_count,
-        attenuation_corrected=_attenuation_corrected(first, notes),
+        attenuation_corrected=_noted_attenuation(first, notes),
         manufacturer=text_of(first, "Manufacturer"),
         model_name=text_of(first, "ManufacturerModelName"),
         reconstruction_method=text_of(first, "ReconstructionMethod"),

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from zipfile import is_zipfile
 
 import numpy as np
 from nibabel.orientations import io_orientation
@@ -17,15 +16,9 @@ from numpy.typing import NDArray
 from pydicom.uid import UID, PositronEmissionTomographyImageStorage
 
 from pipeline.errors import PETError, naming
+from pipeline.pet.dicom.reading.choice import PET_CLASSES, choose_pet
 from pipeline.pet.dicom.reading.enhanced import read_frames
-from pipeline.pet.dicom.reading.files import (
-    ENHANCED,
-    FoundFiles,
-    SliceFile,
-    collector_paused,
-    read_dataset,
-    read_slice_files,
-)
+from pipeline.pet.dicom.reading.files import ENHANCED, SliceFile, collector_paused, read_slice_files
 from pipeline.pet.dicom.reading.header import read_header
 from pipeline.pet.dicom.slices import (
     POSITION_TOLERANCE,
@@ -42,8 +35,6 @@ from pipeline.pet.series import PETHeader, PETSeries
 from pipeline.pet.suv.factor import explained_factor, suvbw_factor_of
 
 __all__ = ["Survey", "read_dicom_series", "survey_series"]
-
-PET_CLASSES = {PositronEmissionTomographyImageStorage, *ENHANCED}
 
 
 @dataclass(frozen=True)
@@ -111,18 +102,20 @@ def survey_series(path: Path, *, with_pixels: bool, series: str | int | None = N
 
 
 def read_dicom_series(path: str | Path, *, series: str | int | None = None) -> PETSeries:
-    """Read one PET series of a folder, or the file of a multi-frame image.
+    """Read one PET series of a study.
 
     Files are found in subfolders and through links, too; objects that are no PET images and files that are not DICOM
-    by content are left out. Slices are sorted by geometry, each is rescaled with its own slope, and axes are flipped
-    and permuted, never resampled, to the closest RAS+ orientation.
+    by content are left out. Of a zip archive nothing is unpacked to the disk. Slices are sorted by geometry, each is
+    rescaled with its own slope, and axes are flipped and permuted, never resampled, to the closest RAS+ orientation.
 
     Parameters
     ----------
     path
-        Folder that holds the series, or the file of an enhanced or legacy converted enhanced PET image.
+        Folder that holds the series, zip archive of one, DICOMDIR, or the file of an enhanced or legacy converted
+        enhanced PET image.
     series
-        SeriesInstanceUID or SeriesNumber of the series to read, needed where the folder holds several of PET.
+        SeriesInstanceUID, SeriesNumber or SeriesDescription (all of it, or words of it) of the series to read. By
+        default it is the only one of PET, or the only one that is corrected for attenuation.
 
     Raises
     ------
@@ -186,22 +179,20 @@ def _slice_factors(header: PETHeader, average_times: Sequence[float] | None, n_s
 
 def _find(
     path: Path, *, with_pixels: bool, series: str | int | None
-) -> tuple[list[SliceFile], list[str], float | None]:
+) -> tuple[Sequence[SliceFile], list[str], float | None]:
     """Return the checked slices of a series, what was noticed, and the factor that the images state."""
-    if path.is_dir():
-        found = read_slice_files(path, with_pixels=with_pixels, pixels_of=PET_CLASSES)
-    else:
-        dataset = read_dataset(path, stop_before_pixels=not with_pixels)
-        if dataset is None:
-            archive = "a zip archive, expected a folder; unpack it first" if is_zipfile(path) else ""
-            raise PETError(archive or "not a DICOM file, expected the folder of a DICOM PET series")
-        found = FoundFiles([SliceFile(path, path.name, dataset, has_pixels=with_pixels)], 0, [])
-    files, notes = _choose(found, series)
+    found = read_slice_files(path, with_pixels=with_pixels, classes=PET_CLASSES)
+    if found.missing:
+        raise PETError(
+            f"{len(found.missing)} PET images that DICOMDIR refers to are missing, the first {found.missing[0]}; "
+            "expected all of them, or no DICOMDIR"
+        )
+    files, notes = choose_pet(found, series)
     if len(files) == 1 and text_of(files[0].dataset, "SOPClassUID") in ENHANCED:
         frames, stated = read_frames(files[0])
         check_agreement([file.dataset for file in frames], [file.name for file in frames])
         return frames, [*notes, *_check_one_frame(frames)], stated
-    if not path.is_dir():
+    if len(found.slices) == 1 and files[0].path == path:
         raise PETError("a single DICOM file, expected the folder that holds the whole series")
     _check_slices(files)
     n_stated = int(number_of(files[0].dataset, "NumberOfSlices") or 0)
@@ -210,62 +201,6 @@ def _find(
     if found.dangling and not n_stated:
         raise PETError(f"{found.dangling[0]}: link to a file that does not exist, which may be a slice")
     return files, [*notes, *_check_one_frame(files)], None
-
-
-# ------------------------------------------------------------------------------------------- which series is read
-
-
-def _choose(found: FoundFiles, wanted: str | int | None) -> tuple[list[SliceFile], list[str]]:
-    """Return the files of the one PET series, or of the one that is wanted, and sentences on what is left aside."""
-    groups: dict[str, list[SliceFile]] = {}
-    others: Counter[str] = Counter()
-    for file in found.slices:
-        with naming(file.name):
-            uid, sop_class = text_of(file.dataset, "SeriesInstanceUID"), text_of(file.dataset, "SOPClassUID")
-            if not sop_class:
-                raise PETError("SOPClassUID is missing, the file may be cut short")
-            if sop_class in PET_CLASSES or uid in groups:
-                groups.setdefault(uid, []).append(file)
-            else:
-                others[text_of(file.dataset, "Modality")[:16] or "without Modality"] += 1
-    listed = ", ".join(f"{n} {modality}" for modality, n in sorted(others.items()))
-    if not groups:
-        raise PETError(f"no PET image among {len(found.slices)} DICOM files ({listed}), expected a PET series")
-    if "" in groups and len(groups) > 1:
-        raise PETError(f"{groups[''][0].name}: SeriesInstanceUID is missing, the file may be cut short")
-    chosen = {uid: files for uid, files in groups.items() if wanted is None or _is_wanted(uid, files[0], str(wanted))}
-    if len(chosen) != 1:
-        described = ", ".join(_describe(files) for files in (chosen or groups).values())
-        if not chosen:
-            raise PETError(f"no PET series {wanted}, expected one of: {described}")
-        raise PETError(
-            f"{len(chosen)} PET series: {described}, expected one; choose it by SeriesNumber or SeriesInstanceUID "
-            "(series)"
-        )
-    ((uid, files),) = chosen.items()
-    notes = [f"{found.n_other} files that are not DICOM images were left out."] if found.n_other else []
-    if found.dangling:
-        notes.append(f"{len(found.dangling)} links to files that do not exist were left out.")
-    if listed:
-        notes.append(f"Objects that are no PET images were left aside: {listed}.")
-    notes += [
-        f"Another PET series ({len(members)} files) was left aside." for key, members in groups.items() if key != uid
-    ]
-    n_bare = sum(not file.has_meta_information for file in files)
-    if n_bare:
-        notes.append(f"{n_bare} files have no file meta information (DICOM PS3.10).")
-    return files, notes
-
-
-def _is_wanted(uid: str, file: SliceFile, wanted: str) -> bool:
-    number = text_of(file.dataset, "SeriesNumber")
-    return wanted.strip() in {uid, number} or (wanted.strip().lstrip("0") or "0") == number.lstrip("0")
-
-
-def _describe(members: Sequence[SliceFile]) -> str:
-    # A description may name the patient, and de-identification removes it (PS3.15 E.1).
-    number = text_of(members[0].dataset, "SeriesNumber")
-    return f"number {number} ({len(members)} files)" if number else f"one without number ({len(members)} files)"
 
 
 def _check_slices(files: Sequence[SliceFile]) -> None:

@@ -30,6 +30,7 @@ from pydicom.valuerep import format_number_as_ds
 from pipeline.errors import PETError
 from pipeline.pet.dicom.reading.enhanced import read_frames
 from pipeline.pet.dicom.reading.files import ENHANCED, SliceFile, read_dataset
+from pipeline.pet.dicom.reading.stored_files import reopened
 from pipeline.pet.dicom.reading.times import acquisition_time, moment_of_reference, start_of_acquisition
 from pipeline.pet.dicom.slices import stack_slices
 from pipeline.pet.dicom.values import (
@@ -132,13 +133,14 @@ def derived_headers(
 
 def _read_sources(paths: Sequence[Path]) -> list[SliceFile]:
     files = []
-    for path in paths:
-        dataset = read_dataset(path, stop_before_pixels=True)
+    for file in reopened(paths):
+        name = file.path.name
+        dataset = read_dataset(file, stop_before_pixels=True)
         if dataset is None:
-            raise PETError(f"source file {path.name} is not DICOM any more")
+            raise PETError(f"source file {name} is not DICOM any more")
         if not dataset.file_meta.TransferSyntaxUID.is_little_endian:
-            raise PETError(f"source file {path.name} is big endian, expected little endian to derive a series from")
-        files.append(SliceFile(path, path.name, dataset, has_pixels=False))
+            raise PETError(f"source file {name} is big endian, expected little endian to derive a series from")
+        files.append(SliceFile(file.path, name, dataset, size=file.size or 0, has_pixels=False))
     if len(files) == 1 and text_of(files[0].dataset, "SOPClassUID") in ENHANCED:
         return read_frames(files[0])[0]
     return files
