@@ -211,7 +211,7 @@ def outside_of_training(
     if sentence is not None:
         name, deviation = farthest_statistic(style_deviation)
         effect = _nearest(training.effects, name, deviation, (-STYLE_RANGE, STYLE_RANGE))
-        warnings.append(f"{sentence}: {_did(effect, ' SD')}")
+        warnings.append(f"{sentence}: {_did(effect, ' SD of the first')}")
     return tuple(rows), tuple(warnings)
 
 
@@ -262,12 +262,16 @@ def _did(effect: OutsideEffect | None, unit: str = "") -> str:
     if effect is None:
         return "what that does was not measured"
     gain = f"{abs(effect.gain_db):.1f} dB {'more' if effect.gain_db > 0 else 'less'}"
-    lesions = "" if effect.lesion_percent is None else f", SUVmean of lesions by {effect.lesion_percent:+.0f} %"
+    lesions = "" if effect.lesion_percent is None else f", SUVmean of lesions by {_percent(effect.lesion_percent)}"
     where = effect.label or f"{_number(effect.value)}{unit}"
     return (
         f"on simulated scans of {where} denoising gained {gain}, "
-        f"the mean SUV of the body changed by {effect.body_percent:+.0f} %{lesions}"
+        f"the mean SUV of the body changed by {_percent(effect.body_percent)}{lesions}"
     )
+
+
+def _percent(value: float) -> str:
+    return f"{round(value) + 0:+d} %"
 
 
 def _number(value: float) -> str:

@@ -24,7 +24,7 @@ EFFECTS = (
     OutsideEffect("voxel_size", 12.0, -9.0, 2.0, -9.0),
     OutsideEffect("axial_extent", 26.0, 0.4, 0.0, None),
     OutsideEffect("coarse", -3.6, -1.0, 0.0, -2.0),
-    OutsideEffect("tracer", 0.0, -0.2, 0.0, -1.0, "NaF"),
+    OutsideEffect("tracer", 0.0, -0.2, -0.2, -1.0, "NaF"),
     OutsideEffect("tracer", 0.0, -0.8, 0.0, -3.0, "FLT"),
 )
 TRAINING = TrainingDomain(ranges=RANGES, tracers={"FDG": ("F-18",), "DOTATATE": ("Ga-68",)}, effects=EFFECTS)
@@ -129,7 +129,7 @@ def test_noise_outside_says_what_other_noise_did():
     (line,) = warnings_of(scan(), coarse=-4.0, axial=3.1)
     assert line.startswith("the noise is unlike that of the training scans")
     assert line.endswith(
-        "on simulated scans of -3.6 SD denoising gained 1.0 dB less, "
+        "on simulated scans of -3.6 SD of the first denoising gained 1.0 dB less, "
         "the mean SUV of the body changed by +0 %, SUVmean of lesions by -2 %"
     )
 
@@ -157,6 +157,7 @@ def test_a_tracer_that_training_never_saw(tracer, nuclide, said):
         assert line.startswith("tracer ")
         assert "training FDG (F-18), DOTATATE (Ga-68): on simulated" in line
         assert said in line
+        assert "changed by +0 %" in line
 
 
 def test_air_alone_is_no_failure():
