@@ -63,8 +63,10 @@ def background_adapted(fraction: float) -> Threshold:
     """Return the threshold at a fraction of the way from the local background to the region's SUVmax.
 
     It is T = B + fraction x (SUVmax - B): A50 or A41 of Cheebsumon et al., EJNMMI Res 1 (2011) 35. At 0.5 it is the
-    edge of a large uniform object under any symmetric blur. The background B is the median SUV between 10 and 15 mm
-    around what reaches 41 % of SUVmax, other regions and excluded voxels left out; that shell is a choice of ours.
+    edge of a large uniform object under any symmetric blur; the SUVmax of a lesion of any texture is above its plateau,
+    and 0.41 is nearer to its volume (docs/quantification.md). The background B is the median SUV between 10 and 15 mm
+    around what reaches 41 % of SUVmax; that shell is a choice of ours. Other regions are left out, and excluded voxels
+    where there are others.
     """
     name = f"{100 * fraction:g} % of SUVmax above the median SUV {_SHELL[0]:g} to {_SHELL[1]:g} mm around"
     return Threshold(name, fraction=fraction, above_background=True)
@@ -75,7 +77,7 @@ THRESHOLDS: dict[str, Threshold] = {
     "suv4": fixed_threshold(4.0),
     "41%": fraction_of_maximum(ISOCONTOUR),
     "50%": fraction_of_maximum(0.5),
-    "adaptive": background_adapted(0.5),
+    "adaptive": background_adapted(ISOCONTOUR),
 }
 """Thresholds that need nothing but the image, by the name that a user says. `percist_threshold` needs a reference."""
 
@@ -125,7 +127,7 @@ def delineated_regions(
     ValueError
         Shapes differ.
     UndefinedMeasureError
-        A background is asked for and every voxel around a region is another's, excluded or outside the image.
+        A background is asked for and every voxel around a region is another's or outside the image.
     """
     image = np.asarray(suv)
     given = {"volumes_of_interest": volumes_of_interest, "exclude": exclude}
@@ -221,14 +223,15 @@ class _Search:
         around, inside, mine = region_and_surroundings(
             self.volumes, number, box, reach=self.reach + outer, voxel_size=self.voxel_size
         )
-        image, mine = self.suv[around], mine & self.usable[around]
-        distance = ndimage.distance_transform_edt(~inside, sampling=self.voxel_size)
-        core = _connected_to_hottest(image, mine & (distance <= self.reach), inside, ISOCONTOUR * highest)
+        image, usable = self.suv[around], self.usable[around]
+        near = ndimage.distance_transform_edt(~inside, sampling=self.voxel_size) <= self.reach
+        core = _connected_to_hottest(image, mine & usable & near, inside, ISOCONTOUR * highest)
         distance = ndimage.distance_transform_edt(~core, sampling=self.voxel_size)
         shell = mine & (distance > inner) & (distance <= outer)
         if not shell.any():
             raise UndefinedMeasureError(f"region {number} has no background {inner:g} to {outer:g} mm around it")
-        return float(np.median(image[shell]))
+        # A lesion within excluded uptake has that for its background.
+        return float(np.median(image[shell & usable] if (shell & usable).any() else image[shell]))
 
     def drawn(self, rule: Threshold) -> NDArray[np.int32]:
         """Return each volume's region under the volume's number; a hotter one takes what several reach for."""

@@ -37,10 +37,12 @@ def millilitres(regions, number: int = 1) -> float:
 
 @pytest.mark.parametrize("background", [0.5, 2.0, 3.5])
 def test_half_of_the_contrast_is_the_edge_of_a_large_sphere_in_any_background(background):
-    """The half height of a blurred edge is the edge; 41 % of SUVmax knows no background and grows with it."""
+    """The half height of a blurred edge is the edge; half of SUVmax knows no background and grows with it."""
     suv = blurred(background, ((24, 24, 24), 40.0, 8.0))
     truth = np.count_nonzero(ball((24, 24, 24), 40.0)) * voxel_volume(SIZES)
-    adapted, plain = (delineated_regions(suv, THRESHOLDS[name], voxel_size=SIZES) for name in ("adaptive", "41%"))
+    adapted, plain = (
+        delineated_regions(suv, rule, voxel_size=SIZES) for rule in (background_adapted(0.5), fraction_of_maximum(0.5))
+    )
     assert millilitres(adapted) == pytest.approx(truth, rel=0.06)
     assert millilitres(plain) > millilitres(adapted)
 
@@ -141,6 +143,14 @@ def test_what_is_cold_has_no_region(name):
 def test_a_lesion_without_background_is_refused():
     with pytest.raises(UndefinedMeasureError, match="no background"):
         delineated_regions(np.full((5, 5, 5), 6.0), background_adapted(0.5), voxel_size=(1, 1, 1))
+
+
+def test_a_lesion_within_excluded_uptake_has_that_for_its_background():
+    suv = blurred(4.2, ((24, 24, 24), 24.0, 12.0))
+    exclude = ~ball((24, 24, 24), 32.0)
+    regions = delineated_regions(suv, background_adapted(0.5), voxel_size=SIZES, exclude=exclude)
+    threshold = 4.2 + 0.5 * (suv.max() - 4.2)
+    np.testing.assert_array_equal(regions.labels > 0, suv >= threshold)
 
 
 def test_another_shape_is_refused():
