@@ -2,11 +2,14 @@
 
 import shutil
 
+import pydicom
 import pytest
+from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
 
 from pipeline import read_pet
 from pipeline.data import find_scans
 from pipeline.pet import PETError, write_dicom_series
+from tests.series import Scan, save_series, slices_of
 
 
 def test_scans_are_nifti_with_sidecar_and_folders_of_dicom(tiny_cohort, tmp_path):
@@ -46,3 +49,27 @@ def test_a_sidecar_nested_beyond_reason_is_left_to_its_reader(tiny_cohort, tmp_p
     shutil.copy(tiny_cohort[0] / "pet" / "sub-0001_rec-drf004_pet.nii.gz", tmp_path / "scan.nii.gz")
     (tmp_path / "scan.json").write_text("[" * 50_000)
     assert find_scans(tmp_path) == [str(tmp_path / "scan.nii.gz")]
+
+
+def test_studies_and_their_archives(tmp_path):
+    changes = {"ac": {}, "nac": {"CorrectedImage": ["DECY"]}, "ct": {"Modality": "CT", "SOPClassUID": CTImageStorage}}
+    changes["picture"] = {"SOPClassUID": SecondaryCaptureImageStorage}
+    for name, values in changes.items():
+        slices = slices_of(Scan(), name=name)
+        for dataset in slices:
+            for keyword, value in values.items():
+                setattr(dataset, keyword, value)
+        save_series(slices, tmp_path / "study" / name)
+    assert find_scans(tmp_path) == [str(tmp_path / "study" / "ac")]
+    for path in (tmp_path / "study" / "ct").iterdir():  # names that come before those of PET
+        shutil.copy(path, tmp_path / "study" / "ac" / f"CT{path.name}")
+    assert find_scans(tmp_path) == [str(tmp_path / "study" / "ac")]
+    archive = shutil.make_archive(str(tmp_path / "archive"), "zip", tmp_path / "study")
+    shutil.make_archive(str(tmp_path / "ct"), "zip", tmp_path / "study" / "ct")
+    (tmp_path / "text.zip").write_text("no archive")
+    assert find_scans(tmp_path) == [archive, str(tmp_path / "study" / "ac")]
+    for path in (tmp_path / "study" / "nac").iterdir():  # which is corrected, nobody says any more
+        dataset = pydicom.dcmread(path)
+        dataset.pop("CorrectedImage")
+        dataset.save_as(path)
+    assert find_scans(tmp_path / "study") == [str(tmp_path / "study" / name) for name in ("ac", "nac")]

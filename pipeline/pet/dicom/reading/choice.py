@@ -7,6 +7,7 @@ identity, or that may be a date or a number of somebody, are covered (SeriesDesc
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from pydicom.dataset import Dataset
 from pydicom.uid import PositronEmissionTomographyImageStorage
@@ -17,7 +18,7 @@ from pipeline.pet.dicom.reading.files import ENHANCED, FoundFiles, SliceFile
 from pipeline.pet.dicom.reading.header import attenuation_corrected
 from pipeline.pet.dicom.values import IDENTITY, number_of, text_of
 
-__all__ = ["PET_CLASSES", "by_series", "choose_pet", "listed"]
+__all__ = ["PET_CLASSES", "by_series", "choose_pet", "listed", "only_corrected"]
 
 PET_CLASSES = {PositronEmissionTomographyImageStorage, *ENHANCED}
 
@@ -31,6 +32,8 @@ _COVERED = "***"
 _DATE_OR_NUMBER = re.compile(
     r"\d{4}|\d+([-./:_])\d+\1\d+|\d{1,2}(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\d{2}", re.IGNORECASE
 )
+
+K = TypeVar("K")
 
 Series = Mapping[str, Sequence[SliceFile]]
 """Files of each series by SeriesInstanceUID."""
@@ -66,7 +69,11 @@ def choose_pet(found: FoundFiles, wanted: str | int | None) -> tuple[Sequence[Sl
         raise PETError(f"no PET image among {len(found.slices)} DICOM files ({counted}), expected a PET series")
     if "" in pet and len(pet) > 1:
         raise PETError(f"{pet[''][0].name}: SeriesInstanceUID is missing, the file may be cut short")
-    chosen, notes = _corrected(pet) if wanted is None else (_matching(pet, str(wanted)), [])
+    chosen: Series = pet if wanted is None else _matching(pet, str(wanted))
+    notes = []
+    if wanted is None and len(pet) > 1 and (corrected := only_corrected(pet)) is not None:
+        chosen = {corrected: pet[corrected]}
+        notes.append(f"Of {len(pet)} PET series the only one that is corrected for attenuation was read.")
     if len(chosen) != 1:
         n, which = len(chosen), "" if wanted is None else f" {str(wanted)[:LONGEST_DESCRIPTION]}"
         raise PETError(
@@ -89,16 +96,13 @@ def choose_pet(found: FoundFiles, wanted: str | int | None) -> tuple[Sequence[Sl
     return files, notes
 
 
-def _corrected(pet: Series) -> tuple[Series, list[str]]:
-    """Return the only series of a study that is corrected for attenuation, or all if that does not tell one apart."""
-    if len(pet) == 1 or len({_text(files[0].dataset, "StudyInstanceUID") for files in pet.values()}) > 1:
-        return pet, []
-    states = {uid: _is_corrected(files[0]) for uid, files in pet.items()}
-    if sorted(map(str, states.values())) != ["False"] * (len(pet) - 1) + ["True"]:
-        return pet, []
-    corrected = next(uid for uid, state in states.items() if state)
-    note = f"Of {len(pet)} PET series the only one that is corrected for attenuation was read."
-    return {corrected: pet[corrected]}, [note]
+def only_corrected(pet: Mapping[K, Sequence[SliceFile]]) -> K | None:
+    """Return which series of one study is corrected for attenuation if all others say that they are not, else None."""
+    if len({_text(files[0].dataset, "StudyInstanceUID") for files in pet.values()}) > 1:
+        return None
+    states = {key: _is_corrected(files[0]) for key, files in pet.items()}
+    corrected = [key for key, state in states.items() if state is not False]
+    return corrected[0] if len(corrected) == 1 and states[corrected[0]] else None
 
 
 def _is_corrected(file: SliceFile) -> bool | None:
