@@ -49,7 +49,7 @@ Deidentify = Annotated[
 ]
 Series = Annotated[
     str | None,
-    typer.Option(help="SeriesInstanceUID or SeriesNumber of the PET series, where the folder holds several."),
+    typer.Option(help="Number, description or UID of the PET series, where a study holds several."),
 ]
 Scanner = Annotated[str, typer.Option(help="Scanner preset, such as generic, biograph, mct, vision, dmi, gemini.")]
 Reconstructor = Annotated[

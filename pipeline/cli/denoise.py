@@ -33,7 +33,7 @@ class Regions(StrEnum):
 
 def denoise(
     source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="DICOM folder, or NIfTI (.mha, .nrrd) with JSON sidecar.")
+        Path, typer.Argument(metavar="INPUT", help="DICOM series or study: folder, zip, DICOMDIR; or NIfTI and JSON.")
     ],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create.")],
     method: Annotated[

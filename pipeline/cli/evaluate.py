@@ -57,7 +57,8 @@ def evaluate(
         list[str] | None, typer.Option(help="Method of the bundle, repeatable; by default unipet.")
     ] = None,
     scan: Annotated[
-        Path | None, typer.Option(help="Measure on this real full-dose scan instead: DICOM folder, or NIfTI and JSON.")
+        Path | None,
+        typer.Option(help="Measure on this real full-dose scan instead: DICOM folder, zip, or NIfTI and JSON."),
     ] = None,
     low: Annotated[
         list[str] | None, typer.Option(metavar="DRF=SCAN", help="Low-dose version of --scan, repeatable: 4=low.nii.gz.")

@@ -22,7 +22,9 @@ __all__ = ["insert_noise"]
 
 
 def insert_noise(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Full-dose scan: DICOM folder, or NIfTI and JSON.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="Full-dose scan: DICOM folder, zip, DICOMDIR; or NIfTI and JSON.")
+    ],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create.")],
     drf: Annotated[list[float] | None, typer.Option(help="Dose reduction factor, repeatable; else 4, 10, 20.")] = (
         None

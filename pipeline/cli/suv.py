@@ -13,7 +13,10 @@ __all__ = ["suv"]
 
 def suv(
     source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="DICOM folder or file, or NIfTI (.mha, .nrrd) with JSON sidecar.")
+        Path,
+        typer.Argument(
+            metavar="INPUT", help="DICOM series or study: folder, zip, DICOMDIR; or NIfTI and JSON sidecar."
+        ),
     ],
     series: Series = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
