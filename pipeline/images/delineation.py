@@ -48,6 +48,13 @@ class Threshold:
     above_background: bool = False
     """Whether the fraction is that of the SUVmax above the background around the region."""
 
+    def __post_init__(self) -> None:
+        """Raise ValueError unless there is either an SUV above 0 or a fraction between 0 and 1."""
+        given = [self.suv is not None and self.suv > 0, self.fraction is not None and 0 < self.fraction < 1]
+        if sum(given) != 1 or None not in (self.suv, self.fraction):
+            found = f"suv {self.suv} and fraction {self.fraction}"
+            raise ValueError(f"Threshold: expected an SUV above 0 or a fraction between 0 and 1, found {found}")
+
 
 def fixed_threshold(suv: float) -> Threshold:
     """Return one SUV as the threshold of every region [g/mL]; 4.0 is the benchmark of lymphoma (Boellaard 2024)."""

@@ -6,6 +6,7 @@ import pytest
 from pipeline.errors import UndefinedMeasureError
 from pipeline.images import (
     THRESHOLDS,
+    Threshold,
     background_adapted,
     delineated_regions,
     fixed_threshold,
@@ -151,6 +152,12 @@ def test_a_lesion_within_excluded_uptake_has_that_for_its_background():
     regions = delineated_regions(suv, background_adapted(0.5), voxel_size=SIZES, exclude=exclude)
     threshold = 4.2 + 0.5 * (suv.max() - 4.2)
     np.testing.assert_array_equal(regions.labels > 0, suv >= threshold)
+
+
+@pytest.mark.parametrize("given", [{}, {"suv": 0.0}, {"fraction": 1.2}, {"suv": 4.0, "fraction": 0.4}])
+def test_a_threshold_is_an_suv_or_a_fraction(given):
+    with pytest.raises(ValueError, match="an SUV above 0 or a fraction"):
+        Threshold("wrong", **given)
 
 
 def test_another_shape_is_refused():

@@ -10,9 +10,9 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, KDTree
 from scipy.spatial.distance import pdist
 
-from pipeline.evaluation.quantification import each_region
+from pipeline.evaluation.quantification import centroid, each_region
 
-__all__ = ["largest_distance", "lesion_distances", "mesh_volume"]
+__all__ = ["largest_centroid_distance", "largest_distance", "lesion_distances", "mesh_volume"]
 
 _FEW = 100  # points whose distances are taken without their hull
 
@@ -43,10 +43,11 @@ def lesion_distances(labels: NDArray[np.integer], *, voxel_size: Sequence[float]
     centroid_mm, between the centres of their voxels; surface_mm, between their two nearest voxels, centre to centre.
     """
     sides = np.asarray(voxel_size, dtype=np.float64)
+    scale = np.diag([*sides, 1.0])
     centers, borders = {}, {}
     for number, box, mask in each_region(labels):
-        corner = np.array([axis.start for axis in box])
-        centers[number] = (np.argwhere(mask).mean(axis=0) + corner) * sides
+        corner = [axis.start for axis in box]
+        centers[number] = centroid(mask, box, scale)
         border = mask & ~ndimage.binary_erosion(mask)
         borders[number] = KDTree((np.argwhere(border) + corner) * sides)
     rows = [
@@ -54,6 +55,16 @@ def lesion_distances(labels: NDArray[np.integer], *, voxel_size: Sequence[float]
         for a, b in combinations(centers, 2)
     ]
     return pd.DataFrame(rows, columns=["region_a", "region_b", "centroid_mm", "surface_mm"])
+
+
+def largest_centroid_distance(labels: NDArray[np.integer], *, voxel_size: Sequence[float]) -> float:
+    """Return the distance between the centres of the two regions that lie farthest apart [mm].
+
+    It is 0 for one region and NaN for none. `labels` has the shape (X, Y, Z), 0 outside; `voxel_size` is in mm.
+    """
+    scale = np.diag([*voxel_size, 1.0])
+    centers = [centroid(mask, box, scale) for _, box, mask in each_region(labels)]
+    return float(pdist(centers).max(initial=0.0)) if centers else float("nan")
 
 
 def largest_distance(labels: NDArray[np.integer], *, voxel_size: Sequence[float]) -> float:

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import PETError
-from pipeline.evaluation.lesions.extent import largest_distance, lesion_distances, mesh_volume
+from pipeline.evaluation.lesions.extent import largest_centroid_distance, largest_distance, mesh_volume
 from pipeline.evaluation.lesions.intensity import INTENSITY_STATISTICS, intensity_statistics
 from pipeline.evaluation.quantification import centroid, each_region, measure_region, volume
 from pipeline.images import Regions
@@ -132,7 +132,6 @@ def total_burden(suv: ArrayLike, regions: Regions, *, voxel_size: Sequence[float
     if image.shape != labels.shape:
         raise ValueError(f"total_burden: the image has shape {image.shape}, the labels {labels.shape}")
     measured = [measure_region(image, box, mask, voxel_size=voxel_size) for _, box, mask in each_region(labels)]
-    distances = lesion_distances(labels, voxel_size=voxel_size).centroid_mm
     nothing = float("nan")
     return {
         "n_regions": len(measured),
@@ -140,7 +139,7 @@ def total_burden(suv: ArrayLike, regions: Regions, *, voxel_size: Sequence[float
         "tlg": sum(region["tlg"] for region in measured),
         "suv_max": max((region["suv_max"] for region in measured), default=nothing),
         "suv_peak": max((region["suv_peak"] for region in measured), default=nothing),
-        "dmax_centroid_mm": float(distances.max()) if len(distances) else 0.0 if measured else nothing,
+        "dmax_centroid_mm": largest_centroid_distance(labels, voxel_size=voxel_size),
         "dmax_voxel_mm": largest_distance(labels, voxel_size=voxel_size),
         "method": regions.method,
     }
