@@ -33,6 +33,8 @@ __all__ = ["write_page", "write_report"]
 _ONE_SIDED = ("before only", "after only")
 NOTABLE_CHANGE = 10.0
 """Changes of SUV at least this large are marked in the table [%]."""
+DOSE = "dose, relative to one that gives the liver a coefficient of variation of 10 %"
+"""What a dose that is read means."""
 MOST_CHANGES = 20
 """Rows of the table of changes; the others are in its file."""
 
@@ -47,7 +49,6 @@ def write_report(
     run: Mapping[str, object],
     trust: ScanTrust | None = None,
     warnings: Sequence[str] = (),
-    noise: Sequence[Mapping[str, object]] = (),
 ) -> Path:
     """Write the report of one denoised series; the file appears complete or not at all.
 
@@ -58,9 +59,7 @@ def write_report(
     The folder of `path` must exist, and both series lie on one grid. `title` is a heading, such as a pseudonym;
     `lesions` are rows of `pipeline.evaluation.lesion_table`, perhaps none; `run` says line by line what was done:
     method, weights and their SHA-256, versions, device, time. `trust` says what the result may be believed; with it,
-    `lesions` have the columns TRUST_COLUMNS, too. `warnings` come first on the page. `noise` are rows on the scan's
-    noise beside that of the training: name, meaning, deviation [SD], and outside, whether it lies beyond what the
-    method knows.
+    `lesions` have the columns TRUST_COLUMNS, too. `warnings` come first on the page.
 
     Raises
     ------
@@ -94,7 +93,6 @@ def write_report(
         provenance=after.provenance,
         body=_body_facts(before.suv, after.suv, body),
         lesions=lesions.to_dict("records"),
-        noise=noise,
         trust=None if trust is None else _trust_facts(trust),
         warnings=warnings,
         regions=_region_facts(lesions),
@@ -136,7 +134,13 @@ def _region_facts(lesions: pd.DataFrame) -> dict[str, object]:
 def _trust_facts(trust: ScanTrust) -> dict[str, object]:
     changes = trust.evidence.regions
     return {
-        "lines": [trust.evidence.statement, trust.spots.statement, str(trust.conservation)],
+        "lines": [
+            f"{DOSE}: the scan {trust.domain.dose_statement}" if trust.domain.dose else trust.domain.dose_statement,
+            trust.evidence.statement,
+            trust.spots.statement,
+            str(trust.conservation),
+        ],
+        "domain": trust.domain.rows,
         "not_stated": trust.not_stated,
         "changes": changes.head(MOST_CHANGES).to_dict("records"),
         "n_changes": len(changes),

@@ -1,6 +1,6 @@
 """Everything that is said about one denoised scan: what its numbers are worth, and what cannot be said of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from pipeline.evaluation.conservation import spheres_in
 from pipeline.images import Regions, body_mask
 from pipeline.pet import PETSeries
 from pipeline.trust.calibration import TrustCalibration, read_calibration
+from pipeline.trust.domain import Domain, domain_of
 from pipeline.trust.evidence import Evidence, evidence_fields, evidence_of_change
 from pipeline.trust.noise_model import scan_noise
 from pipeline.trust.regions import RegionTrust, TrustedValue, measured_regions
@@ -90,22 +91,28 @@ class ScanTrust:
     """Which local maxima and which regions the data support."""
     conservation: Conservation
     """SUV of large spheres."""
+    domain: Domain
+    """Its dose, and where it lies outside of the training."""
     not_stated: tuple[str, ...]
     """What could not be stated, a line each."""
 
     @property
     def warnings(self) -> list[str]:
         """What a person should know at once."""
-        if self.evidence.regions.empty:
-            return []
-        return [f"{self.evidence.statement}; the places are in changes.tsv and on the page"]
+        changed = [] if self.evidence.regions.empty else [f"{self.evidence.statement}; the places are in changes.tsv"]
+        return [*changed, *self.domain.warnings]
 
     @property
     def record(self) -> dict[str, Any]:
         """What a run record keeps: texts and numbers."""
         changes = self.evidence.regions["change"].value_counts()
         support = self.spots.regions["support"].value_counts()
+        dose = self.domain.dose
         return {
+            "dose": self.domain.dose_statement,
+            "dose_reduction_factor_read": None if dose is None else _rounded(dose.factor),
+            "dose_reduction_factor_95": None if dose is None else [_rounded(dose.low), _rounded(dose.high)],
+            "outside_of_training": [row.name for row in self.domain.rows if row.outside],
             "changes": self.evidence.statement,
             "n_removed": int(changes.get("removed", 0)),
             "n_added": int(changes.get("added", 0)),
@@ -122,6 +129,7 @@ def scan_trust(
     regions: Regions,
     *,
     threshold: float,
+    style_deviation: Mapping[str, float] | None = None,
     repeats: RegionRepeats | None = None,
     not_stated: Sequence[str] = (),
     calibration: TrustCalibration | None = None,
@@ -136,6 +144,8 @@ def scan_trust(
         As `pipeline.images.regions_in_either` draws them on the two.
     threshold
         SUV that they were drawn at [g/mL].
+    style_deviation
+        The noise of the scan beside that of the training scans [SD], see `UniPET.style_deviation`.
     repeats
         Of the regions, by `repeat_scan`; they give the denoised values' bias.
     not_stated
@@ -155,6 +165,7 @@ def scan_trust(
     evidence = evidence_of_change(*images, voxel_size=voxel_size, affine=affine, body=body, fields=fields)
     spots = spots_of(*images, voxel_size=voxel_size, affine=affine, body=body, labels=regions.labels, fields=fields)
     conservation = _conservation(before, after, body)
+    domain = domain_of(before, style_deviation=style_deviation or {}, calibration=calibration)
     try:
         noise = scan_noise(before.suv, voxel_size=before.voxel_size, coefficients=calibration.noise)
         bias = None if repeats is None else repeats.bias
@@ -177,8 +188,17 @@ def scan_trust(
         evidence=evidence,
         spots=spots,
         conservation=conservation,
-        not_stated=(*not_stated, *(f"{name} {text}" for name, text in found.items() if text.startswith("not "))),
+        domain=domain,
+        not_stated=(
+            *not_stated,
+            *(f"{name} {text}" for name, text in found.items() if text.startswith("not ")),
+            *([domain.dose_statement] if domain.dose is None else []),
+        ),
     )
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
 
 
 def _table(

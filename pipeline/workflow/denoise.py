@@ -16,7 +16,7 @@ from pipeline.pet import DicomOptions, PETSeries
 from pipeline.pet.derived_files import scan_name, write_denoised
 from pipeline.pet.grid import check_same_grid
 from pipeline.report import write_report
-from pipeline.trust import ScanTrust, scan_trust, style_rows, unfamiliar_noise
+from pipeline.trust import Repeats, ScanTrust, scan_trust
 from pipeline.workflow.repeat import RepeatRule, repeats_of, write_repeats
 from pipeline.workflow.scan_run import ScanRun, check_elsewhere, shown, source_sha256
 
@@ -172,13 +172,26 @@ def denoise_into(
         quality = {} if reference is None else _quality(before, after, reference)
         deviations = denoiser.style_deviation(before)
         dose = denoiser.dose_of(before)
-    lesions, trust, repeated = _judged(folder, run, before, after, denoiser, found, regions, repeats)
+    repeated, why_not = _repeated(folder, run, before, after, denoiser, found, regions, repeats)
+    with run.step("judging"), naming(run.source):
+        trust = scan_trust(
+            before,
+            after,
+            found,
+            threshold=regions.threshold,
+            style_deviation=deviations,
+            repeats=None if repeated is None else repeated.regions,
+            not_stated=why_not,
+        )
+        lesions = _lesions(before, after, found, trust)
+        write_table(lesions, folder / "lesions.tsv")
+        write_table(trust.evidence.regions, folder / "changes.tsv")
+        write_table(trust.spots.spots, folder / "spots.tsv")
     doses = {} if dose is None else {"dose_reduction_factor": round(dose[0], 2), "dose_reduction_factor_is": dose[1]}
-    unfamiliar = unfamiliar_noise(deviations)
     record = run.record(
         before,
         objection=objection,
-        warnings=[*trust.warnings, *([] if unfamiliar is None else [unfamiliar])],
+        warnings=trust.warnings,
         method=denoiser.method,
         strength=denoiser.strength,
         weights_sha256=denoiser.weights_sha256,
@@ -189,7 +202,7 @@ def denoise_into(
         style_deviation_sd={name: round(deviation, 2) for name, deviation in deviations.items()},
         **quality,
         trust=trust.record,
-        **repeated,
+        **({} if repeats is None else repeats.record(repeated=repeated is not None)),
     )
     with run.step("reporting"), naming(folder / "report.html"):
         write_report(
@@ -201,13 +214,12 @@ def denoise_into(
             trust=trust,
             warnings=record["warnings"],
             run=shown(record),
-            noise=style_rows(deviations),
         )
     write_json(folder / "run.json", record)
     return ScanResult(name=name, before=before, after=after, lesions=lesions, trust=trust, run=record)
 
 
-def _judged(
+def _repeated(
     folder: Path,
     run: ScanRun,
     before: PETSeries,
@@ -216,32 +228,26 @@ def _judged(
     found: Regions,
     regions: RegionRule,
     rule: RepeatRule | None,
-) -> tuple[pd.DataFrame, ScanTrust, dict[str, Any]]:
-    """Return the lesion table and what the result is worth, both written as tables, and what repeats have to record."""
-    repeats, why_not = None, ""
-    if rule is not None:
-        with run.step("repeating"), naming(run.source):
-            outline = (regions.threshold, regions.fwhm)
-            repeats, why_not = repeats_of(before, after, denoiser, rule, found, outline=outline, on_step=run.on_step)
-            if repeats is not None:
-                write_repeats(repeats, folder, name=scan_name(before), after=after, maps=rule.maps)
-    with run.step("judging"), naming(run.source):
-        table = lesion_table(before.suv, after.suv, found, voxel_size=before.voxel_size, affine=before.affine)
-        trust = scan_trust(
-            before,
-            after,
-            found,
-            threshold=regions.threshold,
-            repeats=None if repeats is None else repeats.regions,
-            not_stated=[why_not] if why_not else [],
-        )
-        *columns, method = table.columns
-        lesions = pd.concat([table[columns], trust.regions, table[[method]]], axis=1)
-        lesions.attrs = table.attrs
-        write_table(lesions, folder / "lesions.tsv")
-        write_table(trust.evidence.regions, folder / "changes.tsv")
-        write_table(trust.spots.spots, folder / "spots.tsv")
-    return lesions, trust, {} if rule is None else rule.record(repeated=repeats is not None)
+) -> tuple[Repeats | None, list[str]]:
+    """Return the repeats of a scan, which are written, or None and why there are none if some were asked for."""
+    if rule is None:
+        return None, []
+    with run.step("repeating"), naming(run.source):
+        outline = (regions.threshold, regions.fwhm)
+        repeats, why_not = repeats_of(before, after, denoiser, rule, found, outline=outline, on_step=run.on_step)
+        if repeats is None:
+            return None, [why_not]
+        write_repeats(repeats, folder, name=scan_name(before), after=after, maps=rule.maps)
+    return repeats, []
+
+
+def _lesions(before: PETSeries, after: PETSeries, found: Regions, trust: ScanTrust) -> pd.DataFrame:
+    """Return the lesion table, with what its values are worth before the column that names the method."""
+    table = lesion_table(before.suv, after.suv, found, voxel_size=before.voxel_size, affine=before.affine)
+    *columns, method = table.columns
+    lesions = pd.concat([table[columns], trust.regions, table[[method]]], axis=1)
+    lesions.attrs = table.attrs
+    return lesions
 
 
 def _check_memory(series: PETSeries, source: Path) -> None:

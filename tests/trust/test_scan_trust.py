@@ -46,7 +46,8 @@ def trust_of(noisy, denoised, **options):
 def test_a_faithful_result_has_no_warning_and_supported_regions():
     truth, noisy = patient()
     regions, trust = trust_of(noisy, truth)
-    assert trust.warnings == []
+    assert trust.evidence.regions.empty
+    assert trust.warnings == list(trust.domain.warnings)
     assert trust.not_stated == ()
     assert list(trust.regions.columns) == list(TRUST_COLUMNS)
     assert regions.n_regions == len(trust.regions) == 2
@@ -67,7 +68,7 @@ def test_a_lesion_that_was_taken_away_is_told_at_once():
     _, trust = trust_of(noisy, without)
     assert trust.record["n_removed"] >= 1
     assert trust.record["n_added"] == 0
-    (warning,) = trust.warnings
+    warning = trust.warnings[0]
     assert "removed in" in warning
     assert "changes.tsv" in warning
     first = trust.evidence.regions.iloc[0]
@@ -79,6 +80,16 @@ def test_large_spheres_of_a_scaled_image_change_by_its_factor():
     _, trust = trust_of(noisy, noisy * 1.1)
     assert trust.conservation.rms_percent == pytest.approx(10, abs=1e-3)
     assert trust.conservation.largest_percent == pytest.approx(10, abs=1e-3)
+
+
+def test_a_scan_outside_of_the_training_is_told_and_so_is_its_dose():
+    truth, noisy = patient()
+    _, trust = trust_of(noisy, truth, style_deviation={"coarse": -4.0})
+    assert any("less correlated between voxels (-4.0 SD)" in line for line in trust.warnings)
+    assert "noise: correlation in plane" in trust.record["outside_of_training"]
+    low, high = trust.record["dose_reduction_factor_95"]
+    assert low < trust.record["dose_reduction_factor_read"] < high
+    assert trust.record["dose"].startswith("reads ")
 
 
 def test_repeats_give_bias_and_how_often_a_region_is_found_again():

@@ -39,7 +39,7 @@ def test_the_folder_holds_everything_about_the_scan(scan, identity, tmp_path):
     assert run == result.run
     assert list(run["seconds"]) == steps
     assert run["dicom"].startswith("not written, ")
-    assert run["warnings"] == []
+    assert all("training" in warning for warning in run["warnings"])  # a block of 8 cm is no patient
 
 
 def test_the_strength_is_in_every_output(scan, identity, tmp_path):
@@ -57,12 +57,14 @@ def test_noise_unlike_that_of_the_training_is_told(scan, identity, tmp_path, mon
     monkeypatch.setattr(Denoiser, "style_deviation", lambda self, series: deviations)
     run = denoise_scan(scan, tmp_path / "out", identity).run
     assert run["style_deviation_sd"] == {"quiet": 0.12, "coarse": 4.2}
-    assert len(run["warnings"]) == 1
-    assert "more correlated between voxels (+4.2 SD)" in run["warnings"][0]
+    (told,) = [warning for warning in run["warnings"] if "more correlated between voxels (+4.2 SD)" in warning]
+    assert "noise: correlation in plane" in run["trust"]["outside_of_training"]
     page = (tmp_path / "out" / "report.html").read_text()
     assert "more correlated between voxels (+4.2 SD)" in page
-    assert '<td class="first marked">4.2</td>' in page
-    assert '<td class="first">0.1</td>' in page
+    assert page.index("more correlated between voxels") < page.index("Images</h2>")  # warnings come first
+    assert told.startswith("the noise is unlike that of the training scans")
+    assert '<td class="first marked">+4.2 SD</td>' in page
+    assert '<td class="first">+0.1 SD</td>' in page
 
 
 def test_results_carry_a_digest_of_their_source(scan, identity, body_series, tmp_path):

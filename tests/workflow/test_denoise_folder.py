@@ -195,7 +195,7 @@ def test_a_bundle_run_ends_in_one_line(repository, scan, tmp_path):
     assert "nowhere: no such folder" in the_line(done)
     done = run_bundle(repository, tmp_path, method="nosuch", dataset_dir=str(tmp_path), output_dir="out")
     assert done.returncode == 1
-    assert "unknown method 'nosuch', expected one of unipet, identity" in the_line(done)
+    assert "unknown method 'nosuch', expected one of unipet, bdn, " in the_line(done)
     done = run_bundle(repository, tmp_path, device="gpu", dataset_dir=str(tmp_path), output_dir="out")
     assert done.returncode == 1
     assert "device 'gpu' cannot be used, expected cpu, cuda" in the_line(done)
