@@ -92,3 +92,28 @@ def test_adapt_finds_the_scans(studies, tmp_path):
     assert [scan.path.relative_to(studies).as_posix() for scan in found] == ["full/ac", "low.zip"]
     np.testing.assert_array_equal(found[1].read().suv, read_pet(studies / "low").suv)
     assert len(set(patients_of(found))) == 1
+
+
+def test_several_scans_in_one_call(unipet, studies, tmp_path):
+    (tmp_path / "no.zip").write_bytes(b"PK\3\4")
+    scans, out = (studies / "low.zip", tmp_path / "no.zip", studies / "full"), tmp_path / "out"
+    done = unipet("denoise", *scans, out, "--method", "identity")
+    assert done.returncode == 1
+    assert "left out" in done.stderr
+    assert f"unipet: 1 of 3 scans were left out, the first because of: {scans[1]}: damaged zip" in done.stderr
+    suv = [read_pet(path).suv for path in sorted(out.glob("*/*_desc-denoised_pet.nii.gz"))]
+    expected = [read_pet(scans[k]).suv for k in (0, 2)]
+    assert sorted(map(float, map(np.sum, suv))) == sorted(map(float, map(np.sum, expected)))
+    again = unipet("denoise", scans[0], scans[2], out, "--method", "identity")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count(" already") == 2
+
+
+def test_a_forgotten_output_costs_no_scan(unipet, studies):
+    before = set(studies.rglob("*"))
+    done = unipet("denoise", studies / "low.zip", studies / "low", studies / "full", "--method", "identity")
+    assert done.returncode == 1
+    assert "full: holds ac, which is no result, expected a new folder" in done.stderr
+    done = unipet("denoise", studies / "low.zip", studies / "low", studies / "full", "--reference", studies / "full")
+    assert "--reference and --ct belong to one scan" in done.stderr
+    assert set(studies.rglob("*")) == before

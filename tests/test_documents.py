@@ -74,6 +74,7 @@ def place(tiny_cohort, data, tmp_path_factory) -> Path:
     pet = tiny_cohort[0] / "pet"
     low, full = pet / "sub-0001_rec-drf020_pet.nii.gz", pet / "sub-0001_rec-full_pet.nii.gz"
     write_dicom_series(read_pet(low), folder / "DICOM_FOLDER", description="PET")
+    shutil.make_archive(str(folder / "STUDY"), "zip", folder / "DICOM_FOLDER")
     # In half as large voxels, as the liver needs enough of them for its noise to be measured.
     series = read_pet(full)
     finer = series.affine @ np.diag([0.5, 0.5, 0.5, 1.0])

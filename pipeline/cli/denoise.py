@@ -1,10 +1,13 @@
 """Command `unipet denoise`."""
 
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
+from rich.status import Status
 
 from pipeline.cli.console import (
     Bundle,
@@ -21,6 +24,10 @@ from pipeline.cli.console import (
     seconds_so_far,
 )
 
+if TYPE_CHECKING:
+    from pipeline.inference import Denoiser
+    from pipeline.workflow import DenoiseOptions, ScanResult
+
 __all__ = ["denoise"]
 
 
@@ -33,9 +40,13 @@ class Regions(StrEnum):
 
 def denoise(
     source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="DICOM series or study: folder, zip, DICOMDIR; or NIfTI and JSON.")
+        list[Path],
+        typer.Argument(metavar="SCAN...", help="DICOM series or study: folder, zip, DICOMDIR; or NIfTI and JSON."),
     ],
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create.")],
+    output: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help="Folder to create; each of several scans gets one of its own in it."),
+    ],
     method: Annotated[
         str,
         typer.Option(help="File of configs/methods, such as unipet, or the path of such a file."),
@@ -83,17 +94,21 @@ def denoise(
     private: Private = True,
     deidentify: Deidentify = False,
 ) -> None:
-    """Denoise one whole-body scan; write NIfTI, DICOM, lesion table, report and run record.
+    """Denoise whole-body scans; write NIfTI, DICOM, lesion table, report and run record of each.
 
-    Example: `unipet denoise scan_folder/ result/`
+    Of several scans, one that cannot be denoised does not stop the others, and what is in OUT already is kept.
+
+    Example: `unipet denoise scan_folder/ result/`, `unipet denoise monday.zip tuesday.zip results/`
     """
     with errors_in_one_line(), console.status("starting") as status:
         from pipeline.errors import PETError
         from pipeline.inference import Denoiser
         from pipeline.pet import DicomOptions, read_pet
         from pipeline.simulation import scanner_preset
-        from pipeline.workflow import RegionRule, RepeatRule, denoise_scan
+        from pipeline.workflow import DenoiseOptions, RegionRule, RepeatRule, denoise_scan
 
+        if len(source) > 1 and (reference is not None or ct is not None):
+            raise PETError("--reference and --ct belong to one scan, expected one")
         dicom = DicomOptions(units=units.upper(), keep_private=private, deidentify=deidentify)
         rule = RegionRule(threshold=threshold, min_volume=min_volume, fwhm=8.0 if regions == "smoothed" else 0.0)
         if not repeats and (repeat_maps or ct is not None or scanner != "generic" or reconstructor is not None):
@@ -122,9 +137,13 @@ def denoise(
             if not denoiser.knows_dose:
                 raise PETError(f"--drf {drf:g} was given, but {method} asks for no dose, expected none")
             denoiser = denoiser.at_dose(drf)
+        if len(source) > 1:
+            options = DenoiseOptions(regions=rule, repeats=repeated, dicom=dicom)
+            _denoise_several(source, output, denoiser, options, series, status)
+            return
         full_dose = None if reference is None else read_pet(reference)
         result = denoise_scan(
-            source,
+            source[0],
             output,
             denoiser,
             series=series,
@@ -135,18 +154,58 @@ def denoise(
             on_step=status.update,
         )
         status.stop()
-        run, factor = result.run, result.before.suvbw_factor
-        shape = " x ".join(map(str, result.before.suv.shape))
-        stored = f"Units {result.before.header.units}"
-        stored += "" if factor is None else f", SUVbw factor {factor:.6g} g/mL per stored unit"
-        print(f"{result.name}: {shape} voxels, {stored}, {len(result.lesions)} regions")
-        print_warnings(run)
-        for line in run["trust"]["not_stated"]:
-            print(f"not stated: {line}")
+        _print_result(result)
         if full_dose is not None:
-            before, after = (_decibel(run[key]) for key in ("psnr_input_db", "psnr_output_db"))
+            before, after = (_decibel(result.run[key]) for key in ("psnr_input_db", "psnr_output_db"))
             print(f"PSNR against the reference (peak 20 SUV): input {before}, output {after}")
         print(f"{output / 'report.html'} written in {seconds_so_far():.0f} s")
+
+
+def _denoise_several(
+    scans: list[Path],
+    output: Path,
+    denoiser: "Denoiser",
+    options: "DenoiseOptions",
+    series: str | None,
+    status: Status,
+) -> None:
+    from pipeline.errors import PETError, one_line
+    from pipeline.workflow import FolderDenoiser, ScanList
+    from pipeline.workflow.denoise_folder import check_all_denoised
+
+    # Whoever forgets OUT names a scan in its place.
+    there = sorted(output.iterdir()) if output.is_dir() else []
+    if other := next((p for p in there if not p.name.startswith(".") and not (p / "run.json").is_file()), None):
+        raise PETError(f"{output}: holds {other.name}, which is no result, expected a new folder or one of results")
+
+    def tell(path: Path, step: str) -> None:
+        status.update(escape(f"{one_line(path.name)}: {step}"))
+
+    refused = []
+    work = FolderDenoiser(ScanList(scans, output), denoiser, series=series, options=options, on_step=tell)
+    for outcome in work.outcomes():
+        name = one_line(str(outcome.path))
+        if outcome.place is None:
+            refused.append(outcome.refusal)
+            print(f"left out: {outcome.refusal}", file=sys.stderr)
+        elif outcome.result is None:
+            print(f"{name}: is in {outcome.place} already")
+        else:
+            _print_result(outcome.result)
+            print(f"{name}: written to {outcome.place}")
+    status.stop()
+    check_all_denoised(refused, len(scans))
+
+
+def _print_result(result: "ScanResult") -> None:
+    run, factor = result.run, result.before.suvbw_factor
+    shape = " x ".join(map(str, result.before.suv.shape))
+    stored = f"Units {result.before.header.units}"
+    stored += "" if factor is None else f", SUVbw factor {factor:.6g} g/mL per stored unit"
+    print(f"{result.name}: {shape} voxels, {stored}, {len(result.lesions)} regions")
+    print_warnings(run)
+    for line in run["trust"]["not_stated"]:
+        print(f"not stated: {line}")
 
 
 def _decibel(value: float | None) -> str:

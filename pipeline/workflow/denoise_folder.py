@@ -1,20 +1,24 @@
-"""All scans of a folder: the run of the bundle, on the same road as one scan."""
+"""Several scans, of a folder or named one by one: each into a folder of its own, on the same road as one scan."""
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pipeline.data import find_scans
 from pipeline.errors import PETError, line_for_user, one_line
 from pipeline.files import locked_folder, new_folder, remove_unfinished
 from pipeline.inference import Denoiser
-from pipeline.pet import PETSeries
+from pipeline.pet import DicomOptions, PETSeries
 from pipeline.pet.derived_files import scan_name
-from pipeline.workflow.denoise import denoise_into
+from pipeline.workflow.denoise import RegionRule, ScanResult, denoise_into
+from pipeline.workflow.repeat import RepeatRule
 from pipeline.workflow.scan_run import ScanRun, check_elsewhere, source_sha256
 
-__all__ = ["FolderDenoiser", "ScanFolder"]
+__all__ = ["DenoiseOptions", "FolderDenoiser", "ScanFolder", "ScanList", "ScanOutcome", "check_all_denoised"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,70 +36,177 @@ class ScanFolder:
         return map(Path, find_scans(self.folder, results=self.output_dir))
 
 
+@dataclass(frozen=True)
+class ScanList:
+    """Scans that were named one by one."""
+
+    paths: Sequence[Path]
+    """What :func:`pipeline.read_pet` reads."""
+    output_dir: Path
+    """Folder of results."""
+
+    def __iter__(self) -> Iterator[Path]:
+        """Yield the paths."""
+        return iter(self.paths)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiseOptions:
+    """What is done alike to every scan; see `denoise_scan`."""
+
+    regions: RegionRule = field(default_factory=RegionRule)
+    """How the regions of the lesion table are drawn."""
+    repeats: RepeatRule | None = None
+    """How often, and as on which scanner, a scan is repeated by simulation."""
+    dicom: DicomOptions | None = None
+    """Units, private attributes and de-identification of the DICOM series."""
+
+    def record(self) -> dict[str, Any]:
+        """Return what differs from the defaults, for the record of a run; results of other options are others."""
+        differing: dict[str, Any] = {} if self.regions == RegionRule() else {"regions": asdict(self.regions)}
+        if self.repeats is not None:
+            differing |= self.repeats.record(repeated=True) | {"repeat_maps": self.repeats.maps}
+        usual, dicom = DicomOptions(), self.dicom or DicomOptions()
+        names = ("units", "keep_private", "deidentify")
+        return differing | {n: getattr(dicom, n) for n in names if getattr(dicom, n) != getattr(usual, n)}
+
+
+@dataclass(frozen=True)
+class ScanOutcome:
+    """What became of one of several scans."""
+
+    path: Path
+    """The scan."""
+    place: Path | None = None
+    """Folder of its result; None if it was left out."""
+    result: ScanResult | None = None
+    """What was made; None if it was left out, or its result was there already."""
+    refusal: str = ""
+    """Why it was left out, in one line."""
+
+
 class FolderDenoiser:
-    """Denoise every scan of a folder into a folder of its own, ``OUTPUT/NAME``, as `denoise_scan` does.
+    """Denoise every scan into a folder of its own, ``OUTPUT/NAME``, as `denoise_scan` does.
 
     What is there already is kept, so that an interrupted run goes on. A scan that cannot be denoised does not stop the
     others. A scan whose name belongs to another scan is named apart by a digest of its voxels.
+
+    Parameters
+    ----------
+    scans
+        The scans, and where the results go.
+    denoiser
+        The method.
+    series
+        What of each scan :func:`pipeline.read_pet` reads.
+    options
+        The same for every scan.
+    on_step
+        Is told the name of each step of each scan as it starts.
     """
 
-    def __init__(self, scans: ScanFolder, denoiser: Denoiser) -> None:
+    def __init__(
+        self,
+        scans: ScanFolder | ScanList,
+        denoiser: Denoiser,
+        *,
+        series: str | int | None = None,
+        options: DenoiseOptions | None = None,
+        on_step: Callable[[Path, str], None] | None = None,
+    ) -> None:
         self.scans = scans
         self.denoiser = denoiser
         self.output_dir = scans.output_dir
+        self.series = series
+        self.options = options or DenoiseOptions()
+        self.on_step = on_step or (lambda path, step: logger.info("%s: %s", one_line(str(path)), step))
 
     def run(self) -> None:
-        """Denoise what is not there yet.
+        """Denoise what is not there yet, and log what becomes of each scan.
 
         Raises
         ------
         PETError
             If there is no scan, the output cannot be used, or, in the end, if scans were left out.
         """
+        refused, n = [], 0
+        for outcome in self.outcomes():
+            n += 1
+            name = one_line(str(outcome.path))
+            if outcome.place is None:
+                refused.append(outcome.refusal)
+                logger.warning("left out: %s", outcome.refusal)
+            elif outcome.result is None:
+                logger.info("%s: is there already", name)
+            else:
+                for warning in outcome.result.run["warnings"]:
+                    logger.warning("%s: %s", name, warning)
+                logger.info("%s: written to %s", name, outcome.place.name)
+        check_all_denoised(refused, n)
+
+    def outcomes(self) -> Iterator[ScanOutcome]:
+        """Denoise what is not there yet, scan after scan, and yield what became of each.
+
+        Raises
+        ------
+        PETError
+            If there is no scan, or the output cannot be used.
+        """
         scans = list(self.scans)
-        refused = []
         with locked_folder(self.output_dir, "denoising into it"):
             remove_unfinished(self.output_dir)
             for path in scans:
                 try:
-                    self._denoise(path)
+                    outcome = self._denoise(path)
                 except Exception as error:
                     line = line_for_user(error)
                     if line is None:
                         raise
-                    refused.append(line)
-                    logger.warning("left out: %s", line)
-        if refused:
-            raise PETError(f"{len(refused)} of {len(scans)} scans were left out, the first because of: {refused[0]}")
+                    outcome = ScanOutcome(path, refusal=line)
+                yield outcome
 
-    def _denoise(self, path: Path) -> None:
-        run = ScanRun(path, lambda step: logger.info("%s: %s", one_line(str(path)), step))
+    def _denoise(self, path: Path) -> ScanOutcome:
+        run = ScanRun(path, partial(self.on_step, path), series=self.series, options=self.options.record())
         check_elsewhere(self.output_dir, path)
         before = run.read()
-        place = self._place(before)
-        if place is None:
-            logger.info("%s: is there already", one_line(str(path)))
-            return
+        place, is_there = self._place(before)
+        if is_there:
+            return ScanOutcome(path, place)
         with new_folder(place) as folder:
-            result = denoise_into(folder, run, before, self.denoiser)
-        for warning in result.run["warnings"]:
-            logger.warning("%s: %s", one_line(str(path)), warning)
-        logger.info("%s: written to %s", one_line(str(path)), place.name)
+            options = self.options
+            result = denoise_into(
+                folder,
+                run,
+                before,
+                self.denoiser,
+                regions=options.regions,
+                repeats=options.repeats,
+                dicom=options.dicom,
+            )
+        return ScanOutcome(path, place, result)
 
-    def _place(self, series: PETSeries) -> Path | None:
-        """Folder for the result of a series; None if the result is there."""
+    def _place(self, series: PETSeries) -> tuple[Path, bool]:
+        """Return the folder for the result of a series, and whether the result is there."""
         name, source = scan_name(series), source_sha256(series)
         for place in (self.output_dir / name, self.output_dir / f"{name}_{source[:8]}"):
             record = _record(place)
             if not record:
-                return place
+                return place, False
             if record.get("source_sha256") == source:
                 break
-        # Version 0.2.0 had no strength.
+        # Version 0.2.0 had no strength, 0.3.0 no options.
         made_by = (record.get("method"), record.get("weights_sha256"), record.get("strength", 1))
-        if made_by == (self.denoiser.method, self.denoiser.weights_sha256, self.denoiser.strength):
-            return None
-        raise PETError(f"{place}: is by another method, strength or other weights, expected another output_dir")
+        if made_by != (self.denoiser.method, self.denoiser.weights_sha256, self.denoiser.strength):
+            raise PETError(f"{place}: is by another method, strength or other weights, expected another output_dir")
+        if record.get("options", {}) != self.options.record():
+            raise PETError(f"{place}: was made with other options, expected another output_dir")
+        return place, True
+
+
+def check_all_denoised(refused: Sequence[str], n_scans: int) -> None:
+    """Raise a `PETError` if scans were left out, which says how many, and why the first."""
+    if refused:
+        raise PETError(f"{len(refused)} of {n_scans} scans were left out, the first because of: {refused[0]}")
 
 
 def _record(place: Path) -> dict[str, object]:

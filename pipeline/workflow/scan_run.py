@@ -3,7 +3,7 @@
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -59,6 +59,8 @@ class ScanRun:
         What :func:`pipeline.read_pet` reads.
     on_step
         Is told the name of each step as it starts.
+    options
+        What the record has to say of the choices that were made, where they differ from the usual ones.
     """
 
     def __init__(
@@ -67,8 +69,10 @@ class ScanRun:
         on_step: Callable[[str], None] = lambda step: None,
         *,
         series: str | int | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.source = Path(source)
+        self.options = dict(options or {})
         self.series = series
         self.on_step = on_step
         self.started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -120,6 +124,7 @@ class ScanRun:
         return {
             "unipet_3d": __version__,
             **specific,
+            **({"options": self.options} if self.options else {}),
             "dicom": "written" if objection is None else f"not written, {objection}",
             "warnings": [*series.warnings, *warnings],
             "suvbw_factor": series.suvbw_factor,
