@@ -118,8 +118,6 @@ def denoise_scan(
         If the source cannot be read as SUV or is flat, the reference lies on another grid, memory does not suffice, or
         the folder cannot be written, holds something already, or lies inside the source.
     """
-    if repeats is not None and denoiser.strength < 1:
-        raise PETError(f"repeats at strength {denoiser.strength:g}, expected strength 1: less leaves noise")
     run = ScanRun(source, on_step, series=series)
     check_elsewhere(Path(output), run.source)
     with new_folder(Path(output)) as folder:
@@ -142,6 +140,8 @@ def denoise_into(
 ) -> ScanResult:
     """Denoise a scan that was read, and write everything about it into an empty folder; see `denoise_scan`."""
     regions = regions or RegionRule()
+    if repeats is not None and denoiser.strength < 1:
+        raise PETError(f"repeats at strength {denoiser.strength:g}, expected strength 1: less leaves noise")
     if reference is not None:
         check_same_grid({"the reference": reference.grid, str(run.source): before.grid})
     _check_memory(before, run.source)
