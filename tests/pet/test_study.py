@@ -3,6 +3,7 @@
 import io
 import re
 import shutil
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from pydicom.uid import (
 
 from pipeline.pet import PETError, explain_suv, read_pet, write_dicom_series
 from pipeline.pet.dicom.reading import stored_files
+from tests.pet.scans import write_multi_frame
 from tests.series import STARTED, TRUE_SUV, Scan, save_dataset, save_series, slices_of
 
 PET = Scan()
@@ -202,6 +204,25 @@ def test_nothing_is_chosen_where_attenuation_does_not_tell(others, n, tmp_path):
     assert f"{n} PET series, expected one" in refusal(add_pet(tmp_path / "study", AC, *others))
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_multi_frame_images_tell_their_correction_by_frame(legacy, tmp_path):
+    (tmp_path / "study").mkdir()
+    for name, is_corrected in (("ac", True), ("nac", False)):
+        path = write_multi_frame(tmp_path / "study" / name, legacy=legacy)
+        dataset = pydicom.dcmread(path)
+        dataset.StudyInstanceUID = "1.2.3"
+        if not is_corrected and legacy:
+            groups = dataset.SharedFunctionalGroupsSequence[0]
+            groups.UnassignedSharedConvertedAttributesSequence[0].CorrectedImage = ["DECY"]
+        elif not is_corrected:
+            dataset.AttenuationCorrected = "NO"
+        dataset.save_as(path)
+    series = read_pet(tmp_path / "study")
+    assert [path.name for path in series.source_files] == ["ac"]
+    assert "Of 2 PET series the only one that is corrected for attenuation was read." in series.provenance
+    assert 'PT, "WB *** ***", 6 images' in refusal(tmp_path / "study", series=99)
+
+
 def test_two_without_correction_are_listed_and_one_chosen_is_refused(tmp_path):
     place = add_pet(tmp_path / "study", NAC, Series("NAC 2", 5, PET, uncorrected))
     assert "2 PET series, expected one" in refusal(place)
@@ -300,6 +321,29 @@ def test_a_description_names_nobody_and_is_inert(description, shown, tmp_path):
     if description.isprintable() and description:
         late = read_pet(place, series=description)
         np.testing.assert_allclose(late.suv, TRUE_SUV, atol=1.01 * HALF_STEP)
+
+
+def test_an_attribute_that_breaks_its_rule_is_not_told_by_a_warning(tmp_path):
+    def change(dataset: Dataset) -> None:
+        for keyword, value in (
+            ("PatientBirthDate", "1960-01-02"),
+            ("PatientID", "4711" * 20),
+            ("PatientName", "a=" * 9),
+        ):
+            dataset.add_new(keyword, "LO", value)
+        dataset.SeriesDescription = "WB"
+
+    # Written as LO, which takes any text, and read as what the dictionary says.
+    place = add_pet(tmp_path / "study", Series("one", 3, PET, change), Series("two", 4, LATE, change))
+    for path in place.rglob("*.dcm"):
+        content = path.read_bytes()
+        for tag, kind in ((b"\x10\0\x30\0", b"DA"), (b"\x10\0\x10\0", b"PN")):
+            content = content.replace(tag + b"LO", tag + kind)
+        path.write_bytes(content)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert 'number 3, PT, "WB", 12 images' in refusal(place)
+    assert not [str(warning.message) for warning in told]
 
 
 def test_many_series_are_counted(tmp_path):

@@ -5,6 +5,7 @@ identity, or that may be a date or a number of somebody, are covered (SeriesDesc
 """
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
@@ -165,8 +166,11 @@ def _anonymous(description: str, dataset: Dataset) -> str:
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
+    """Return a text, ``""`` if it cannot be decoded, and nothing on the screen: pydicom warns with the value."""
     try:
-        return text_of(dataset, keyword)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return text_of(dataset, keyword)
     except PETError:
         return ""
 
