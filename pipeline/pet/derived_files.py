@@ -109,6 +109,7 @@ def write_denoised(
     shown = method if strength == 1 else f"{method}, strength {strength:g}"
     hashes = {"DenoisingWeightsSHA256": weights_sha256, "DenoisingSourceSHA256": source_sha256}
     made = {"DenoisingMethod": method, "DenoisingStrength": strength, **{k: v for k, v in hashes.items() if v}}
+    weights = f", weights SHA-256 {weights_sha256}" if weights_sha256 else ""
     if uncertainty is not None:
         described = {"Description": f"Standard deviation of denoised PET ({shown})", "SkullStripped": False}
         write_nifti(uncertainty, Path(folder) / f"{name}_desc-uncertainty_pet.nii.gz", extra=described | made)
@@ -117,7 +118,7 @@ def write_denoised(
         Path(folder) / f"{name}_desc-denoised_pet.nii.gz",
         Path(folder) / dicom_folder,
         description=f"Denoised PET ({shown})",
-        derivation=f"Denoised by unipet_3d {__version__}, method {method}, strength {strength:g}",
+        derivation=f"Denoised by unipet_3d {__version__}, method {method}, strength {strength:g}{weights}",
         extra=made,
         options=options,
     )

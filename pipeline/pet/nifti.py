@@ -14,6 +14,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from pipeline import __version__
 from pipeline.errors import PETError, naming
 from pipeline.files import image_stream, replaced_file
 from pipeline.pet.grid import Grid, same_grid, to_canonical
@@ -33,6 +34,11 @@ __all__ = [
 
 FORMATS = {".mha": "MetaImage", ".nrrd": "NRRD"}
 """What provenance calls a file that is not NIfTI."""
+
+INTENT_NAME = "SUVbw"
+"""What the header of a NIfTI file calls its quantity."""
+
+_DESCRIP_BYTES = 79  # of 80; readers in C take the last for the end of the text
 
 _COLUMNS = {
     "weight": ("BodyWeight", {"kg", "kilogram", "kilograms"}),
@@ -105,10 +111,14 @@ def survey_nifti(path: Path, *, sidecar: Mapping[str, Any] | None = None) -> tup
     return replace(found, provenance=(*earlier, origin, *found.provenance)), grid
 
 
-def _image_of(series: PETSeries) -> nib.Nifti1Image:
+def _image_of(series: PETSeries, description: str) -> nib.Nifti1Image:
     image = nib.Nifti1Image(series.suv, series.affine)
     image.set_data_dtype(np.float32)
     image.header.set_xyzt_units("mm", "sec")
+    # Code 0, since the standard's intents have none for SUV; a viewer shows the name.
+    image.header.set_intent("none", name=INTENT_NAME)
+    made = f"{description}; unipet_3d {__version__}" if description else f"unipet_3d {__version__}"
+    image.header["descrip"] = made.encode("ascii", "replace")[:_DESCRIP_BYTES]
     image.set_sform(series.affine, code="scanner")
     # A quaternion has no shear: of a sheared grid only the sform tells.
     image.set_qform(series.affine, code="scanner")
@@ -129,7 +139,8 @@ def write_nifti(series: PETSeries, path: str | Path, *, extra: Mapping[str, Any]
     path
         File ending in .nii or .nii.gz, in an existing folder; existing files are replaced.
     extra
-        Further entries of the sidecar; they may not replace its own.
+        Further entries of the sidecar; they may not replace its own. ``Description`` begins the header's ``descrip``,
+        too, which ends with the program and its version; the name of the intent is ``SUVbw``.
 
     Raises
     ------
@@ -151,7 +162,7 @@ def write_nifti(series: PETSeries, path: str | Path, *, extra: Mapping[str, Any]
             text = json.dumps({**sidecar, **(extra or {})}, indent=2, ensure_ascii=False, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise PETError(f"sidecar entry cannot be written as JSON ({error})") from error
-        image = _image_of(series)
+        image = _image_of(series, str((extra or {}).get("Description", "")))
         with replaced_file(path) as temporary, replaced_file(sidecar_path) as temporary_sidecar:
             temporary_sidecar.write_text(text + "\n", encoding="utf-8")
             with image_stream(temporary) as stream:

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from pipeline import __version__
 from pipeline.pet import PETError, read_dicom_series, read_nifti, read_pet, suvbw_factor_of, write_nifti
 from pipeline.pet.nifti import check_is_full_dose
 
@@ -135,12 +136,23 @@ def test_headers_are_complete_and_anonymous(written):
     assert image.header.get_xyzt_units()[0] == "mm"
     assert image.header["qform_code"] == image.header["sform_code"] == 1
     assert image.get_data_dtype() == np.float32
-    assert not image.header["descrip"].item()
+    assert image.header["descrip"].item().decode() == f"unipet_3d {__version__}"
+    assert image.header.get_intent() == ("none", (), "SUVbw")
     assert not image.header["db_name"].item()
     if written.name.endswith(".gz"):
         head = written.read_bytes()[:10]
         assert head[3] == 0  # no file name
         assert head[4:8] == b"\0\0\0\0"  # no time
+
+
+@pytest.mark.parametrize("length", [10, 200])
+def test_the_header_says_what_made_it_in_80_bytes(series, tmp_path, length):
+    meaning = "Denoised \u00e9 " + "x" * length
+    header = nib.load(write_nifti(series, tmp_path / "a.nii.gz", extra={"Description": meaning})).header
+    said = header["descrip"].item().decode("ascii")
+    assert said == (f"Denoised ? {'x' * length}; unipet_3d {__version__}")[:79]
+    assert len(said) < header["descrip"].dtype.itemsize == 80
+    assert read_nifti(tmp_path / "a.nii.gz").provenance == (*series.provenance, "Read from NIfTI in SUVbw.")
 
 
 def test_equal_series_give_equal_files(series, tmp_path):

@@ -149,7 +149,10 @@ def _read_sources(paths: Sequence[Path]) -> list[SliceFile]:
 def _slice_of_frame(file: SliceFile) -> Dataset:
     """Return the header of the single slice that takes the place of a frame of a multi-frame image."""
     header = deepcopy(file.dataset)
+    equipment = header.get("ContributingEquipmentSequence")
     keep_listed(header)
+    if equipment:
+        header.ContributingEquipmentSequence = equipment
     header.SOPClassUID = PositronEmissionTomographyImageStorage
     header.ImageType = ["DERIVED", "PRIMARY"]
     header.SeriesType = ["STATIC", "IMAGE"]

@@ -20,6 +20,7 @@ from pipeline.pet.dicom.reading.reader import read_dicom_series
 from pipeline.pet.dicom.values import text_of, value_of
 from pipeline.pet.dicom.writing.deidentify import deidentify
 from pipeline.pet.dicom.writing.derived import derived_headers
+from pipeline.pet.dicom.writing.equipment import add_equipment
 from pipeline.pet.dicom.writing.original import original_headers
 from pipeline.pet.grid import to_native
 from pipeline.pet.series import PETSeries
@@ -204,6 +205,8 @@ def _headers(
             _complete(header)
         if options.deidentify:
             deidentify(headers, subject_id=subject_id, key=options.deidentification_key)
+        for header in headers:
+            add_equipment(header, contribution=derivation or description)
     except PETError as error:
         raise DicomOutputError(str(error)) from error
     except (OverflowError, ZeroDivisionError) as error:
@@ -255,7 +258,8 @@ def write_dicom_series(
     times, radiopharmaceutical and grid; new series and instances, which refer to the source. Where the source
     is in other units than Bq/mL, or not corrected for decay, the result is corrected to a reference time that it
     states. Else it is a series of `subject_id` with synthetic dates. Files are named ``PET_0001.dcm`` after
-    InstanceNumber. The folder appears only when every file has been read back and compared.
+    InstanceNumber; this program is the last item of their ContributingEquipmentSequence. The folder appears only when
+    every file has been read back and compared.
 
     Parameters
     ----------
@@ -266,8 +270,9 @@ def write_dicom_series(
     description
         SeriesDescription, at most 64 characters.
     derivation
-        DerivationDescription, at most 1024 characters: what was done to the source. By default `description`
-        for a series that was read from DICOM; a series that was not is then written as an original.
+        DerivationDescription, at most 1024 characters: what was done to the source, and what this program contributed.
+        By default `description` for a series that was read from DICOM; a series that was not is then written as an
+        original.
     subject_id
         PatientID and PatientName of a series that was not read from DICOM, or is de-identified.
     options
