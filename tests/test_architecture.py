@@ -20,6 +20,7 @@ ALLOWED = {
     "processes": {"errors"},
     "pet": {"errors", "files"},
     "images": {"constants", "errors", "pet"},
+    "regions": {"errors", "files", "images", "pet"},
     "networks": {"constants"},
     "losses": {"constants"},
     "diffusion": set(),
@@ -47,7 +48,8 @@ ALLOWED = {
         *("simulation", "transforms"),
     },
     "workflow": {
-        *("data", "errors", "evaluation", "files", "images", "inference", "pet", "report", "simulation", "trust"),
+        *("data", "errors", "evaluation", "files", "images", "inference", "pet", "regions", "report"),
+        *("simulation", "trust"),
     },
     "adaptation": {
         *("comparison", "data", "errors", "evaluation", "files", "images", "inference", "pet", "report", "shipped"),
@@ -69,6 +71,7 @@ ALLOWED = {
             "inference",
             "pet",
             "processes",
+            "regions",
             "shipped",
         ),
         *("simulation", "training", "workflow"),
@@ -104,7 +107,7 @@ def test_imports_point_downwards(path):
     assert imported_parts(path) - {part} <= ALLOWED[part]
 
 
-@pytest.mark.parametrize("part", ["pet", "images", "simulation", "evaluation", "report", "trust"])
+@pytest.mark.parametrize("part", ["pet", "images", "regions", "simulation", "evaluation", "report", "trust"])
 def test_these_parts_need_no_torch(part):
     for path in (PACKAGE / part).rglob("*.py"):
         if path.name == "torch_backend.py":  # imported when a device is asked for, and only then

@@ -4,8 +4,8 @@ A threshold finds brain, heart, kidneys and bladder as well as lesions. Nothing 
 word lesion is left to the reader.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -94,11 +94,18 @@ class Regions:
     """How they were delineated, to be quoted with the results."""
     found_in: tuple[str, ...] | None = None
     """The image that shows each region: both, before only or after only; None where one image was used."""
+    names: Mapping[int, str] = field(default_factory=dict)
+    """What given regions are called, by their number; those that were drawn here have no names."""
 
     @property
     def n_regions(self) -> int:
         """Number of regions."""
-        return int(np.count_nonzero(np.bincount(self.labels.ravel())[1:]))
+        return len(self.numbers)
+
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of the regions, rising."""
+        return [int(number) for number in np.flatnonzero(np.bincount(self.labels.ravel())) if number]
 
 
 def voxel_volume(voxel_size: Sequence[float]) -> float:

@@ -27,7 +27,16 @@ from pipeline.pet.grid import (
     to_canonical,
 )
 
-__all__ = ["NIFTI", "is_volume_name", "read_grid", "read_labels_on", "read_on", "read_voxels", "sidecar_path_of"]
+__all__ = [
+    "NIFTI",
+    "is_volume_name",
+    "read_grid",
+    "read_labels",
+    "read_labels_on",
+    "read_on",
+    "read_voxels",
+    "sidecar_path_of",
+]
 
 NIFTI = (".nii.gz", ".nii")
 """Ends of the names of NIfTI files."""
@@ -217,9 +226,24 @@ def read_labels_on(path: str | Path, grid: Grid) -> NDArray[np.unsignedinteger]:
     PETError
         If they cannot be read, lie on another grid, or are no whole numbers from 0 up.
     """
-    values = read_on(path, grid)
+    with naming(path):
+        return _whole_numbers(read_on(path, grid))
+
+
+def read_labels(path: Path) -> tuple[NDArray[np.unsignedinteger], Grid]:
+    """Read whole numbers from 0 up with their own grid, axes in RAS+ order, in the smallest type that holds them.
+
+    Raises
+    ------
+    PETError
+        If they cannot be read, or are no whole numbers from 0 up.
+    """
+    values, affine = to_canonical(*read_voxels(path))
+    return _whole_numbers(values), Grid(values.shape, affine)
+
+
+def _whole_numbers(values: NDArray[np.float32]) -> NDArray[np.unsignedinteger]:
     # Above 2^24 float32 has no odd numbers left.
     if values.min() < 0 or values.max() > 2**24 or (values != np.rint(values)).any():
-        found = f"values from {values.min():g} to {values.max():g}"
-        raise PETError(f"{path}: holds {found}, expected whole numbers from 0 up")
+        raise PETError(f"holds values from {values.min():g} to {values.max():g}, expected whole numbers from 0 up")
     return values.astype(np.min_scalar_type(int(values.max())))

@@ -1,6 +1,10 @@
-"""A real series, or a generated one where that is absent, and the series derived from it."""
+"""A real series, or a generated one where that is absent, the series derived from it, and an archive."""
 
+import json
 import os
+import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +12,7 @@ import pydicom
 import pytest
 
 from pipeline.pet import read_pet, write_dicom_series
+from tests.interop.archives import ENVIRONMENT, PLUGIN, START_LIMIT, Archive, free_ports, need, recipe
 from tests.series import Scan, save_series, slices_of
 
 
@@ -47,3 +52,43 @@ def derived_uids(derived_folder: Path) -> tuple[str, str]:
     """Study and series instance UID of the derived series."""
     header = pydicom.dcmread(next(derived_folder.iterdir()), stop_before_pixels=True)
     return header.StudyInstanceUID, header.SeriesInstanceUID
+
+
+@pytest.fixture(scope="session")
+def document(repository: Path) -> Path:
+    return repository / "docs" / "archives.md"
+
+
+@pytest.fixture
+def archive(document: Path, tmp_path: Path) -> Iterator[Archive]:
+    """An empty Orthanc with the configuration that the document gives, but on free ports."""
+    need("Orthanc")
+    if not PLUGIN.is_file():
+        pytest.skip(f"not installed: {PLUGIN.name} (package orthanc-dicomweb)")
+    (text,) = recipe(document, "An archive of one's own, for trying", "json")
+    configuration = json.loads(text)
+    assert configuration["RemoteAccessAllowed"] is False
+    assert configuration["DicomCheckModalityHost"] is True
+    home = tmp_path / "orthanc"
+    home.mkdir()
+    http_port, dicom_port = free_ports(2)
+    configuration |= {"HttpPort": http_port, "DicomPort": dicom_port}
+    (home / "orthanc.json").write_text(json.dumps(configuration), encoding="utf-8")
+    with (home / "log").open("w") as log:
+        process = subprocess.Popen(["Orthanc", "orthanc.json"], cwd=home, stdout=log, stderr=log, env=ENVIRONMENT)
+    try:
+        opened = Archive(http_port, dicom_port)
+        end = time.monotonic() + START_LIMIT
+        while True:
+            try:
+                opened.get("/system")
+                break
+            except OSError:
+                log_text = (home / "log").read_text(errors="replace")
+                assert process.poll() is None, f"Orthanc ended: {log_text[-2000:]}"
+                assert time.monotonic() < end, f"Orthanc does not answer: {log_text[-2000:]}"
+                time.sleep(0.1)
+        yield opened
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
