@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -33,6 +34,7 @@ __all__ = [
     "replaced_file",
     "sha256_of",
     "write_json",
+    "write_scan_table",
     "write_table",
     "write_text",
 ]
@@ -42,6 +44,8 @@ logger = logging.getLogger(__name__)
 UNFINISHED = ".writing-"
 """Begins the name of every file and folder that is not complete yet; a killed process leaves some behind."""
 
+_SCAN = {"scan": "name of the scan, the same in all of its tables"}
+_UNIT = re.compile(r" ?\[([^\]]+)\]")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 FOLDERS_CAN_BE_SYNCED = os.name != "nt"
@@ -170,6 +174,48 @@ def write_table(table: "pd.DataFrame", path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     write_text(target, text)
     return target
+
+
+def write_scan_table(
+    table: "pd.DataFrame", path: str | os.PathLike[str], *, scan: str, columns: Mapping[str, str]
+) -> Path:
+    """Write a table of one scan as `write_table` does, its name in the first column, and its data dictionary beside it.
+
+    So tables of many scans can be put together. The dictionary is the JSON file of the same stem that BIDS asks for:
+    ``Description`` of each column, and ``Units`` where it has one.
+
+    Parameters
+    ----------
+    table
+        Rows without the column ``scan``.
+    path
+        File ending in ``.tsv``.
+    scan
+        Name of the scan.
+    columns
+        Meaning of each column; its unit, if it has one, stands last in brackets: ``"mean of the region [g/mL]"``.
+
+    Raises
+    ------
+    ValueError
+        A column has no meaning.
+    PETError
+        A file cannot be written.
+    """
+    target = Path(path)
+    if unknown := [str(name) for name in table.columns if name not in columns]:
+        raise ValueError(f"{target.name}: columns {', '.join(unknown)} have no meaning, expected one of each")
+    named = table.copy()
+    named.insert(0, "scan", scan)
+    meanings = _SCAN | {str(name): columns[name] for name in table.columns}
+    write_json(target.with_suffix(".json"), {name: _described(meaning) for name, meaning in meanings.items()})
+    return write_table(named, target)
+
+
+def _described(meaning: str) -> dict[str, str]:
+    """Return the entry of a data dictionary; of several units in a meaning the last is that of the column."""
+    units = _UNIT.findall(meaning)
+    return {"Description": _UNIT.sub("", meaning)} | ({"Units": units[-1]} if units else {})
 
 
 def _quote_formula(value: object) -> object:

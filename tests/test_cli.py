@@ -44,12 +44,15 @@ def test_denoise_writes_everything(denoised):
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in out.iterdir()) == [
         ".bidsignore",
+        "changes.json",
         "changes.tsv",
         "dataset_description.json",
         "dicom",
+        "lesions.json",
         "lesions.tsv",
         "report.html",
         "run.json",
+        "spots.json",
         "spots.tsv",
         "sub-0001_rec-drf020_desc-denoised_pet.json",
         "sub-0001_rec-drf020_desc-denoised_pet.nii.gz",

@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import json
 import os
 import signal
 import stat
@@ -22,6 +23,7 @@ from pipeline.files import (
     replaced_file,
     sha256_of,
     write_json,
+    write_scan_table,
     write_table,
     write_text,
 )
@@ -243,6 +245,26 @@ def test_text_that_is_a_formula_is_quoted_and_numbers_are_not(tmp_path):
 def test_a_table_without_rows_keeps_its_header(tmp_path):
     path = write_table(pd.DataFrame(columns=["region", "volume_ml"]), tmp_path / "none.tsv")
     assert path.read_text() == "region\tvolume_ml\n"
+
+
+def test_a_table_of_a_scan_names_it_and_has_a_dictionary(tmp_path):
+    columns = {"b_percent": "mean [g/mL], change from before [%]", "a": "number, strongest first", "unused": "x [mm]"}
+    table = pd.DataFrame({"a": [1, 2], "b_percent": [0.5, None]})
+    path = write_scan_table(table, tmp_path / "found.tsv", scan="sub-01", columns=columns)
+    assert path.read_text().splitlines() == ["scan\ta\tb_percent", "sub-01\t1\t0.5", "sub-01\t2\tn/a"]
+    described = json.loads((tmp_path / "found.json").read_text())
+    assert list(described) == ["scan", "a", "b_percent"]
+    assert described["a"] == {"Description": "number, strongest first"}
+    assert described["b_percent"] == {"Description": "mean, change from before", "Units": "%"}
+    assert list(table.columns) == ["a", "b_percent"]
+    write_scan_table(table.head(0), tmp_path / "none.tsv", scan="sub-01", columns=columns)
+    assert (tmp_path / "none.tsv").read_text() == "scan\ta\tb_percent\n"
+
+
+def test_a_column_without_a_meaning_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match=r"found\.tsv: columns new have no meaning"):
+        write_scan_table(pd.DataFrame({"new": [1]}), tmp_path / "found.tsv", scan="sub-01", columns={})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_table_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

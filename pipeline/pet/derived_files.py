@@ -18,7 +18,9 @@ __all__ = ["describe_dataset", "scan_name", "write_denoised", "write_derived"]
 
 _BIDS_NAME = re.compile(r"(sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9]+)*)_pet\.nii(?:\.gz)?$")
 
-_TABLES = ("lesions.tsv", "changes.tsv", "spots.tsv", "repeats.tsv", "noise.tsv")
+_TABLES = tuple(
+    f"{name}.{ending}" for name in ("lesions", "changes", "spots", "repeats", "noise") for ending in ("tsv", "json")
+)
 
 
 def scan_name(series: PETSeries) -> str:

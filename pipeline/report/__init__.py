@@ -5,10 +5,11 @@ from pipeline.report.benchmark_figures import Curve, Point, curves_figure, point
 from pipeline.report.benchmark_page import PageFigure, write_benchmark_page
 from pipeline.report.figures import SUV_WINDOW, agreement_figure, difference_figure, mip_figure, profile_figure
 from pipeline.report.montage import MontageRow, montage_figure, montage_row
-from pipeline.report.noise_page import liver_noise_figure, liver_noise_table, write_noise_page
+from pipeline.report.noise_page import LIVER_NOISE_COLUMNS, liver_noise_figure, liver_noise_table, write_noise_page
 from pipeline.report.page import write_report
 
 __all__ = [
+    "LIVER_NOISE_COLUMNS",
     "SUV_WINDOW",
     "Curve",
     "MontageRow",

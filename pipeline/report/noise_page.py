@@ -18,9 +18,16 @@ from pipeline.report.figures import AFTER_COLOR, BEFORE_COLOR, SUV_WINDOW, png, 
 from pipeline.report.montage import montage_figure, montage_row
 from pipeline.report.page import write_page
 
-__all__ = ["liver_noise_figure", "liver_noise_table", "write_noise_page"]
+__all__ = ["LIVER_NOISE_COLUMNS", "liver_noise_figure", "liver_noise_table", "write_noise_page"]
 
-_COLUMNS = ["dose_reduction_factor", "liver_suv_mean", "liver_cov", "expected_cov", "ratio"]
+LIVER_NOISE_COLUMNS: dict[str, str] = {
+    "dose_reduction_factor": "full dose over the dose of the image; 1 is the scan as it is",
+    "liver_suv_mean": "mean of the liver [g/mL]",
+    "liver_cov": "standard deviation over mean of the voxels of the liver",
+    "expected_cov": "the same as the square root of the dose predicts it, the texture of the organ kept",
+    "ratio": "liver_cov over expected_cov",
+}
+"""Meaning and unit of the columns of `liver_noise_table`, in order."""
 
 
 def liver_noise_table(
@@ -46,7 +53,7 @@ def liver_noise_table(
             texture = max(found.cov**2 - noise_cov**2, 0.0)
         expected = float(np.sqrt(texture + factor * noise_cov**2))
         rows.append((factor, found.suv_mean, found.cov, expected, found.cov / expected))
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    return pd.DataFrame(rows, columns=list(LIVER_NOISE_COLUMNS))
 
 
 def liver_noise_figure(table: pd.DataFrame) -> bytes:

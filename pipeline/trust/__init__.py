@@ -2,15 +2,18 @@
 
 from pipeline.trust.calibration import TrustCalibration, read_calibration
 from pipeline.trust.domain import Domain, DoseReading, domain_of
-from pipeline.trust.evidence import Evidence, evidence_of_change
+from pipeline.trust.evidence import EVIDENCE_COLUMNS, Evidence, evidence_of_change
 from pipeline.trust.noise_model import ScanNoise, scan_noise
 from pipeline.trust.regions import RegionTrust, TrustedValue, measured_regions
-from pipeline.trust.repeats import RepeatableScan, Repeats, repeat_scan, repeatable_scan
+from pipeline.trust.repeats import REPEAT_COLUMNS, RepeatableScan, Repeats, repeat_scan, repeatable_scan
 from pipeline.trust.scan import TRUST_COLUMNS, ScanTrust, scan_trust
-from pipeline.trust.spots import LargestSpot, Spots, spots_of
+from pipeline.trust.spots import SPOT_COLUMNS, LargestSpot, Spots, spots_of
 from pipeline.trust.unfamiliar import style_rows, unfamiliar_noise
 
 __all__ = [
+    "EVIDENCE_COLUMNS",
+    "REPEAT_COLUMNS",
+    "SPOT_COLUMNS",
     "TRUST_COLUMNS",
     "Domain",
     "DoseReading",

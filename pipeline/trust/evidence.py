@@ -28,11 +28,20 @@ EVIDENCE_SCALES = (6.0, 10.0, 17.0, 30.0)
 FALSE_ALARMS = 0.2
 """Changes that noise alone is allowed to show in a scan, of both signs together."""
 
-EVIDENCE_COLUMNS = [
-    *("change", "x_mm", "y_mm", "z_mm", "scale_mm", "volume_ml", "suv_measured", "suv_denoised", "suv_removed"),
-    *("significance", "expected_by_noise"),
-]
-"""Columns of `Evidence.regions`."""
+EVIDENCE_COLUMNS: dict[str, str] = {
+    "change": "removed where the measured scan has more, added where the denoised one has",
+    "x_mm": "place of the peak, +x is the patient's right [mm]",
+    "y_mm": "place of the peak, +y is anterior [mm]",
+    "z_mm": "place of the peak, +z is superior [mm]",
+    "scale_mm": "width (FWHM) of the Gaussian that shows the change best [mm]",
+    "volume_ml": "of the voxels above the threshold [mL]",
+    "suv_measured": "of the measured scan at the peak, under that Gaussian [g/mL]",
+    "suv_denoised": "of the denoised scan at the peak, under that Gaussian [g/mL]",
+    "suv_removed": "measured less denoised [g/mL]",
+    "significance": "of the change at the peak, in standard deviations of the noise of this scan",
+    "expected_by_noise": "places as significant that noise alone makes in such a scan",
+}
+"""Meaning and unit of the columns of `Evidence.regions`, in order."""
 
 _RANK = 20  # the peak that tells a scan's tail: a few true changes hardly move it
 _HEAVIER = np.float32(1.1)  # the highest peaks of noise over Gaussian ones, beyond what the 20th tells
@@ -46,11 +55,7 @@ class Evidence:
     statement: str
     """The result in one line."""
     regions: pd.DataFrame
-    """One row per region, most significant first, columns EVIDENCE_COLUMNS: `change` is "removed" where the measured
-    scan has more and "added" where the denoised one has; the place of the peak is in the coordinates of the affine
-    (RAS+); `scale_mm` is the width of the Gaussian that shows the change best, and the SUV are under it; `volume_ml` is
-    that of the voxels above the threshold; `significance` is in SD of the noise; `expected_by_noise` is how many places
-    as significant noise alone makes in such a scan."""
+    """One row per region, most significant first, columns EVIDENCE_COLUMNS."""
     map: NDArray[np.float32] | None
     """Of all scales the most significant value of each voxel, shape (X, Y, Z), SD, positive where signal was removed;
     0 outside of the body."""
@@ -116,7 +121,7 @@ def evidence_of_change(
     """
     y, x, mask, reason = compared_images(noisy, denoised, voxel_size=voxel_size, body=body)
     if reason is not None:
-        return Evidence(reason, pd.DataFrame(columns=EVIDENCE_COLUMNS), None, np.inf)
+        return Evidence(reason, pd.DataFrame(columns=list(EVIDENCE_COLUMNS)), None, np.inf)
     if fields is None:
         fields = noise_fields(y, x, voxel_size=voxel_size, scales=EVIDENCE_SCALES, body=mask)
     threshold = height_of(fields, false_alarms / 2)
@@ -182,7 +187,7 @@ def _regions(
             volume = np.count_nonzero(inside) * voxel_volume(voxel_size)
             by_noise = 2 * _expected(fields, height)
             rows.append([change, *place, field.fwhm, volume, first, second, first - second, height, by_noise])
-    table = pd.DataFrame(rows, columns=EVIDENCE_COLUMNS)
+    table = pd.DataFrame(rows, columns=list(EVIDENCE_COLUMNS))
     return table.sort_values("significance", ascending=False, kind="stable", ignore_index=True)
 
 

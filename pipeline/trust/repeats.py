@@ -24,7 +24,16 @@ from pipeline.simulation.scanner.presets import GENERIC
 from pipeline.simulation.scanner.scanner import Scanner
 from pipeline.simulation.series_scan import SeriesScan, scan_of_series
 
-__all__ = ["QUANTITIES", "RegionRepeats", "RepeatableScan", "Repeats", "VoxelRepeats", "repeat_scan", "repeatable_scan"]
+__all__ = [
+    "QUANTITIES",
+    "REPEAT_COLUMNS",
+    "RegionRepeats",
+    "RepeatableScan",
+    "Repeats",
+    "VoxelRepeats",
+    "repeat_scan",
+    "repeatable_scan",
+]
 
 QUANTITIES = ("suv_mean", "suv_peak", "tlg")
 """What is measured in a region: SUVmean and SUVpeak [g/mL], and total lesion glycolysis [g]."""
@@ -174,12 +183,7 @@ class RegionRepeats:
         return [(float(mean), float(peak)) for mean, peak, _ in biases]
 
     def table(self) -> pd.DataFrame:
-        """Return one row per region and quantity: values, their SD and bias by the repeats, and the corrected value.
-
-        `measured` is in the noisy scan, `denoised` in its denoised image. A bias is the mean of the repeats less the
-        denoised value, which they repeat; `measured_bias` is that of the highest of several noisy spheres, for one.
-        `corrected` is `denoised` less its bias. Without a denoiser the last three are NaN.
-        """
+        """Return one row per region and quantity, columns REPEAT_COLUMNS; without a denoiser the last three are NaN."""
         rows = []
         for r, region in enumerate(self.regions):
             for q, quantity in enumerate(QUANTITIES):
@@ -201,13 +205,22 @@ class RegionRepeats:
                     bias = again.mean() - expected
                     row |= {"denoised_sd": again.std(ddof=1), "denoised_bias": bias, "corrected": expected - bias}
                 rows.append(row)
-        return pd.DataFrame(rows, columns=_COLUMNS)
+        return pd.DataFrame(rows, columns=list(REPEAT_COLUMNS))
 
 
-_COLUMNS = [
-    *("region", "quantity", "measured", "measured_sd", "measured_bias"),
-    *("denoised", "denoised_sd", "denoised_bias", "corrected"),
-]
+_UNITS = "SUV in g/mL, TLG in g"
+REPEAT_COLUMNS: dict[str, str] = {
+    "region": "number in the lesion table",
+    "quantity": "suv_mean, suv_peak, or tlg; the columns after it are in its unit",
+    "measured": f"in the scan before denoising; {_UNITS}",
+    "measured_sd": f"standard deviation of the noisy repeats; {_UNITS}",
+    "measured_bias": f"mean of the noisy repeats less the denoised value, which they repeat; {_UNITS}",
+    "denoised": f"in the denoised scan; {_UNITS}",
+    "denoised_sd": f"standard deviation of the denoised repeats; {_UNITS}",
+    "denoised_bias": f"mean of the denoised repeats less the denoised value, which they repeat; {_UNITS}",
+    "corrected": f"denoised less its bias; {_UNITS}",
+}
+"""Meaning of the columns of `RegionRepeats.table`, in order. The highest of several noisy spheres has a bias, too."""
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ TRUST_COLUMNS: dict[str, str] = (
     | {
         "noise_probability": "that noise alone makes a spot as strong anywhere in such a scan",
         "support": "supported, uncertain, or not supported by the data",
-        "found_again_percent": "of the repeats, after denoising, whose image reaches the threshold there; n/a without",
+        "found_again_percent": "of the repeats, after denoising, whose image reaches the threshold there [%]",
         "statement": "what cannot be stated of this region, and why; n/a if all is",
     }
 )

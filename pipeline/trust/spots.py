@@ -29,11 +29,19 @@ __all__ = [
 
 Support = Literal["supported", "uncertain", "not supported by the data"]
 
-SPOT_COLUMNS = [
-    *("region", "x_mm", "y_mm", "z_mm", "suv_max", "suv_background", "suv_excess", "strength", "probability"),
-    "support",
-]
-"""Columns of `Spots.spots` and `Spots.regions`."""
+SPOT_COLUMNS: dict[str, str] = {
+    "region": "number in the lesion table of the region at the place; 0 outside of them",
+    "x_mm": "place of the maximum, +x is the patient's right [mm]",
+    "y_mm": "place of the maximum, +y is anterior [mm]",
+    "z_mm": "place of the maximum, +z is superior [mm]",
+    "suv_max": "of the denoised image at the place [g/mL]",
+    "suv_background": "median of the denoised image around it [g/mL]",
+    "suv_excess": "over the background, under a Gaussian of 10 mm [g/mL]",
+    "strength": "excess in units of its error",
+    "probability": "that noise alone makes a spot as strong anywhere in such a scan",
+    "support": "supported, uncertain, or not supported by the data",
+}
+"""Meaning and unit of the columns of `Spots.spots` and `Spots.regions`, in order."""
 
 SPOT_FWHM = 10.0
 """Width of the Gaussian that a spot is measured under [mm]."""
@@ -103,9 +111,7 @@ class Spots:
     statement: str
     """The result in one line."""
     spots: pd.DataFrame
-    """One row per local maximum above its background, strongest first, columns SPOT_COLUMNS: `region` is the label at
-    the place, 0 outside; SUV [g/mL]; `suv_excess` is that over the background under a Gaussian of 10 mm; `strength` is
-    the excess in units of its error; `probability` that noise alone makes one as strong anywhere in the scan."""
+    """One row per local maximum above its background, strongest first, columns SPOT_COLUMNS."""
     regions: pd.DataFrame
     """The same for each region of the labels, in their order, at its maximum and over the tissue around it."""
     rule: str
@@ -170,7 +176,7 @@ def spots_of(
         f"Measured on {null.source}"
     )
     if reason is not None:
-        empty = pd.DataFrame(columns=SPOT_COLUMNS)
+        empty = pd.DataFrame(columns=list(SPOT_COLUMNS))
         return Spots(reason, empty, empty, rule)
     field = next((field for field in fields if field.fwhm == SPOT_FWHM), None)
     if field is None:
@@ -272,7 +278,7 @@ def _table(
     x_mm, y_mm, z_mm = (to_mm[:3, :3] @ (places + corner).T + to_mm[:3, 3:]).reshape(3, -1)
     columns = [labels[at], x_mm, y_mm, z_mm, image[at], background, excess, strength, probability]
     table = pd.DataFrame(dict(zip(SPOT_COLUMNS, columns, strict=False)))
-    table[SPOT_COLUMNS[-1]] = [
+    table["support"] = [
         support_in_words(float(p), at_end=bool(end)) for p, end in zip(probability, at_end, strict=True)
     ]
     return table

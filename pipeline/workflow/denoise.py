@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pipeline.errors import PETError, naming
-from pipeline.evaluation import PEAK_SUV, lesion_table, psnr
-from pipeline.files import new_folder, write_json, write_table
+from pipeline.evaluation import LESION_TABLE_COLUMNS, PEAK_SUV, lesion_table, psnr
+from pipeline.files import new_folder, write_json, write_scan_table
 from pipeline.images import Regions, regions_in_either
 from pipeline.pet import DicomOptions, PETSeries
 from pipeline.pet.derived_files import scan_name, write_denoised
 from pipeline.pet.grid import check_same_grid
 from pipeline.report import write_report
-from pipeline.trust import Repeats, ScanTrust, scan_trust
+from pipeline.trust import EVIDENCE_COLUMNS, SPOT_COLUMNS, TRUST_COLUMNS, Repeats, ScanTrust, scan_trust
 from pipeline.workflow.repeat import RepeatRule, repeats_of, write_repeats
 from pipeline.workflow.scan_run import ScanRun, check_elsewhere, shown, source_sha256
 
@@ -66,7 +66,7 @@ class ScanResult:
     after: PETSeries
     """Denoised."""
     lesions: pd.DataFrame
-    """Regions with their SUV before and after, and what they are worth, as in ``lesions.tsv``."""
+    """Regions with their SUV before and after, and what they are worth, as in ``lesions.tsv``.""" ""
     trust: ScanTrust
     """How far the result may be believed."""
     run: dict[str, Any]
@@ -91,7 +91,8 @@ def denoise_scan(
     standard deviation of every voxel [g/mL], of a method that knows it, ``dicom/`` (where the source has what
     DICOM needs: dose, weight and times), ``lesions.tsv``, ``changes.tsv`` (where signal was removed or added),
     ``spots.tsv`` (local maxima, and whether noise alone makes such), ``report.html`` and ``run.json``; of a scan that
-    is repeated also ``repeats.tsv``, and volumes if they are asked for, see `write_repeats`.
+    is repeated also ``repeats.tsv``, and volumes if they are asked for, see `write_repeats`. Beside each table lies its
+    data dictionary, ``lesions.json`` and so on.
 
     Parameters
     ----------
@@ -184,9 +185,12 @@ def denoise_into(
             not_stated=why_not,
         )
         lesions = _lesions(before, after, found, trust)
-        write_table(lesions, folder / "lesions.tsv")
-        write_table(trust.evidence.regions, folder / "changes.tsv")
-        write_table(trust.spots.spots, folder / "spots.tsv")
+        for kind, table, columns in (
+            ("lesions", lesions, LESION_TABLE_COLUMNS | TRUST_COLUMNS),
+            ("changes", trust.evidence.regions, EVIDENCE_COLUMNS),
+            ("spots", trust.spots.spots, SPOT_COLUMNS),
+        ):
+            write_scan_table(table, folder / f"{kind}.tsv", scan=name, columns=columns)
     doses = {} if dose is None else {"dose_reduction_factor": round(dose[0], 2), "dose_reduction_factor_is": dose[1]}
     record = run.record(
         before,

@@ -11,12 +11,12 @@ import pandas as pd
 from pipeline import __version__
 from pipeline.data import dose_key
 from pipeline.errors import PETError, naming
-from pipeline.files import new_folder, write_json, write_table
+from pipeline.files import new_folder, write_json, write_scan_table
 from pipeline.images.liver import measured_liver_cov
 from pipeline.pet import DicomOptions, PETSeries
 from pipeline.pet.derived_files import scan_name, write_derived
 from pipeline.pet.nifti import check_is_full_dose
-from pipeline.report import liver_noise_table, write_noise_page
+from pipeline.report import LIVER_NOISE_COLUMNS, liver_noise_table, write_noise_page
 from pipeline.simulation import GENERIC, Scanner, check_dose_reduction_factors
 from pipeline.simulation.ct import attenuation_of_series
 from pipeline.simulation.noise_texture import NoiseTexture
@@ -131,7 +131,7 @@ def insert_noise_into_scan(
         with run.step("writing"):
             objection = _write(low_dose, folder, name, source_sha256=source_sha256(full_dose), dicom=dicom)
             noise = liver_noise_table(full_dose, low_dose, region=liver.region, noise_cov=noise_cov)
-            write_table(noise, folder / "noise.tsv")
+            write_scan_table(noise, folder / "noise.tsv", scan=name, columns=LIVER_NOISE_COLUMNS)
         record = run.record(
             full_dose,
             objection=objection,

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import PETError, line_for_user
-from pipeline.files import write_table
+from pipeline.files import write_scan_table
 from pipeline.images import Regions
 from pipeline.pet import PETSeries
 from pipeline.pet.nifti import write_nifti
 from pipeline.simulation import GENERIC, Scanner
 from pipeline.simulation.ct import attenuation_of_series
-from pipeline.trust import Repeats, repeat_scan, repeatable_scan
+from pipeline.trust import REPEAT_COLUMNS, Repeats, repeat_scan, repeatable_scan
 
 if TYPE_CHECKING:
     from pipeline.inference import Denoiser
@@ -113,7 +113,8 @@ def write_repeats(repeats: Repeats, folder: Path, *, name: str, after: PETSeries
         If a file cannot be written.
     """
     if repeats.regions is not None:
-        write_table(repeats.regions.table(), folder / "repeats.tsv")
+        table = repeats.regions.table()
+        write_scan_table(table, folder / "repeats.tsv", scan=name, columns=REPEAT_COLUMNS)
     if not maps or repeats.denoised is None:
         return
     voxels = repeats.denoised

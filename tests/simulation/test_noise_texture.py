@@ -24,6 +24,7 @@ from pipeline.simulation.noise_texture import (
 )
 from pipeline.simulation.scanner.blur import post_filtered
 from pipeline.simulation.scanner.calibration import draw_counts, noise_cov
+from tests.described_tables import check_tables
 
 N = 48
 
@@ -221,6 +222,7 @@ def test_screen_record_and_page_say_the_texture(unipet, tmp_path):
         run = json.loads((tmp_path / name / "run.json").read_text())
         page = (tmp_path / name / "report.html").read_text()
         assert run["post_filter_is"] == status
+        check_tables([tmp_path / name / "noise.tsv"], scan=next((tmp_path / name).glob("*.nii.gz")).name.split("_")[0])
         assert (run["post_filter_mm"] == [0, 0, 0]) == (status == "stated")
         assert bool(run["warnings"]) == (status == "stated")
         own = "/".join(f"{r:.2f}" for r in run["noise_correlation_of_the_scan"])

@@ -154,7 +154,7 @@ def test_what_cannot_be_stated_is_said_in_one_line(noisy, denoised, reason):
     assert "\n" not in found.statement
     assert found.map is None
     assert evidence_fields(noisy, denoised, voxel_size=VOXEL_SIZE) == []
-    assert list(found.regions.columns) == EVIDENCE_COLUMNS
+    assert list(found.regions.columns) == list(EVIDENCE_COLUMNS)
     assert found.regions.empty
 
 

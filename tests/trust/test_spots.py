@@ -178,7 +178,7 @@ def test_what_cannot_be_judged_is_said_in_one_line(image, reason):
     found = spots_of(image, image, voxel_size=VOXEL_SIZE)
     assert reason in found.statement
     assert "\n" not in found.statement
-    assert list(found.spots.columns) == list(found.regions.columns) == SPOT_COLUMNS
+    assert list(found.spots.columns) == list(found.regions.columns) == list(SPOT_COLUMNS)
     assert found.spots.empty
 
 

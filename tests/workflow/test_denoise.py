@@ -16,6 +16,7 @@ from pipeline.errors import PETError, line_for_user
 from pipeline.inference import Denoiser
 from pipeline.pet import write_nifti
 from pipeline.workflow import RegionRule, denoise_scan, insert_noise_into_scan
+from tests.described_tables import check_tables
 
 
 def test_the_folder_holds_everything_about_the_scan(scan, identity, tmp_path):
@@ -25,11 +26,14 @@ def test_the_folder_holds_everything_about_the_scan(scan, identity, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         *(
             ".bidsignore",
+            "changes.json",
             "changes.tsv",
             "dataset_description.json",
+            "lesions.json",
             "lesions.tsv",
             "report.html",
             "run.json",
+            "spots.json",
             "spots.tsv",
         ),
         *("sub-01_desc-denoised_pet.json", "sub-01_desc-denoised_pet.nii.gz"),
@@ -40,6 +44,12 @@ def test_the_folder_holds_everything_about_the_scan(scan, identity, tmp_path):
     assert list(run["seconds"]) == steps
     assert run["dicom"].startswith("not written, ")
     assert all("training" in warning for warning in run["warnings"])  # a block of 8 cm is no patient
+
+
+def test_every_table_names_the_scan_and_says_what_its_columns_are(scan, identity, tmp_path):
+    result = denoise_scan(scan, tmp_path / "out", identity)
+    assert len(result.lesions) == 1
+    check_tables((tmp_path / "out" / f"{kind}.tsv" for kind in ("lesions", "changes", "spots")), scan="sub-01")
 
 
 def test_the_strength_is_in_every_output(scan, identity, tmp_path):
