@@ -1,8 +1,8 @@
 """From a volume to what a panel shows: cropping, projection, plane.
 
 Volumes have shape (X, Y, Z) with axes towards right, front and head, as `PETSeries` guarantees.
-Panels follow the radiological convention: the patient's right on the left of a coronal view, the front on the
-left of a sagittal view, the head up.
+Panels follow the radiological convention: the patient's right on the left of an axial or coronal view, the front
+on the left of a sagittal view; the head, or in an axial view the front, is up.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 __all__ = ["View", "body_box", "center_of_activity", "maximum_projection", "plane"]
 
-View = Literal["coronal", "sagittal"]
+View = Literal["axial", "coronal", "sagittal"]
 
-_AXIS_ALONG_THE_VIEW = {"coronal": 1, "sagittal": 0}
+_AXIS_ALONG_THE_VIEW = {"axial": 2, "coronal": 1, "sagittal": 0}
 
 
 def body_box(
@@ -44,15 +44,15 @@ def center_of_activity(suv: NDArray[np.floating], *, ceiling: float = 2.0) -> tu
 
 
 def maximum_projection(volume: NDArray, view: View) -> NDArray:
-    """Return the maximum intensity projection as a panel, shape (Z, X) or (Z, Y), first row at the head."""
+    """Return the maximum intensity projection as a panel: axial (Y, X), coronal (Z, X), sagittal (Z, Y)."""
     return _as_panel(volume.max(axis=_AXIS_ALONG_THE_VIEW[view]))
 
 
 def plane(volume: NDArray, view: View, *, index: int) -> NDArray:
-    """Return one plane of the volume as a panel, shape (Z, X) or (Z, Y), first row at the head."""
+    """Return one plane of the volume as a panel: axial (Y, X), coronal (Z, X), sagittal (Z, Y)."""
     return _as_panel(volume.take(index, axis=_AXIS_ALONG_THE_VIEW[view]))
 
 
 def _as_panel(image: NDArray) -> NDArray:
-    # Columns of the array run left to right and back to front, rows feet to head: all are shown reversed.
+    # Columns of the array run left to right and back to front, rows feet to head or back to front: all are reversed.
     return image[::-1, ::-1].T

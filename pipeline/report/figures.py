@@ -1,4 +1,4 @@
-"""The report's figures as PNG bytes: projections and planes at one grey scale, profiles, agreement of regions.
+"""The report's figures as PNG bytes: projections and planes at one grey scale, profile and histogram of the body.
 
 Every function builds its own figure and canvas. Nothing touches matplotlib's global state, so figures can be
 made in threads and a user's notebook is not disturbed.
@@ -7,10 +7,9 @@ made in threads and a user's notebook is not disturbed.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Literal
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -21,18 +20,18 @@ from numpy.typing import NDArray
 
 from pipeline.images.projections import View, maximum_projection, plane
 
-__all__ = ["SUV_WINDOW", "agreement_figure", "difference_figure", "mip_figure", "profile_figure"]
+__all__ = ["SUV_WINDOW", "difference_figure", "histogram_figure", "mip_figure", "profile_figure"]
 
 SUV_WINDOW = (0.0, 7.0)
 """Default grey scale [g/mL]: white to black."""
 
-_TEXT = "#1b1f24"
-_MUTED = "#5b6470"
-_LINE = "#c9ced6"
+TEXT_COLOR = "#1b1f24"
+MUTED_COLOR = "#5b6470"
+LINE_COLOR = "#c9ced6"
 BEFORE_COLOR = "#8a929e"
 AFTER_COLOR = "#0b5cad"
 _DPI = 160
-_WIDTH = 10.0  # [in]
+_WIDTH = 2.5  # [in] of a panel, at most
 _MAX_PANEL_HEIGHT = 8.5  # [in]
 _GAP, _TOP, _BOTTOM, _BAR = 0.12, 0.42, 0.1, 0.9  # [in] between panels, titles above, below, colour bar
 
@@ -52,8 +51,9 @@ def mip_figure(
     voxel_size: Sequence[float],
     suv_window: tuple[float, float] = SUV_WINDOW,
     names: tuple[str, str] = ("Before", "After"),
+    views: Sequence[Literal["coronal", "sagittal"]] = ("coronal", "sagittal"),
 ) -> bytes:
-    """Draw coronal and sagittal maximum intensity projections of two images at one inverted grey scale, as PNG.
+    """Draw maximum intensity projections of two images, view after view, at one inverted grey scale, as PNG.
 
     The images are SUV [g/mL] on one grid, shape (X, Y, Z) with axes towards right, front and head; `voxel_size` is in
     mm. `suv_window` are the SUV shown white and the SUV shown black [g/mL].
@@ -66,10 +66,13 @@ def mip_figure(
     _check_shapes(before, after)
     panels = [
         _Panel(maximum_projection(volume, view), view, f"{name}, {view} MIP")
-        for view in ("coronal", "sagittal")
+        for view in views
         for name, volume in zip(names, (before, after), strict=True)
     ]
-    return _panel_figure(panels, voxel_size, suv_window, difference_limit=None)
+    # A view alone has the scale and the width of the other view, beside which it may stand.
+    sides = [count * size for count, size in zip(before.shape[:2], voxel_size[:2], strict=True)]
+    room = len(panels) * max(sides) if len(views) == 1 else None
+    return _panel_figure(panels, voxel_size, suv_window, room=room)
 
 
 def difference_figure(
@@ -93,7 +96,7 @@ def difference_figure(
         _Panel(second, "coronal", "After, coronal plane"),
         _Panel(difference, "coronal", "After − before", is_difference=True),
     ]
-    return _panel_figure(panels, voxel_size, suv_window, difference_limit=_difference_limit(difference[first > 0.1]))
+    return _panel_figure(panels, voxel_size, suv_window, limit=difference_limit(difference[first > 0.1]))
 
 
 def profile_figure(
@@ -103,66 +106,42 @@ def profile_figure(
     mask: NDArray[np.bool_],
     voxel_size: Sequence[float],
 ) -> bytes:
-    """Draw the mean SUV of the body in every axial plane, and the histogram of SUV in the body.
+    """Draw the mean SUV of the body in every axial plane: a denoiser that keeps the calibration leaves it where it was.
 
-    A denoiser that keeps the calibration leaves the profile where it was and narrows the histogram. `mask` is the body,
-    shape (X, Y, Z); images, errors and PNG are as in `mip_figure`.
+    `mask` is the body, shape (X, Y, Z); images, errors and PNG are as in `mip_figure`.
     """
     _check_shapes(before, after, mask)
-    figure = Figure(figsize=(_WIDTH, 3.4), dpi=_DPI, facecolor="white")
-    along_z = figure.add_axes((0.065, 0.17, 0.42, 0.72))
-    histogram = figure.add_axes((0.565, 0.17, 0.42, 0.72))
+    figure, axes = _chart()
     n_voxels = mask.sum(axis=(0, 1))
     occupied = n_voxels > 0
     distance = np.flatnonzero(occupied) * voxel_size[2] / 10
-    edges = np.linspace(0, 10, 101)
     for name, volume, color in (("Before", before, BEFORE_COLOR), ("After", after, AFTER_COLOR)):
         sums = np.where(mask, volume, 0).sum(axis=(0, 1), dtype=np.float64)
-        along_z.plot(distance, sums[occupied] / n_voxels[occupied], color=color, linewidth=1.6, label=name)
+        axes.plot(distance, sums[occupied] / n_voxels[occupied], color=color, linewidth=1.6, label=name)
+    axes.set_ylim(bottom=0)
+    style_axes(axes, "Mean SUV of the body, plane by plane", "from the lowest plane [cm]", "SUVbw [g/mL]")
+    axes.legend(frameon=False, fontsize=10, labelcolor=TEXT_COLOR)
+    return png(figure)
+
+
+def histogram_figure(before: NDArray[np.floating], after: NDArray[np.floating], *, mask: NDArray[np.bool_]) -> bytes:
+    """Draw the histogram of SUV in the body, which a denoiser narrows; arguments are as in `profile_figure`."""
+    _check_shapes(before, after, mask)
+    figure, axes = _chart()
+    edges = np.linspace(0, 10, 101)
+    for name, volume, color in (("Before", before, BEFORE_COLOR), ("After", after, AFTER_COLOR)):
         counts, _ = np.histogram(volume[mask], bins=edges)
-        histogram.stairs(100 * counts / max(mask.sum(), 1), edges, color=color, linewidth=1.6, label=name)
-    along_z.set_ylim(bottom=0)
-    histogram.set_yscale("log")
-    histogram.set_xlim(0, 10)
-    style_axes(along_z, "Mean SUV of the body, plane by plane", "from the lowest plane [cm]", "SUVbw [g/mL]")
-    style_axes(histogram, "SUV of the body's voxels", "SUVbw [g/mL]", "voxels per 0.1 g/mL [%]")
-    for axes in (along_z, histogram):
-        axes.legend(frameon=False, fontsize=10, labelcolor=_TEXT)
+        axes.stairs(100 * counts / max(mask.sum(), 1), edges, color=color, linewidth=1.6, label=name)
+    axes.set_yscale("log")
+    axes.set_xlim(0, 10)
+    style_axes(axes, "SUV of the body's voxels", "SUVbw [g/mL]", "voxels per 0.1 g/mL [%]")
+    axes.legend(frameon=False, fontsize=10, labelcolor=TEXT_COLOR)
     return png(figure)
 
 
-def agreement_figure(lesions: pd.DataFrame) -> bytes:
-    """Draw the change of SUVmax, SUVpeak and SUVmean of every region against its value before, with a band of 10 %.
-
-    Changes of more than 100 % (a region that was invented) are arrowheads at the upper end. `lesions` has at least one
-    row of `pipeline.evaluation.lesion_table`; a ValueError is raised otherwise.
-    """
-    if lesions.empty:
-        raise ValueError("agreement_figure: no regions to show")
-    figure = Figure(figsize=(_WIDTH, 3.4), dpi=_DPI, facecolor="white")
-    quantities = {"SUVmax": "suv_max", "SUVpeak": "suv_peak", "SUVmean": "suv_mean"}
-    changes = lesions[[f"{quantity}_change_percent" for quantity in quantities.values()]].to_numpy(float)
-    end = 1.15 * np.nanmax([25.0, *np.minimum(np.abs(changes), 100.0).ravel()])
-    for position, (title, quantity) in enumerate(quantities.items()):
-        axes = figure.add_axes((0.07 + position * 0.325, 0.18, 0.27, 0.70))
-        x = lesions[f"{quantity}_before"].to_numpy(float)
-        axes.axhspan(-10, 10, color="#e9edf2", linewidth=0)
-        axes.axhline(0, color=_MUTED, linewidth=1)
-        y = changes[:, position]
-        beyond = y > 100
-        shown = np.where(beyond, 0.95 * end, y)
-        style: dict[str, Any] = {"color": AFTER_COLOR, "edgecolor": "white", "linewidth": 0.8, "zorder": 3}
-        axes.scatter(x[~beyond], shown[~beyond], s=36, marker="o", **style)
-        axes.scatter(x[beyond], shown[beyond], s=60, marker="^", **style)
-        axes.set_xscale("log")
-        low, high = 0.7 * x[x > 0].min(initial=2.0), 1.4 * x.max(initial=5.0)
-        ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200) if low <= tick <= high]
-        axes.set_xlim(low, high)
-        axes.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
-        axes.set_xticks([], minor=True)
-        axes.set_ylim(-end, end)
-        style_axes(axes, title, f"{title} before [g/mL]", "change [%]" if position == 0 else "")
-    return png(figure)
+def _chart() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5.0, 3.4), dpi=_DPI, facecolor="white")
+    return figure, figure.add_axes((0.14, 0.16, 0.83, 0.74))
 
 
 def _panel_figure(
@@ -170,17 +149,22 @@ def _panel_figure(
     voxel_size: Sequence[float],
     suv_window: tuple[float, float],
     *,
-    difference_limit: float | None,
+    limit: float | None = None,
+    room: float | None = None,
 ) -> bytes:
-    """Draw panels side by side at one scale in millimetres, and a bar for each scale of values."""
+    """Draw panels side by side at one scale in millimetres, and a bar for each scale of values.
+
+    `limit` ends the scale of differences [g/mL]; `room` is the width kept for the panels if not their own [mm].
+    """
     pixel = {"coronal": voxel_size[0], "sagittal": voxel_size[1]}
     widths = [panel.image.shape[1] * pixel[panel.view] for panel in panels]  # [mm]
+    room = room or sum(widths)
     height = panels[0].image.shape[0] * voxel_size[2]
-    n_bars = 1 if difference_limit is None else 2
-    available = _WIDTH - n_bars * _BAR - len(panels) * _GAP
-    inch_per_mm = min(available / sum(widths), _MAX_PANEL_HEIGHT / height)
+    n_bars = 1 if limit is None else 2
+    available = len(panels) * _WIDTH - n_bars * _BAR - len(panels) * _GAP
+    inch_per_mm = min(available / room, _MAX_PANEL_HEIGHT / height)
     total_height = height * inch_per_mm + _TOP + _BOTTOM
-    total_width = sum(widths) * inch_per_mm + n_bars * _BAR + len(panels) * _GAP
+    total_width = room * inch_per_mm + n_bars * _BAR + len(panels) * _GAP
     figure = Figure(figsize=(total_width, total_height), dpi=_DPI, facecolor="white")
 
     left, bottom, tall = 0.02, _BOTTOM / total_height, height * inch_per_mm / total_height
@@ -188,8 +172,8 @@ def _panel_figure(
         wide = width * inch_per_mm
         axes = figure.add_axes((left / total_width, bottom, wide / total_width, tall))
         low, high = suv_window
-        if panel.is_difference and difference_limit is not None:
-            low, high = -difference_limit, difference_limit
+        if panel.is_difference and limit is not None:
+            low, high = -limit, limit
         shown = axes.imshow(
             panel.image,
             extent=(0, width, 0, height),
@@ -212,41 +196,44 @@ def _mark_panel(axes: Axes, panel: _Panel, *, with_ruler: bool, size_mm: tuple[f
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
-        spine.set_color(_LINE)
-    axes.set_title(panel.title, fontsize=10.5, color=_TEXT, pad=6, loc="left")
+        spine.set_color(LINE_COLOR)
+    axes.set_title(panel.title, fontsize=10.5, color=TEXT_COLOR, pad=6, loc="left")
     letters = "RL" if panel.view == "coronal" else "AP"
     for letter, x, side in zip(letters, (0.025, 0.975), ("left", "right"), strict=True):
-        mark = axes.text(x, 0.988, letter, transform=axes.transAxes, ha=side, va="top", fontsize=11, color=_TEXT)
+        mark = axes.text(x, 0.988, letter, transform=axes.transAxes, ha=side, va="top", fontsize=11, color=TEXT_COLOR)
         mark.set_path_effects([withStroke(linewidth=3, foreground="white")])
     width, height = size_mm
     if with_ruler and width > 130:
         x, y = 0.04 * width, 0.02 * height
-        axes.add_patch(Rectangle((x, y), 100, 0.006 * height, color=_TEXT, linewidth=0))
-        axes.text(x + 50, y + 0.012 * height, "10 cm", ha="center", va="bottom", fontsize=8.5, color=_TEXT)
+        bar = Rectangle((x, y), 100, 0.008 * height, facecolor=TEXT_COLOR, edgecolor="white", linewidth=0.6)
+        axes.add_patch(bar)
+        name = axes.text(x + 50, y + 0.014 * height, "10 cm", ha="center", va="bottom", fontsize=8.5, color=TEXT_COLOR)
+        name.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
 
 
 def _draw_bar(figure: Figure, bar: Axes, shown: AxesImage, *, is_difference: bool) -> None:
     colorbar = figure.colorbar(shown, cax=bar)
     bar.set_frame_on(False)
     label = "SUVbw difference [g/mL]" if is_difference else "SUVbw [g/mL]"
-    colorbar.set_label(label, fontsize=9.5, color=_TEXT)
-    bar.tick_params(labelsize=9, colors=_TEXT, length=3)
+    colorbar.set_label(label, fontsize=9.5, color=TEXT_COLOR)
+    bar.tick_params(labelsize=9, colors=TEXT_COLOR, length=3)
 
 
 def style_axes(axes: Axes, title: str, x_label: str, y_label: str) -> None:
     """Give axes of curves or points the style of the pages."""
-    axes.set_title(title, fontsize=11, color=_TEXT, loc="left", pad=8)
-    axes.set_xlabel(x_label, fontsize=9.5, color=_TEXT)
-    axes.set_ylabel(y_label, fontsize=9.5, color=_TEXT)
-    axes.tick_params(labelsize=9, colors=_TEXT, length=3)
+    axes.set_title(title, fontsize=11, color=TEXT_COLOR, loc="left", pad=8)
+    axes.set_xlabel(x_label, fontsize=9.5, color=TEXT_COLOR)
+    axes.set_ylabel(y_label, fontsize=9.5, color=TEXT_COLOR)
+    axes.tick_params(labelsize=9, colors=TEXT_COLOR, length=3)
     axes.grid(color="#eceff3", linewidth=0.8)
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_LINE)
+        spine.set_color(LINE_COLOR)
 
 
-def _difference_limit(difference: NDArray[np.floating]) -> float:
+def difference_limit(difference: NDArray[np.floating]) -> float:
+    """Return where a symmetrical scale ends: the least of 0.2, 0.5, 1, 2, 5, 10 g/mL that holds 99 % of the voxels."""
     spread = np.percentile(np.abs(difference), 99) if difference.size else 0.0
     steps = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
     return next((step for step in steps if spread <= step), steps[-1])

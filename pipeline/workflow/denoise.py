@@ -107,7 +107,8 @@ def denoise_scan(
     repeats
         How often, and as on which scanner, the scan is repeated by simulation; by default not at all.
     reference
-        Full-dose series on the same grid: the run record then holds the PSNR of input and output against it.
+        Full-dose series on the same grid: the run record then holds the PSNR of input and output against it, and the
+        report shows its regions beside theirs.
     dicom
         Units, private attributes and de-identification of the DICOM series.
     on_step
@@ -215,6 +216,8 @@ def denoise_into(
             before=before,
             after=after,
             lesions=lesions,
+            regions=found,
+            reference=reference,
             trust=trust,
             warnings=record["warnings"],
             run=shown(record),

@@ -6,11 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from pipeline.report import agreement_figure, difference_figure, mip_figure, profile_figure
+from pipeline.report import difference_figure, histogram_figure, mip_figure, profile_figure
 
 VOXEL_SIZE = (4.0, 4.0, 8.0)
 
@@ -82,6 +81,17 @@ def test_drawing_does_not_import_pyplot():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_views_apart_have_one_scale():
+    """The sagittal panel of a figure of its own is as tall and wide in millimetres as the coronal one beside it."""
+    black = np.full((30, 20, 40), 7.0)
+    coronal, sagittal = (
+        pixels(mip_figure(black, black, voxel_size=VOXEL_SIZE, views=[view])) for view in ("coronal", "sagittal")
+    )
+    assert coronal.shape == sagittal.shape
+    widths = [dark_runs(image[image.shape[0] // 7]) for image in (coronal, sagittal)]
+    assert np.array(widths[1]) / np.array(widths[0]) == pytest.approx(80 / 120, abs=0.02)
+
+
 def test_a_profile_of_the_body_is_not_changed_by_the_air_around_it(images):
     """The same body in a wider field of view gives the same figure."""
     mask = images[1] > 0
@@ -89,13 +99,9 @@ def test_a_profile_of_the_body_is_not_changed_by_the_air_around_it(images):
     around = np.pad(mask, ((4, 4), (6, 6), (0, 0)))
     narrow = profile_figure(*images, mask=mask, voxel_size=VOXEL_SIZE)
     assert profile_figure(*wider, mask=around, voxel_size=VOXEL_SIZE) == narrow
+    assert histogram_figure(*wider, mask=around) == histogram_figure(*images, mask=mask)
 
 
 def test_volumes_on_different_grids_are_refused(images):
     with pytest.raises(ValueError, match="one 3D shape"):
         mip_figure(images[0], images[1][1:], voxel_size=VOXEL_SIZE)
-
-
-def test_an_agreement_of_no_regions_is_refused():
-    with pytest.raises(ValueError, match="no regions"):
-        agreement_figure(pd.DataFrame())

@@ -1,13 +1,15 @@
 """The page is complete, escaped, reproducible and free of anything external."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from pipeline.evaluation import lesion_table
-from pipeline.images import gaussian_filter_mm, regions_in_either
+from pipeline.images import Regions, gaussian_filter_mm, regions_in_either
 from pipeline.pet import PETError, PETHeader, PETSeries
 from pipeline.report import write_report
 
@@ -39,19 +41,25 @@ def after(before) -> PETSeries:
     return before.with_suv(gaussian_filter_mm(before.suv, fwhm=6.0, voxel_size=(4, 4, 4)), note="Smoothed.")
 
 
+def regions_of(before: PETSeries, after: PETSeries, threshold: float = 4.0) -> Regions:
+    return regions_in_either(before.suv, after.suv, voxel_size=before.voxel_size, threshold=threshold)
+
+
 def table(before: PETSeries, after: PETSeries, *, threshold: float = 4.0):
-    regions = regions_in_either(before.suv, after.suv, voxel_size=before.voxel_size, threshold=threshold)
+    regions = regions_of(before, after, threshold)
     return lesion_table(before.suv, after.suv, regions, voxel_size=before.voxel_size, affine=before.affine)
 
 
-def write(path, before, after, lesions):
-    return write_report(path, title="Subject <1>", before=before, after=after, lesions=lesions, run=RUN)
+def write(path, before, after, lesions, **more):
+    given = {"title": "Subject <1>", "before": before, "after": after, "lesions": lesions, "run": RUN} | more
+    return write_report(path, **given)
 
 
 @pytest.fixture(scope="module")
 def html(before, after, tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    return write(path, before, after, table(before, after)).read_text(encoding="utf-8")
+    regions = regions_of(before, after)
+    return write(path, before, after, table(before, after), regions=regions).read_text(encoding="utf-8")
 
 
 def test_text_from_headers_and_runs_is_escaped(html):
@@ -77,7 +85,56 @@ def test_it_says_what_was_done_and_where_the_suv_factor_comes_from(html):
 def test_it_loads_nothing_from_outside_and_runs_no_script(html):
     assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:image/png;base64,)""", html)
     assert not re.search(r"https?://|@import|url\(", html)
-    assert html.count("data:image/png;base64,") == 4
+    assert not re.search(r"<(?:script|link|iframe|object|embed|base|form)\b|\son\w+=", html)
+    # Projections, plane, profile, histogram, one region, agreement of three quantities.
+    assert html.count("data:image/png;base64,") == 9
+
+
+def test_every_image_says_what_it_shows_and_headings_are_in_order(html):
+    tags = re.findall(r"<img[^>]*>", html)
+    assert all(re.search(r'alt="[^"]{20,}"', tag) for tag in tags)
+    assert len({re.search('alt="([^"]*)', tag)[1] for tag in tags}) == len(tags)
+    levels = [int(level) for level in re.findall(r"<h(\d)", html)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+CANARY = "<img src=x onerror=alert(7)>'\"{{ 7 * 7 }}"
+
+
+def test_text_of_whatever_source_is_inert(before, after, tmp_path):
+    """Title, warnings, provenance, the method and the images of regions are shown as they are, and do nothing."""
+    found = regions_of(before, after)
+    regions = Regions(found.labels, CANARY, tuple(CANARY for _ in range(found.n_regions)))
+    lesions = lesion_table(before.suv, after.suv, regions, voxel_size=before.voxel_size, affine=AFFINE)
+    series = replace(before, provenance=(CANARY,))
+    header = replace(before.header, radiopharmaceutical=CANARY, manufacturer=CANARY, reconstruction_method=CANARY)
+    series = replace(series, header=header)
+    more = {"title": CANARY, "warnings": [CANARY], "run": {CANARY: CANARY}, "regions": regions}
+    page = write(tmp_path / "report.html", series, series.with_suv(after.suv, note=CANARY), lesions, **more)
+    text = page.read_text(encoding="utf-8")
+    assert "<img src=x" not in text
+    assert text.count("{{ 7 * 7 }}") >= 8
+    assert not re.search(r"<[^>]*\sonerror", text)
+
+
+def test_a_reference_is_drawn_compared_and_its_errors_are_shown(html, before, after, tmp_path):
+    regions, lesions = regions_of(before, after), table(before, after)
+    reference = before.with_suv(before.suv * 1.1, note="Full dose.")
+    page = write(tmp_path / "r.html", before, after, lesions, regions=regions, reference=reference)
+    text = page.read_text(encoding="utf-8")
+    assert "before, after, reference and difference" in text
+    assert text.count("Bland-Altman plot") == 9
+    assert "Histogram of the errors of SUVpeak" in text
+    assert "eference" not in re.sub('base64,[^"]*', "", html)
+
+
+def test_a_reference_on_another_grid_is_refused(before, after, tmp_path):
+    reference = PETSeries(suv=after.suv[1:], affine=AFFINE, header=after.header)
+    with pytest.raises(PETError, match="another grid"):
+        write(tmp_path / "report.html", before, after, table(before, after), reference=reference)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_tag_is_closed(html):
@@ -101,7 +158,7 @@ def test_every_tag_is_closed(html):
 def test_the_table_shows_the_numbers_of_the_lesion_table(html, before, after):
     row = table(before, after).iloc[0]
     cells = re.findall(r"<td[^>]*>(.*?)</td>", html)
-    assert cells[:2] == ["1", "both"]
+    assert cells[2] == "both"
     assert f"{row.suv_max_before:.2f}" in cells
     assert f"{row.suv_peak_after:.2f}" in cells
     assert f"−{abs(row.suv_max_change_percent):.1f} %" in cells
@@ -122,7 +179,9 @@ def test_no_regions_is_said_with_the_method(before, after, tmp_path):
 
 
 def test_the_same_arguments_give_the_same_file(html, before, after, tmp_path):
-    assert write(tmp_path / "again.html", before, after, table(before, after)).read_text(encoding="utf-8") == html
+    regions = regions_of(before, after)
+    again = write(tmp_path / "again.html", before, after, table(before, after), regions=regions)
+    assert again.read_text(encoding="utf-8") == html
 
 
 def test_a_refused_report_leaves_no_file(before, after, tmp_path):

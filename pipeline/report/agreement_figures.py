@@ -1,0 +1,118 @@
+"""What denoising does to the SUV of regions: limits of agreement, and the distribution of errors of a reference."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.evaluation import Agreement, limits_of_agreement
+from pipeline.report.figures import AFTER_COLOR, BEFORE_COLOR, MUTED_COLOR, TEXT_COLOR, png, style_axes
+
+__all__ = ["SUVAgreement", "agreement_figure", "error_figure", "suv_agreement"]
+
+_SIZE = (4.0, 3.2)  # [in]
+_DPI = 180
+_FEWEST = 3
+"""Regions from which limits are stated: the SD of two says nothing."""
+_ERRORS = np.linspace(-50, 50, 21)
+"""Edges of the histogram of errors [%]; what lies beyond is counted at the ends."""
+
+
+@dataclass(frozen=True)
+class SUVAgreement:
+    """One quantity of the same regions in two images."""
+
+    mean: NDArray[np.float64]
+    """Of both images, shape (n,) [g/mL]."""
+    difference: NDArray[np.float64]
+    """The first less the second, in percent of the mean, shape (n,)."""
+    limits: Agreement | None
+    """Bias and limits of agreement [%]; None for fewer than three regions."""
+
+
+def suv_agreement(first: ArrayLike, second: ArrayLike) -> SUVAgreement:
+    """Compare a quantity of regions in two images as Bland and Altman (1986) do, in percent of the mean of both.
+
+    The difference of SUV grows with SUV, so it is relative. Both have the shape (n,) [g/mL]; regions where a value is
+    not finite, or the mean is not above 0, are left out.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    mean = (a + b) / 2
+    kept = np.isfinite(mean) & (mean > 0)
+    mean, difference = mean[kept], 100 * (a - b)[kept] / mean[kept]
+    limits = limits_of_agreement(difference) if len(mean) >= _FEWEST else None
+    return SUVAgreement(mean, difference, limits)
+
+
+def agreement_figure(agreement: SUVAgreement, *, quantity: str, comparison: str) -> bytes:
+    """Draw a Bland-Altman plot of regions, as PNG: bias, limits of agreement and their 95 % intervals.
+
+    `quantity` is its name, such as SUVpeak, and `comparison` says which image is subtracted from which.
+
+    Raises
+    ------
+    ValueError
+        There is no region.
+    """
+    if not agreement.mean.size:
+        raise ValueError("agreement_figure: no regions to show")
+    figure = Figure(figsize=_SIZE, dpi=_DPI, facecolor="white")
+    axes = figure.add_axes((0.15, 0.16, 0.67, 0.72))
+    limits = agreement.limits
+    shown = [-10.0, 10.0, *agreement.difference]
+    axes.axhline(0, color=MUTED_COLOR, linewidth=0.8)
+    if limits is not None:
+        shown += [limits.lower.low, limits.upper.high]
+        lines = {"bias": (limits.bias, "-"), "+1.96 SD": (limits.upper, "--"), "−1.96 SD": (limits.lower, "--")}
+        heights = _apart([line.mean for line, _ in lines.values()], 0.14 * np.ptp(shown))
+        for (name, (line, style)), height in zip(lines.items(), heights, strict=True):
+            axes.axhspan(line.low, line.high, color=AFTER_COLOR, alpha=0.10, linewidth=0)
+            axes.axhline(line.mean, color=AFTER_COLOR, linewidth=1.3, linestyle=style)
+            text = f"{name}\n{line.mean:+.1f} %".replace("-", "−")
+            axes.text(
+                1.02, height, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5, color=TEXT_COLOR
+            )
+    axes.scatter(
+        agreement.mean, agreement.difference, s=26, color=TEXT_COLOR, edgecolor="white", linewidth=0.7, zorder=3
+    )
+    axes.set_xscale("log")
+    low, high = 0.8 * agreement.mean.min(), 1.25 * agreement.mean.max()
+    ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 3, 4, 6, 8, 10, 15, 20, 30, 50, 100, 200) if low <= tick <= high]
+    axes.set_xlim(low, high)
+    axes.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    margin = 0.08 * np.ptp(shown)
+    axes.set_ylim(min(shown) - margin, max(shown) + margin)
+    style_axes(axes, f"{quantity}: {comparison}", f"{quantity}, mean of both [g/mL]", "difference [% of the mean]")
+    return png(figure)
+
+
+def error_figure(errors: Mapping[str, ArrayLike], *, quantity: str) -> bytes:
+    """Draw histograms of the errors of regions [% of the reference] in two images, as PNG.
+
+    `errors` are arrays (n,) by the name of the image, the first grey, the second blue; what is not finite is left out.
+    """
+    figure = Figure(figsize=_SIZE, dpi=_DPI, facecolor="white")
+    axes = figure.add_axes((0.15, 0.16, 0.80, 0.72))
+    for (name, values), color in zip(errors.items(), (BEFORE_COLOR, AFTER_COLOR), strict=False):
+        found = np.asarray(values, dtype=np.float64)
+        inside = np.clip(found[np.isfinite(found)], _ERRORS[0], _ERRORS[-1])
+        counts, _ = np.histogram(inside, bins=_ERRORS)
+        axes.stairs(counts, _ERRORS, color=color, linewidth=1.6, label=name)
+        axes.stairs(counts, _ERRORS, color=color, alpha=0.15, fill=True)
+    axes.axvline(0, color=MUTED_COLOR, linewidth=0.8)
+    axes.set_xlim(_ERRORS[0], _ERRORS[-1])
+    axes.set_ylim(0, 1.25 * max(axes.get_ylim()[1], 1))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, fontsize=9, labelcolor=TEXT_COLOR, loc="upper left")
+    style_axes(axes, f"Error of {quantity}", "error [% of the reference]", "regions per 5 %")
+    return png(figure)
+
+
+def _apart(heights: list[float], least: float) -> list[float]:
+    """Return the heights of the labels of a bias and of the limits above and below it, moved apart if they touch."""
+    middle, above, below = heights
+    return [middle, max(above, middle + least), min(below, middle - least)]
