@@ -17,7 +17,7 @@ from pydicom import dcmread
 
 from pipeline.evaluation import lesion_table
 from pipeline.images import Regions
-from pipeline.pet import read_pet
+from pipeline.pet import DicomOptions, read_pet, write_dicom_series
 from pipeline.pet.grid import LPS_TO_RAS, to_canonical
 from pipeline.regions import read_regions, write_label_map, write_measurement_report, write_segmentation
 from tests.interop.archives import ENVIRONMENT, n_instances, need, recipe, run
@@ -73,13 +73,27 @@ def on_grid(labels, affine, scan):
     return whole
 
 
-@pytest.mark.parametrize("name", ["seg.dcm", "sr.dcm"])
-def test_the_validator_finds_no_error(objects, name):
+def assert_valid(path, kind):
     need("dciodvfy")
-    done = subprocess.run(["dciodvfy", objects / name], capture_output=True, text=True, errors="replace", check=False)
+    done = subprocess.run(["dciodvfy", path], capture_output=True, text=True, errors="replace", check=False)
     lines = (done.stdout + done.stderr).splitlines()
-    assert any(line in ("Segmentation", "ComprehensiveSR") for line in lines)
+    assert kind in lines
     assert [line for line in lines if line.startswith("Error")] == []
+
+
+def test_the_validator_finds_no_error(objects):
+    assert_valid(objects / "seg.dcm", "Segmentation")
+    assert_valid(objects / "sr.dcm", "ComprehensiveSR")
+
+
+def test_the_validator_finds_no_error_beside_a_deidentified_series(scan, regions, table, tmp_path):
+    options = DicomOptions(deidentify=True)
+    pet = write_dicom_series(scan, tmp_path / "pet", description="Identity", options=options)
+    where = {"series_folder": pet, "grid": scan.grid}
+    write_segmentation(regions, tmp_path / "seg.dcm", kind="uptake", with_names=False, **where)
+    write_measurement_report(table, tmp_path / "sr.dcm", segmentation=tmp_path / "seg.dcm", **where)
+    assert_valid(tmp_path / "seg.dcm", "Segmentation")
+    assert_valid(tmp_path / "sr.dcm", "ComprehensiveSR")
 
 
 def test_highdicom_and_pydicom_see_the_same_voxels(objects, scan, regions):
@@ -107,6 +121,32 @@ def test_dcmqi_sees_the_same_voxels_and_names(objects, scan, regions, tmp_path):
     np.testing.assert_array_equal(on_grid(np.asarray(image.dataobj), image.affine, scan), regions.labels)
     (segments,) = json.loads((tmp_path / "read-meta.json").read_text())["segmentAttributes"]
     assert [segment["SegmentLabel"] for segment in segments] == list(regions.names.values())
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--segmentationType", "labelmap"), ("--compress", "deflate")], ids=["binary", "labels", "deflated"]
+)
+def test_a_segmentation_that_dcmqi_wrote(objects, scan, regions, derived_folder, tmp_path, options):
+    codes = {
+        "SegmentedPropertyCategoryCodeSequence": ("49755003", "SCT", "Morphologically Abnormal Structure"),
+        "SegmentedPropertyTypeCodeSequence": ("52988006", "SCT", "Lesion"),
+    }
+    keys = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+    coded = {name: dict(zip(keys, code, strict=True)) for name, code in codes.items()}
+    segments = [
+        {"labelID": number, "SegmentLabel": name, "SegmentAlgorithmType": "MANUAL", **coded}
+        for number, name in regions.names.items()
+    ]
+    metadata = {"ContentCreatorName": "A^B", "SeriesNumber": "7", "InstanceNumber": "1", "segmentAttributes": [segments]}
+    (tmp_path / "meta.json").write_text(json.dumps(metadata))
+    dcmqi(
+        "itkimage2segimage",
+        *("--inputImageList", objects / "regions_dseg.nii.gz", "--inputDICOMDirectory", derived_folder),
+        *("--inputMetadata", tmp_path / "meta.json", "--outputDICOM", tmp_path / "seg.dcm", *options),
+    )
+    read = read_regions(tmp_path / "seg.dcm", scan)
+    np.testing.assert_array_equal(read.labels, regions.labels)
+    assert read.names == regions.names
 
 
 def test_dcmqi_reads_every_number_of_the_report(objects, table, tmp_path):
