@@ -17,8 +17,9 @@ from pydicom.uid import generate_uid
 from pipeline import __version__
 from pipeline.errors import PETError, naming
 from pipeline.pet.dicom.values import text_of
+from pipeline.pet.dicom.writing.equipment import PRODUCT
 from pipeline.pet.grid import Grid
-from pipeline.regions.referenced import MAKER, ReferencedSeries, private_code, quiet_about_names, saved_object
+from pipeline.regions.referenced import ReferencedSeries, private_code, quiet_about_names, saved_object
 
 __all__ = ["REPORTED", "write_measurement_report"]
 
@@ -190,10 +191,10 @@ def _report(groups: list[Any], referred: Dataset, series: ReferencedSeries) -> D
     from pydicom.sr.codedict import codes
 
     device = DeviceObserverIdentifyingAttributes(
-        uid=generate_uid(entropy_srcs=["unipet_3d", __version__]),
-        name="unipet_3d",
-        manufacturer_name=MAKER["manufacturer"],
-        model_name=f"unipet_3d {__version__}",
+        uid=generate_uid(entropy_srcs=[PRODUCT, __version__]),
+        name=PRODUCT,
+        manufacturer_name=PRODUCT,
+        model_name=f"{PRODUCT} {__version__}",
     )
     content = MeasurementReport(
         observation_context=ObservationContext(
@@ -213,7 +214,7 @@ def _report(groups: list[Any], referred: Dataset, series: ReferencedSeries) -> D
             series_number=series.series_number(2),
             sop_instance_uid=generate_uid(),
             instance_number=1,
-            manufacturer=MAKER["manufacturer"],
+            manufacturer=PRODUCT,
             is_complete=True,
             is_final=False,
             is_verified=False,

@@ -18,14 +18,15 @@ from pipeline.errors import PETError
 from pipeline.files import replaced_file
 from pipeline.pet.dicom.reading.reader import survey_series
 from pipeline.pet.dicom.values import value_of
+from pipeline.pet.dicom.writing.equipment import PRODUCT
 from pipeline.pet.grid import LPS_TO_RAS, Grid, canonical_grid, check_same_grid, to_native
 from pipeline.pet.volumes import is_volume_name
 
 __all__ = ["MAKER", "ReferencedSeries", "private_code", "quiet_about_names", "saved_object"]
 
 MAKER: dict[str, Any] = {
-    "manufacturer": "unipet_3d",
-    "manufacturer_model_name": "unipet_3d",
+    "manufacturer": PRODUCT,
+    "manufacturer_model_name": PRODUCT,
     "software_versions": __version__,
     "device_serial_number": "none",
 }

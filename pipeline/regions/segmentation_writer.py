@@ -13,6 +13,7 @@ from pydicom.uid import generate_uid
 from pipeline import __version__
 from pipeline.errors import PETError, naming
 from pipeline.images import Regions
+from pipeline.pet.dicom.writing.equipment import PRODUCT
 from pipeline.pet.grid import Grid
 from pipeline.pet.series import PETHeader, PETSeries
 from pipeline.regions.dicom_objects import read_object
@@ -110,7 +111,7 @@ def _descriptions(regions: Regions, names: Mapping[int, str], series: Referenced
     from pydicom.sr.codedict import codes
 
     drawn = kind.algorithm_type == "AUTOMATIC"
-    algorithm = AlgorithmIdentificationSequence("unipet_3d", codes.DCM.MorphologicalOperations, __version__)
+    algorithm = AlgorithmIdentificationSequence(PRODUCT, codes.DCM.MorphologicalOperations, __version__)
     described = []
     for segment, number in enumerate(regions.numbers, start=1):
         description = SegmentDescription(

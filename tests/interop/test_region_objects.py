@@ -137,7 +137,12 @@ def test_a_segmentation_that_dcmqi_wrote(objects, scan, regions, derived_folder,
         {"labelID": number, "SegmentLabel": name, "SegmentAlgorithmType": "MANUAL", **coded}
         for number, name in regions.names.items()
     ]
-    metadata = {"ContentCreatorName": "A^B", "SeriesNumber": "7", "InstanceNumber": "1", "segmentAttributes": [segments]}
+    metadata = {
+        "ContentCreatorName": "A^B",
+        "SeriesNumber": "7",
+        "InstanceNumber": "1",
+        "segmentAttributes": [segments],
+    }
     (tmp_path / "meta.json").write_text(json.dumps(metadata))
     dcmqi(
         "itkimage2segimage",
