@@ -19,9 +19,9 @@ __all__ = ["read_regions"]
 def read_regions(path: str | Path, series: PETSeries, *, names: Sequence[str] | None = None) -> Regions:
     """Read regions that somebody drew, on the grid of a scan.
 
-    A label map whose only number is 1 is split into its connected parts, unless a lookup table names the number. Labels
-    on another grid are resampled by nearest neighbour, which `Regions.method` says. A mask without voxels gives no
-    regions.
+    Two are masks of all lesions, whose connected parts become regions: a label map whose only number is 1, unless a
+    lookup table names it, and a DICOM SEG of one segment, unless it is asked for by its name. Labels on another grid
+    are resampled by nearest neighbour, which `Regions.method` says. A mask without voxels gives no regions.
 
     Parameters
     ----------

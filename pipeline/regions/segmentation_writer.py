@@ -162,5 +162,7 @@ def _segmentation(
 def _check(written: Path, labels: NDArray[np.uint16], grid: Grid) -> None:
     """Refuse a file whose labels are not those that it was made of."""
     empty = PETSeries(suv=np.zeros(grid.shape, np.float32), affine=grid.affine, header=PETHeader(units="GML"))
-    if not np.array_equal(read_segmentation(read_object(written), empty).labels, labels):
+    made = read_object(written)
+    names = [item.SegmentLabel for item in made.SegmentSequence]
+    if not np.array_equal(read_segmentation(made, empty, names=names).labels, labels):
         raise PETError("labels read back differently from what was written")

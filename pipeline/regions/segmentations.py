@@ -9,13 +9,13 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
 
 from pipeline.errors import PETError, reason_of
-from pipeline.images import Regions
+from pipeline.images import Regions, numbered_lesions
 from pipeline.pet.dicom.slices import GRID_TOLERANCE
 from pipeline.pet.dicom.values import text_of
 from pipeline.pet.grid import LPS_TO_RAS, Grid, check_geometry, to_canonical
 from pipeline.pet.series import PETSeries
 from pipeline.regions.dicom_objects import check_frame_of_reference
-from pipeline.regions.names import chosen, inert
+from pipeline.regions.names import LONGEST_NAME, chosen, inert
 from pipeline.regions.placing import labels_on
 
 __all__ = ["SEGMENTATION_CLASSES", "read_segmentation"]
@@ -27,15 +27,22 @@ _TYPES = ("BINARY", "LABELMAP")
 
 
 def read_segmentation(dataset: Dataset, series: PETSeries, *, names: Sequence[str] | None = None) -> Regions:
-    """Read a DICOM SEG, one region a segment, its number and label kept; see `pipeline.regions.read_regions`."""
+    """Read a DICOM SEG, one region a segment, its number and label kept; see `pipeline.regions.read_regions`.
+
+    A single segment that was not asked for by its name is a mask of all lesions, as autoPET and LION have it.
+    """
     kind = text_of(dataset, "SegmentationType")
     if kind not in _TYPES:
         raise PETError(f"SegmentationType is {kind or 'missing'}, expected {' or '.join(_TYPES)}")
     note = check_frame_of_reference(text_of(dataset, "FrameOfReferenceUID"), series)
     called, labels, affine = _volume_of(dataset, names, series)
     labels, affine = to_canonical(labels, affine)
+    given = "given DICOM SEG"
+    if names is None and len(called) == 1:
+        labels, called = _parts(labels, *called.values())
+        given += " of one segment, its 26-connected parts"
     labels, done = labels_on(labels, Grid(labels.shape, affine), series.grid)
-    method = ", ".join(text for text in ("given DICOM SEG", done, note) if text)
+    method = ", ".join(text for text in (given, done, note) if text)
     found = Regions(np.ascontiguousarray(labels, dtype=np.int32), method)
     return Regions(found.labels, method, names={number: called[number] for number in found.numbers})
 
@@ -70,6 +77,15 @@ def _volume_of(
     if volume.spatial_shape[0] == 1:
         affine[:3, 0] = _step_of(series.affine, affine[:3, 0])
     return called, volume.array, affine
+
+
+def _parts(labels: NDArray[np.unsignedinteger], name: str) -> tuple[NDArray[np.unsignedinteger], dict[int, str]]:
+    """Return the connected parts of a segment as labels, and their names."""
+    parts = numbered_lesions((labels > 0).astype(np.uint8))
+    n_parts = int(parts.max(initial=0))
+    if n_parts == 1:
+        return parts, {1: name}
+    return parts, {number: f"{name[: LONGEST_NAME - 7]} {number}" for number in range(1, n_parts + 1)}
 
 
 def _snap(dataset: Dataset, grid: Grid) -> None:

@@ -115,6 +115,39 @@ def test_what_a_segmentation_says(scan, tmp_path):
     assert len({item.TrackingUID for item in made.SegmentSequence}) == 3
 
 
+def test_a_single_segment_is_a_mask_of_all_lesions(scan, tmp_path):
+    series, folder = scan
+    one = Regions((drawn().labels > 0).astype(np.int32), "all in one", names={1: "FDG tumor"})
+    path = tmp_path / "seg.dcm"
+    write_segmentation(one, path, series_folder=folder, grid=series.grid, kind="lesion", with_names=True)
+    read = read_regions(path, series)
+    # Regions 1 and 3 touch; the last lies apart.
+    np.testing.assert_array_equal(read.labels, np.select([drawn().labels == 4, drawn().labels > 0], [2, 1]))
+    assert read.names == {1: "FDG tumor 1", 2: "FDG tumor 2"}
+    assert read.method == "given DICOM SEG of one segment, its 26-connected parts"
+    whole = read_regions(path, series, names=["FDG tumor"])
+    np.testing.assert_array_equal(whole.labels, one.labels)
+    assert whole.names == {1: "FDG tumor"}
+
+
+def test_a_segmentation_on_the_grid_of_a_ct_is_resampled(scan, tmp_path):
+    # The SEG lies on twice as fine a grid, and has the slices between its first and its last region.
+    series, _ = scan
+    fine = np.diag([0.5, 0.5, 0.5, 1.0])
+    fine[:3, 3] = -0.25
+    affine = series.affine @ fine
+    ct = write_dicom_series(
+        series_on(affine, tuple(2 * n for n in series.suv.shape)), tmp_path / "ct", description="As a CT"
+    )
+    labels = np.kron(drawn().labels, np.ones((2, 2, 2), np.int32))
+    path, grid = tmp_path / "seg.dcm", read_pet(ct).grid
+    write_segmentation(Regions(labels, "x"), path, series_folder=ct, grid=grid, kind="lesion", with_names=True)
+    same = PETSeries(suv=series.suv, affine=series.affine, header=HEADER)
+    read = read_regions(path, same)
+    np.testing.assert_array_equal(read.labels > 0, drawn().labels > 0)
+    assert "nearest neighbour from 18 x 16 x 12 voxels of 2 x 2.5 x 1.5 mm to 9 x 8 x 7 voxels" in read.method
+
+
 def test_beside_a_deidentified_series(scan, tmp_path):
     series, _ = scan
     options = DicomOptions(deidentify=True, deidentification_key="secret")
