@@ -1,6 +1,6 @@
 """Where denoising took signal away or put some in: differences too large for the noise of this scan."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from scipy import ndimage
 from scipy.optimize import brentq
 
 from pipeline.images import label_touching, voxel_volume
-from pipeline.trust.noise_field import NoiseField, affine_of, compared_images, noise_fields
+from pipeline.trust.noise_field import FieldSize, NoiseField, affine_of, compared_images, noise_fields
 
 __all__ = [
     "EVIDENCE_COLUMNS",
@@ -65,8 +65,8 @@ class Evidence:
 
 def evidence_fields(
     noisy: ArrayLike, denoised: ArrayLike, *, voxel_size: Sequence[float], body: NDArray[np.bool_] | None = None
-) -> list[NoiseField]:
-    """Return the noise fields of EVIDENCE_SCALES, which `spots_of` can use, too; none where noise cannot be told.
+) -> Iterator[NoiseField]:
+    """Yield the noise fields of EVIDENCE_SCALES, which `spots_of` can use, too; none where noise cannot be told.
 
     SUV [g/mL] on one grid and the body have the shape (X, Y, Z), `voxel_size` is in mm; None finds the body.
 
@@ -76,9 +76,8 @@ def evidence_fields(
         Shapes differ.
     """
     y, x, mask, reason = compared_images(noisy, denoised, voxel_size=voxel_size, body=body)
-    if reason is not None:
-        return []
-    return noise_fields(y, x, voxel_size=voxel_size, scales=EVIDENCE_SCALES, body=mask)
+    if reason is None:
+        yield from noise_fields(y, x, voxel_size=voxel_size, scales=EVIDENCE_SCALES, body=mask)
 
 
 def evidence_of_change(
@@ -88,7 +87,7 @@ def evidence_of_change(
     voxel_size: Sequence[float],
     affine: NDArray[np.floating] | None = None,
     body: NDArray[np.bool_] | None = None,
-    fields: Sequence[NoiseField] | None = None,
+    fields: Iterable[NoiseField] | None = None,
     false_alarms: float = FALSE_ALARMS,
 ) -> Evidence:
     """Return where the denoised image lacks signal of the noisy one, or has signal that the noisy one lacks.
@@ -110,7 +109,7 @@ def evidence_of_change(
     body
         Outline of the patient, shape (X, Y, Z); None finds it in the denoised image.
     fields
-        What `evidence_fields` gives for these images, if it is at hand; None makes it.
+        What `evidence_fields` gives for these images; None makes it. They are gone through once, one at a time.
     false_alarms
         Expected number of places that noise alone passes the threshold at, in a scan.
 
@@ -124,28 +123,54 @@ def evidence_of_change(
         return Evidence(reason, pd.DataFrame(columns=list(EVIDENCE_COLUMNS)), None, np.inf)
     if fields is None:
         fields = noise_fields(y, x, voxel_size=voxel_size, scales=EVIDENCE_SCALES, body=mask)
-    threshold = height_of(fields, false_alarms / 2)
-    strongest, best = _strongest(fields)
+    found = _Strongest(fields)
+    threshold = height_of(found.sizes, false_alarms / 2)
     for sign in (1, -1):
-        strongest[sign * strongest > 0] /= _HEAVIER * _tail(sign * strongest, fields)
-    regions = _regions(fields, strongest, best, threshold, voxel_size, affine_of(affine, voxel_size))
+        found.z[sign * found.z > 0] /= _HEAVIER * _tail(sign * found.z, found.sizes)
+    regions = _regions(found, threshold, voxel_size, affine_of(affine, voxel_size))
     whole = np.zeros(x.shape, dtype=np.float32)
-    whole[fields[0].box] = strongest
+    whole[found.box] = found.z
     return Evidence(_statement(regions, false_alarms), regions, whole, threshold)
 
 
-def height_of(fields: Sequence[NoiseField], expected: float) -> float:
+class _Strongest:
+    """Of fields that come one after the other, in each voxel the one whose value is farthest from 0."""
+
+    z: NDArray[np.float32]  # 0 outside of the body
+    first: NDArray[np.float32]
+    second: NDArray[np.float32]
+    best: NDArray[np.int8]  # number of the field
+    box: tuple[slice, ...]
+
+    def __init__(self, fields: Iterable[NoiseField]) -> None:
+        self.scales: list[float] = []
+        self.sizes: list[FieldSize] = []
+        for number, field in enumerate(fields):
+            self.scales.append(field.fwhm)
+            self.sizes.append(field.size)
+            if number == 0:
+                self.box, self.z = field.box, np.where(field.body, field.z, np.float32(0))
+                self.best = np.zeros(self.z.shape, dtype=np.int8)
+                self.first, self.second = field.first.copy(), field.second.copy()
+                continue
+            stronger = field.body & (np.abs(field.z) > np.abs(self.z))
+            self.best[stronger] = number
+            for mine, theirs in ((self.z, field.z), (self.first, field.first), (self.second, field.second)):
+                mine[stronger] = theirs[stronger]
+
+
+def height_of(fields: Sequence[FieldSize], expected: float) -> float:
     """Return the height that noise alone lifts an expected number of places of all fields together above, 1.5 to 12."""
     too_many = _expected(fields, _LOWEST) < expected
     return _LOWEST if too_many else float(brentq(lambda u: _expected(fields, u) - expected, _LOWEST, 12.0))
 
 
-def _expected(fields: Sequence[NoiseField], height: float) -> float:
+def _expected(fields: Sequence[FieldSize], height: float) -> float:
     """Return how many places of all fields noise alone is expected to lift above a height, of one sign."""
     return float(sum(field.expected_maxima(height) for field in fields))
 
 
-def _tail(signed: NDArray[np.float32], fields: Sequence[NoiseField]) -> np.float32:
+def _tail(signed: NDArray[np.float32], fields: Sequence[FieldSize]) -> np.float32:
     """Return by how much the peaks of a scan are higher than those of Gaussian fields; 1 where too few are expected."""
     expected = height_of(fields, _RANK)
     peaks = signed[(signed > _LOWEST) & (signed == ndimage.maximum_filter(signed, 3))]
@@ -154,39 +179,37 @@ def _tail(signed: NDArray[np.float32], fields: Sequence[NoiseField]) -> np.float
     return np.float32(np.partition(peaks, -_RANK)[-_RANK] / expected)
 
 
-def _strongest(fields: Sequence[NoiseField]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    """Return for each voxel the value farthest from 0, and the number of the field that has it; 0 outside the body."""
-    strongest = np.where(fields[0].body, fields[0].z, np.float32(0))
-    best = np.zeros(strongest.shape, dtype=np.int8)
-    for number, field in enumerate(fields[1:], start=1):
-        stronger = field.body & (np.abs(field.z) > np.abs(strongest))
-        strongest[stronger] = field.z[stronger]
-        best[stronger] = number
-    return strongest, best
-
-
 def _regions(
-    fields: Sequence[NoiseField],
-    strongest: NDArray[np.float32],
-    best: NDArray[np.int8],
+    found: _Strongest,
     threshold: float,
     voxel_size: Sequence[float],
     to_mm: NDArray[np.float64],
 ) -> pd.DataFrame:
-    corner = np.array([part.start for part in fields[0].box])
+    corner = np.array([part.start for part in found.box])
     rows = []
-    for change, signed in (("removed", strongest), ("added", -strongest)):
+    for change, signed in (("removed", found.z), ("added", -found.z)):
         labels, _ = label_touching(signed > threshold)
         for number, part in enumerate(ndimage.find_objects(labels), start=1):
             inside = labels[part] == number
             within = np.unravel_index(np.argmax(np.where(inside, signed[part], -np.inf)), inside.shape)
             peak = tuple(int(i) + axis.start for i, axis in zip(within, part, strict=True))
-            field = fields[best[peak]]
             place = to_mm[:3, :3] @ (corner + peak) + to_mm[:3, 3]
-            first, second, height = float(field.first[peak]), float(field.second[peak]), float(signed[peak])
+            first, second, height = float(found.first[peak]), float(found.second[peak]), float(signed[peak])
             volume = np.count_nonzero(inside) * voxel_volume(voxel_size)
-            by_noise = 2 * _expected(fields, height)
-            rows.append([change, *place, field.fwhm, volume, first, second, first - second, height, by_noise])
+            by_noise = 2 * _expected(found.sizes, height)
+            rows.append(
+                [
+                    change,
+                    *place,
+                    found.scales[found.best[peak]],
+                    volume,
+                    first,
+                    second,
+                    first - second,
+                    height,
+                    by_noise,
+                ]
+            )
     table = pd.DataFrame(rows, columns=list(EVIDENCE_COLUMNS))
     return table.sort_values("significance", ascending=False, kind="stable", ignore_index=True)
 

@@ -6,7 +6,7 @@ images, over its own local spread, is nearly a Gaussian field of SD 1, and how o
 anywhere in it is known (Worsley et al. 1996, Hum Brain Mapp 4:58).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from scipy.special import ndtr
 from pipeline.constants import FWHM_PER_SIGMA, OSEM_NOISE_POWER
 from pipeline.images import body_mask, gaussian_filter_mm
 
-__all__ = ["FEWEST_SLICES", "NoiseField", "affine_of", "compared_images", "n_end_slices", "noise_fields"]
+__all__ = ["FEWEST_SLICES", "FieldSize", "NoiseField", "affine_of", "compared_images", "n_end_slices", "noise_fields"]
 
 FEWEST_SLICES = 8
 """Slices that a scan must have, so that a patient's noise is known along all three axes."""
@@ -27,6 +27,26 @@ _SPACING = 12.0  # [mm] the grid on which it is pooled
 _CLIPS = (4.0, 3.0, 3.0)  # SD at which differences are cut, so that one lesion does not hide itself
 _FLOOR = 0.1  # of the body's mean: lower values of a smoothed image are taken for it
 _LEAST_SPREAD = 1e-4  # of the logarithm: less than this is rounding, not noise
+
+
+@dataclass(frozen=True)
+class FieldSize:
+    """How large a field is in units of its own grain, by which it is known how high noise alone rises in it."""
+
+    n_cells: float
+    """Volume of the body times the root of the determinant of the covariance of the field's gradient."""
+    n_voxels: int
+    """Voxels of the body."""
+
+    def expected_maxima(self, height: ArrayLike) -> NDArray[np.float64]:
+        """Return how many places noise alone is expected to lift above a height of at least 1.5 in this field.
+
+        The Euler characteristic of a Gaussian field in three dimensions (Worsley 1996, Table 1), n_cells
+        (u^2 - 1) exp(-u^2 / 2) / (2 pi)^2, and at most the voxels times the tail of the normal distribution.
+        """
+        u = np.maximum(np.asarray(height, dtype=np.float64), 1.5)
+        characteristic = self.n_cells * (u**2 - 1) * np.exp(-(u**2) / 2) / (2 * np.pi) ** 2
+        return np.minimum(characteristic, self.n_voxels * ndtr(-u))
 
 
 @dataclass(frozen=True)
@@ -47,18 +67,8 @@ class NoiseField:
     """The first image, smoothed [g/mL]."""
     second: NDArray[np.float32]
     """The second image, smoothed [g/mL]."""
-    n_cells: float
-    """Volume of the body times the root of the determinant of the covariance of the field's gradient."""
-
-    def expected_maxima(self, height: ArrayLike) -> NDArray[np.float64]:
-        """Return how many places noise alone is expected to lift above a height of at least 1.5 in this field.
-
-        The Euler characteristic of a Gaussian field in three dimensions (Worsley 1996, Table 1), n_cells
-        (u^2 - 1) exp(-u^2 / 2) / (2 pi)^2, and at most the voxels times the tail of the normal distribution.
-        """
-        u = np.maximum(np.asarray(height, dtype=np.float64), 1.5)
-        characteristic = self.n_cells * (u**2 - 1) * np.exp(-(u**2) / 2) / (2 * np.pi) ** 2
-        return np.minimum(characteristic, np.count_nonzero(self.body) * ndtr(-u))
+    size: FieldSize
+    """How large it is."""
 
 
 def compared_images(
@@ -104,8 +114,8 @@ def noise_fields(
     voxel_size: Sequence[float],
     scales: Sequence[float],
     body: NDArray[np.bool_],
-) -> list[NoiseField]:
-    """Return for each scale [mm] how far the noisy image lies above the denoised one, in units of the noise.
+) -> Iterator[NoiseField]:
+    """Yield for each scale [mm] how far the noisy image lies above the denoised one, in units of the noise.
 
     Both images [g/mL] and the body have the shape (X, Y, Z), `voxel_size` is in mm. The SD is taken from the
     differences themselves: a place counts by how far it stands out of its wide neighbourhood. `compared_images` comes
@@ -118,7 +128,6 @@ def noise_fields(
         for part, m in zip(ndimage.find_objects(body.astype(np.uint8))[0], margin, strict=True)
     )
     y, x, mask = y[box], x[box], body[box]
-    fields = []
     for fwhm in scales:
         first, second = (gaussian_filter_mm(image, fwhm=fwhm, voxel_size=voxel_size) for image in (y, x))
         reference = float(second[mask].mean())
@@ -129,8 +138,8 @@ def noise_fields(
         # A log-normal value of mean 1 has the median exp(-spread^2 / 2).
         z = ratio / spread + spread / 2
         _even_ends(z, spread, valid, n_end_slices(fwhm, voxel_size[2]))
-        fields.append(NoiseField(fwhm, box, valid, z, spread, first, second, _n_cells(z, valid, voxel_size)))
-    return fields
+        size = FieldSize(_n_cells(z, valid, voxel_size), int(np.count_nonzero(valid)))
+        yield NoiseField(fwhm, box, valid, z, spread, first, second, size)
 
 
 def n_end_slices(fwhm: float, slice_thickness: float) -> int:

@@ -1,6 +1,6 @@
 """Everything that is said about one denoised scan: what its numbers are worth, and what cannot be said of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,11 @@ from pipeline.pet import PETSeries
 from pipeline.trust.calibration import TrustCalibration, read_calibration
 from pipeline.trust.domain import Domain, domain_of
 from pipeline.trust.evidence import Evidence, evidence_fields, evidence_of_change
+from pipeline.trust.noise_field import NoiseField
 from pipeline.trust.noise_model import scan_noise
 from pipeline.trust.regions import RegionTrust, TrustedValue, measured_regions
 from pipeline.trust.repeats import QUANTITIES, RegionRepeats
-from pipeline.trust.spots import Spots, spots_of
+from pipeline.trust.spots import SPOT_FWHM, Spots, spots_of
 
 __all__ = ["TRUST_COLUMNS", "Conservation", "ScanTrust", "scan_trust"]
 
@@ -123,6 +124,20 @@ class ScanTrust:
         }
 
 
+class _KeepingOne:
+    """Fields that are gone through once; the one that spots are measured in is kept, the others need no memory."""
+
+    def __init__(self, fields: Iterable[NoiseField]) -> None:
+        self.fields = fields
+        self.kept: list[NoiseField] = []
+
+    def __iter__(self) -> Iterator[NoiseField]:
+        for field in self.fields:
+            if field.fwhm == SPOT_FWHM:
+                self.kept.append(field)
+            yield field
+
+
 def scan_trust(
     before: PETSeries,
     after: PETSeries,
@@ -161,9 +176,11 @@ def scan_trust(
     calibration = read_calibration() if calibration is None else calibration
     body = body_mask(after.suv, voxel_size=after.voxel_size)
     images, voxel_size, affine = (before.suv, after.suv), before.voxel_size, before.affine
-    fields = evidence_fields(*images, voxel_size=voxel_size, body=body)
+    fields = _KeepingOne(evidence_fields(*images, voxel_size=voxel_size, body=body))
     evidence = evidence_of_change(*images, voxel_size=voxel_size, affine=affine, body=body, fields=fields)
-    spots = spots_of(*images, voxel_size=voxel_size, affine=affine, body=body, labels=regions.labels, fields=fields)
+    spots = spots_of(
+        *images, voxel_size=voxel_size, affine=affine, body=body, labels=regions.labels, fields=fields.kept
+    )
     conservation = _conservation(before, after, body)
     domain = domain_of(before, style_deviation=style_deviation or {}, calibration=calibration)
     try:

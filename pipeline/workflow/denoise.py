@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RegionRule", "ScanResult", "denoise_into", "denoise_scan"]
 
-_VOLUMES = 8
-"""Memory that a scan needs beside its own, in volumes of float32: measured while regions are drawn."""
+_VOLUMES = 16
+"""Memory that a scan needs beside its own, in volumes of float32: measured while it is judged what noise explains."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,7 +64,7 @@ def test_noise_passes_a_height_in_as_many_places_as_expected():
     for seed in range(4):
         noisy, uniform = noisy_and_uniform(seed, fwhm=6.0)
         (field,) = noise_fields(noisy, uniform, voxel_size=VOXEL_SIZE, body=BODY, scales=[17.0])
-        expected += 2 * float(field.expected_maxima(3.0))
+        expected += 2 * float(field.size.expected_maxima(3.0))
         for signed in (field.z, -field.z):
             peaks = (signed == ndimage.maximum_filter(signed, 3)) & field.body
             found += int((peaks & (signed > 3)).sum())
@@ -118,7 +118,7 @@ def test_the_unit_of_both_images_does_not_matter():
 
 def test_a_higher_number_of_false_alarms_is_a_lower_threshold():
     noisy, uniform = noisy_and_uniform(7, fwhm=6.0)
-    fields = evidence_fields(noisy, uniform, voxel_size=VOXEL_SIZE, body=BODY)
+    fields = [field.size for field in evidence_fields(noisy, uniform, voxel_size=VOXEL_SIZE, body=BODY)]
     heights = [height_of(fields, expected) for expected in (0.01, 0.1, 1.0)]
     assert heights == sorted(heights, reverse=True)
 
@@ -132,7 +132,7 @@ def test_noisier_ends_raise_no_alarm():
 
 def test_fields_at_hand_are_not_made_again():
     images = noisy_and_uniform(7, fwhm=6.0)
-    fields = evidence_fields(*images, voxel_size=VOXEL_SIZE)
+    fields = list(evidence_fields(*images, voxel_size=VOXEL_SIZE))
     assert [field.fwhm for field in fields] == list(EVIDENCE_SCALES)
     one, two = (evidence_of_change(*images, voxel_size=VOXEL_SIZE, fields=given) for given in (fields, None))
     np.testing.assert_array_equal(one.map, two.map)
@@ -153,7 +153,7 @@ def test_what_cannot_be_stated_is_said_in_one_line(noisy, denoised, reason):
     assert reason in found.statement
     assert "\n" not in found.statement
     assert found.map is None
-    assert evidence_fields(noisy, denoised, voxel_size=VOXEL_SIZE) == []
+    assert list(evidence_fields(noisy, denoised, voxel_size=VOXEL_SIZE)) == []
     assert list(found.regions.columns) == list(EVIDENCE_COLUMNS)
     assert found.regions.empty
 

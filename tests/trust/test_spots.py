@@ -103,7 +103,7 @@ def test_weak_spots_at_an_end_stay_unsupported():
 def test_the_fields_of_the_evidence_give_the_same_spots():
     image = scene((CENTER, 5.0))
     images = noisy(image, cov=0.1), image
-    fields = evidence_fields(*images, voxel_size=VOXEL_SIZE)
+    fields = list(evidence_fields(*images, voxel_size=VOXEL_SIZE))
     found, again = (spots_of(*images, voxel_size=VOXEL_SIZE, fields=given).spots for given in (fields, ()))
     # Its box has the margin of the widest Gaussian: the spread is pooled over other blocks.
     np.testing.assert_allclose(found["strength"], again["strength"], rtol=0.05)
