@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNFINISHED",
+    "added_files",
     "image_stream",
     "locked_folder",
     "new_folder",
@@ -123,6 +124,50 @@ def new_folder(target: Path) -> Iterator[Path]:
                 temporary.replace(place)
             _sync(parent)
     finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def added_files(target: Path, *, root: Path, last: str) -> Iterator[Path]:
+    """Yield a temporary folder whose entries are all moved into `target` if the block succeeds, or none is.
+
+    Parameters
+    ----------
+    target
+        Folder that may hold other files; made if need be.
+    root
+        Existing folder above it, where the temporary one is made.
+    last
+        Name of the entry that is moved last: where it is, the others are.
+
+    Raises
+    ------
+    PETError
+        If an entry is in the target already, or something cannot be written. The message names the target.
+    """
+    temporary = root / f"{UNFINISHED}{token_hex(4)}"
+    moved: list[Path] = []
+    try:
+        with _naming(target, temporary):
+            temporary.mkdir()
+            yield temporary
+            for path in (*temporary.rglob("*"), temporary):
+                _sync(path)
+            entries = sorted(temporary.iterdir(), key=lambda path: (path.name == last, path.name))
+            for place in (target / entry.name for entry in entries):
+                if place.exists():
+                    raise PETError(f"{place}: exists already, expected a new name")
+            target.mkdir(parents=True, exist_ok=True)
+            for entry in entries:
+                moved.append(entry.rename(target / entry.name))
+            moved.clear()
+            _sync(target)
+    finally:
+        for path in moved:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
 
 

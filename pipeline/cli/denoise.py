@@ -25,8 +25,7 @@ from pipeline.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.inference import Denoiser
-    from pipeline.workflow import DenoiseOptions, ScanResult
+    from pipeline.workflow import FolderDenoiser, ScanResult
 
 __all__ = ["denoise"]
 
@@ -36,6 +35,13 @@ class Regions(StrEnum):
 
     smoothed = "smoothed"
     fixed = "fixed"
+
+
+class Layout(StrEnum):
+    """How results lie in OUT."""
+
+    folders = "folders"
+    bids = "bids"
 
 
 def denoise(
@@ -88,6 +94,13 @@ def denoise(
     ),
     seed: Annotated[int, typer.Option(min=0, help="Of --repeats: the same seed and scan give the same.")] = 0,
     reconstructor: Reconstructor = None,
+    layout: Annotated[
+        Layout,
+        typer.Option(
+            help="folders is OUT, or a folder in it for each of several scans; bids adds the scans to OUT, a BIDS "
+            "derivative data set."
+        ),
+    ] = Layout.folders,
     reference: Annotated[Path | None, typer.Option(help="Full-dose scan of the same grid: print PSNR, too.")] = None,
     series: Series = None,
     units: Units = "BQML",
@@ -96,19 +109,22 @@ def denoise(
 ) -> None:
     """Denoise whole-body scans; write NIfTI, DICOM, lesion table, report and run record of each.
 
-    Of several scans, one that cannot be denoised does not stop the others, and what is in OUT already is kept.
+    Of several scans, one that cannot be denoised does not stop the others, and what is in OUT already is kept. So it is
+    in a data set, to which any later run adds scans.
 
     Example: `unipet denoise scan_folder/ result/`, `unipet denoise monday.zip tuesday.zip results/`
     """
     with errors_in_one_line(), console.status("starting") as status:
-        from pipeline.errors import PETError
+        from pipeline.errors import PETError, one_line
         from pipeline.inference import Denoiser
         from pipeline.pet import DicomOptions, read_pet
         from pipeline.simulation import scanner_preset
-        from pipeline.workflow import DenoiseOptions, RegionRule, RepeatRule, denoise_scan
+        from pipeline.workflow import DenoiseOptions, FolderDenoiser, RegionRule, RepeatRule, ScanList, denoise_scan
 
         if len(source) > 1 and (reference is not None or ct is not None):
             raise PETError("--reference and --ct belong to one scan, expected one")
+        if layout == "bids" and reference is not None:
+            raise PETError("--reference belongs to a result in a folder of its own, expected no --layout bids")
         dicom = DicomOptions(units=units.upper(), keep_private=private, deidentify=deidentify)
         rule = RegionRule(threshold=threshold, min_volume=min_volume, fwhm=8.0 if regions == "smoothed" else 0.0)
         if not repeats and (repeat_maps or ct is not None or scanner != "generic" or reconstructor is not None):
@@ -137,9 +153,18 @@ def denoise(
             if not denoiser.knows_dose:
                 raise PETError(f"--drf {drf:g} was given, but {method} asks for no dose, expected none")
             denoiser = denoiser.at_dose(drf)
-        if len(source) > 1:
-            options = DenoiseOptions(regions=rule, repeats=repeated, dicom=dicom)
-            _denoise_several(source, output, denoiser, options, series, status)
+        if len(source) > 1 or layout == "bids":
+            work = FolderDenoiser(
+                ScanList(source, output),
+                denoiser,
+                series=series,
+                options=DenoiseOptions(regions=rule, repeats=repeated, dicom=dicom),
+                layout=layout.value,
+                on_step=lambda path, step: status.update(escape(f"{one_line(path.name)}: {step}")),
+            )
+            if layout == "folders":
+                _check_holds_results(output)
+            _denoise_several(work, status)
             return
         full_dose = None if reference is None else read_pet(reference)
         result = denoise_scan(
@@ -161,30 +186,25 @@ def denoise(
         print(f"{output / 'report.html'} written in {seconds_so_far():.0f} s")
 
 
-def _denoise_several(
-    scans: list[Path],
-    output: Path,
-    denoiser: "Denoiser",
-    options: "DenoiseOptions",
-    series: str | None,
-    status: Status,
-) -> None:
-    from pipeline.errors import PETError, one_line
-    from pipeline.workflow import FolderDenoiser, ScanList
-    from pipeline.workflow.denoise_folder import check_all_denoised
+def _check_holds_results(output: Path) -> None:
+    """Refuse a folder with anything else: whoever forgets OUT names a scan in its place."""
+    from pipeline.errors import PETError
 
-    # Whoever forgets OUT names a scan in its place.
     there = sorted(output.iterdir()) if output.is_dir() else []
     if other := next((p for p in there if not p.name.startswith(".") and not (p / "run.json").is_file()), None):
         raise PETError(f"{output}: holds {other.name}, which is no result, expected a new folder or one of results")
 
-    def tell(path: Path, step: str) -> None:
-        status.update(escape(f"{one_line(path.name)}: {step}"))
 
-    refused = []
-    work = FolderDenoiser(ScanList(scans, output), denoiser, series=series, options=options, on_step=tell)
+def _denoise_several(work: "FolderDenoiser", status: Status) -> None:
+    from pipeline.errors import PETError, one_line
+    from pipeline.workflow.denoise_folder import check_all_denoised
+
+    refused: list[str] = []
+    n_scans = len(list(work.scans))
     for outcome in work.outcomes():
         name = one_line(str(outcome.path))
+        if outcome.place is None and n_scans == 1:
+            raise PETError(outcome.refusal)
         if outcome.place is None:
             refused.append(outcome.refusal)
             print(f"left out: {outcome.refusal}", file=sys.stderr)
@@ -194,7 +214,7 @@ def _denoise_several(
             _print_result(outcome.result)
             print(f"{name}: written to {outcome.place}")
     status.stop()
-    check_all_denoised(refused, len(scans))
+    check_all_denoised(refused, n_scans)
 
 
 def _print_result(result: "ScanResult") -> None:

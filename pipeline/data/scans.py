@@ -69,8 +69,9 @@ def find_scans(folder: str | Path, *, results: str | Path | None = None) -> list
 
 
 def _is_result(folder: Path) -> bool:
-    """Return whether this program denoised a scan into a folder."""
-    return "method" in (record := _json(folder / "run.json")) and "unipet_3d" in record
+    """Return whether this program denoised a scan into a folder, or several, as in a data set of results."""
+    records = map(_json, folder.glob("*run.json"))
+    return any("method" in record and "unipet_3d" in record for record in records)
 
 
 def _is_source(sidecars: Sequence[Path]) -> bool:

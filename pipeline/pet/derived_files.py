@@ -1,6 +1,7 @@
 """Files derived from a scan: their names, a volume as NIfTI and DICOM together, and the data set around them."""
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,13 +15,24 @@ from pipeline.pet.nifti import write_nifti
 from pipeline.pet.series import PETSeries
 from pipeline.pet.suv.factor import stored_header, suvbw_factor_of
 
-__all__ = ["describe_dataset", "scan_name", "write_denoised", "write_derived"]
+__all__ = ["bids_name", "describe_dataset", "describe_results", "scan_name", "write_denoised", "write_derived"]
 
 _BIDS_NAME = re.compile(r"(sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9]+)*)_pet\.nii(?:\.gz)?$")
 
-_TABLES = tuple(
-    f"{name}.{ending}" for name in ("lesions", "changes", "spots", "repeats", "noise") for ending in ("tsv", "json")
+_ENTITIES = ("sub", "ses", "task", "trc", "rec", "run")
+"""Entities of a PET image in BIDS, in their order."""
+
+_DOI = re.compile(r"10\.\d{4,9}/[-._;()/:A-Za-z0-9]+")
+
+_PROGRAM = {"Name": "unipet_3d", "Version": __version__}
+
+_TABLES = ("lesions", "changes", "spots", "repeats", "noise")
+
+_NOT_BIDS = (
+    *(".lock", "*dicom*", "*report.html", "*run.json"),
+    *(f"*{table}.{ending}" for table in _TABLES for ending in ("tsv", "json")),
 )
+"""Files beside derived volumes that BIDS has no place for."""
 
 
 def scan_name(series: PETSeries) -> str:
@@ -33,6 +45,22 @@ def scan_name(series: PETSeries) -> str:
     return "pet-" + hashlib.sha256(series.suv.tobytes()).hexdigest()[:8]
 
 
+def bids_name(name: str, *, apart: str = "") -> str:
+    """Return what BIDS calls a derivative of a scan of this name (`scan_name`): a subject, and entities that PET has.
+
+    Other entities become part of ``rec``, since a name without them could be that of another scan. `apart` is added to
+    the label of the subject. A scan that is named by a digest is a subject of its own, ``sub-petDIGEST``.
+    """
+    labels = dict(part.split("-", 1) for part in name.split("_"))
+    if "sub" not in labels:
+        labels = {"sub": "".join(part.replace("-", "") for part in name.split("_"))}
+    others = "".join(key + label for key, label in labels.items() if key not in _ENTITIES)
+    if rec := labels.get("rec", "") + others:
+        labels["rec"] = rec
+    labels["sub"] += apart
+    return "_".join(f"{key}-{labels[key]}" for key in _ENTITIES if key in labels)
+
+
 def describe_dataset(folder: Path, *, name: str, kind: Literal["raw", "derivative"], ignored: Sequence[str]) -> None:
     """Make a folder a data set of BIDS 1.10, unless it holds ``dataset_description.json`` already.
 
@@ -43,8 +71,41 @@ def describe_dataset(folder: Path, *, name: str, kind: Literal["raw", "derivativ
     if description.exists():
         return
     write_text(folder / ".bidsignore", "\n".join(ignored) + "\n")
-    made_by = [{"Name": "unipet_3d", "Version": __version__}]
-    write_json(description, {"Name": name, "BIDSVersion": "1.10.0", "DatasetType": kind, "GeneratedBy": made_by})
+    write_json(description, {"Name": name, "BIDSVersion": "1.10.0", "DatasetType": kind, "GeneratedBy": [_PROGRAM]})
+
+
+def describe_results(root: Path, *, source: Path | None = None) -> None:
+    """Describe a folder of derived scans as a BIDS derivative; what is described there already gains what is new.
+
+    New may be the version of this program, and the data set that a `source` lies in, if it has a DOI: a path could name
+    a patient.
+    """
+    describe_dataset(root, name="Scans derived by unipet_3d", kind="derivative", ignored=_NOT_BIDS)
+    path = root / "dataset_description.json"
+    stated = json.loads(path.read_text(encoding="utf-8"))
+    described = dict(stated)
+    sources = [] if source is None else _published_dataset_of(source)
+    for key, entries in (("GeneratedBy", [_PROGRAM]), ("SourceDatasets", sources)):
+        there = stated.get(key, [])
+        if new := [entry for entry in entries if entry not in there]:
+            described[key] = [*there, *new]
+    if described != stated:
+        write_json(path, described)
+
+
+def _published_dataset_of(source: Path) -> list[dict[str, str]]:
+    """Return the entry of SourceDatasets for the data set that a scan of a subject lies in; none if it has no DOI."""
+    subject = next((folder for folder in source.resolve().parents if folder.name.startswith("sub-")), None)
+    if subject is None:
+        return []
+    try:
+        described = json.loads(subject.with_name("dataset_description.json").read_text(encoding="utf-8"))
+        doi = described.get("DatasetDOI")
+    except (OSError, ValueError, AttributeError):
+        return []
+    if not isinstance(doi, str) or not (match := _DOI.search(doi)):
+        return []
+    return [{"URL": f"https://doi.org/{match[0]}", "DOI": f"doi:{match[0]}"}]
 
 
 def write_derived(
@@ -80,12 +141,6 @@ def write_derived(
             write_dicom_series(series, dicom_folder, description=description, derivation=derivation, options=options)
         except DicomOutputError as error:
             why_not = str(error).removeprefix(f"{dicom_folder}: ")
-    describe_dataset(
-        Path(image).parent,
-        name="Scans derived by unipet_3d",
-        kind="derivative",
-        ignored=("*dicom*", *_TABLES, "report.html", "run.json"),
-    )
     # The volume is written last: if it exists, so does the rest. BIDS asks whether the skull was cut out.
     write_nifti(series, image, extra={"Description": description, "SkullStripped": False, **(extra or {})})
     return why_not

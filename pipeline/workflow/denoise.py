@@ -13,10 +13,11 @@ from pipeline.evaluation import LESION_TABLE_COLUMNS, PEAK_SUV, lesion_table, ps
 from pipeline.files import new_folder, write_json, write_scan_table
 from pipeline.images import Regions, regions_in_either
 from pipeline.pet import DicomOptions, PETSeries
-from pipeline.pet.derived_files import scan_name, write_denoised
+from pipeline.pet.derived_files import describe_results, scan_name, write_denoised
 from pipeline.pet.grid import check_same_grid
 from pipeline.report import write_report
 from pipeline.trust import EVIDENCE_COLUMNS, SPOT_COLUMNS, TRUST_COLUMNS, Repeats, ScanTrust, scan_trust
+from pipeline.workflow.places import ResultFiles
 from pipeline.workflow.repeat import RepeatRule, repeats_of, write_repeats
 from pipeline.workflow.scan_run import ScanRun, check_elsewhere, shown, source_sha256
 
@@ -124,13 +125,16 @@ def denoise_scan(
     check_elsewhere(Path(output), run.source)
     with new_folder(Path(output)) as folder:
         before = run.read()
+        name = scan_name(before)
+        files = ResultFiles(folder=folder, name=name, scan=name)
+        describe_results(folder)
         return denoise_into(
-            folder, run, before, denoiser, regions=regions, repeats=repeats, reference=reference, dicom=dicom
+            files, run, before, denoiser, regions=regions, repeats=repeats, reference=reference, dicom=dicom
         )
 
 
 def denoise_into(
-    folder: Path,
+    files: ResultFiles,
     run: ScanRun,
     before: PETSeries,
     denoiser: "Denoiser",
@@ -140,7 +144,7 @@ def denoise_into(
     reference: PETSeries | None = None,
     dicom: DicomOptions | None = None,
 ) -> ScanResult:
-    """Denoise a scan that was read, and write everything about it into an empty folder; see `denoise_scan`."""
+    """Denoise a scan that was read, and write everything about it, but no description of a data set: `denoise_scan`."""
     regions = regions or RegionRule()
     if repeats is not None and denoiser.strength < 1:
         raise PETError(f"repeats at strength {denoiser.strength:g}, expected strength 1: less leaves noise")
@@ -149,16 +153,16 @@ def denoise_into(
     _check_memory(before, run.source)
     with run.step("denoising"), naming(run.source):
         after, uncertainty = denoiser.with_uncertainty(before)
-    name = scan_name(before)
     with run.step("writing"):
         objection = write_denoised(
             after,
-            folder,
-            name=name,
+            files.folder,
+            name=files.name,
             method=denoiser.method,
             strength=denoiser.strength,
             weights_sha256=denoiser.weights_sha256,
             source_sha256=source_sha256(before),
+            dicom_folder=files.file("dicom").name,
             options=dicom,
             uncertainty=uncertainty,
         )
@@ -174,7 +178,7 @@ def denoise_into(
         quality = {} if reference is None else _quality(before, after, reference)
         deviations = denoiser.style_deviation(before)
         dose = denoiser.dose_of(before)
-    repeated, why_not = _repeated(folder, run, before, after, denoiser, found, regions, repeats)
+    repeated, why_not = _repeated(files, run, before, after, denoiser, found, regions, repeats)
     with run.step("judging"), naming(run.source):
         trust = scan_trust(
             before,
@@ -191,7 +195,7 @@ def denoise_into(
             ("changes", trust.evidence.regions, EVIDENCE_COLUMNS),
             ("spots", trust.spots.spots, SPOT_COLUMNS),
         ):
-            write_scan_table(table, folder / f"{kind}.tsv", scan=name, columns=columns)
+            write_scan_table(table, files.file(f"{kind}.tsv"), scan=files.scan, columns=columns)
     doses = {} if dose is None else {"dose_reduction_factor": round(dose[0], 2), "dose_reduction_factor_is": dose[1]}
     record = run.record(
         before,
@@ -209,10 +213,10 @@ def denoise_into(
         trust=trust.record,
         **({} if repeats is None else repeats.record(repeated=repeated is not None)),
     )
-    with run.step("reporting"), naming(folder / "report.html"):
+    with run.step("reporting"), naming(files.file("report.html")):
         write_report(
-            folder / "report.html",
-            title=name,
+            files.file("report.html"),
+            title=files.scan,
             before=before,
             after=after,
             lesions=lesions,
@@ -222,12 +226,12 @@ def denoise_into(
             warnings=record["warnings"],
             run=shown(record),
         )
-    write_json(folder / "run.json", record)
-    return ScanResult(name=name, before=before, after=after, lesions=lesions, trust=trust, run=record)
+    write_json(files.file("run.json"), record)
+    return ScanResult(name=files.scan, before=before, after=after, lesions=lesions, trust=trust, run=record)
 
 
 def _repeated(
-    folder: Path,
+    files: ResultFiles,
     run: ScanRun,
     before: PETSeries,
     after: PETSeries,
@@ -244,7 +248,7 @@ def _repeated(
         repeats, why_not = repeats_of(before, after, denoiser, rule, found, outline=outline, on_step=run.on_step)
         if repeats is None:
             return None, [why_not]
-        write_repeats(repeats, folder, name=scan_name(before), after=after, maps=rule.maps)
+        write_repeats(repeats, files, after=after, maps=rule.maps)
     return repeats, []
 
 

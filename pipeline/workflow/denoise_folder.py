@@ -1,6 +1,5 @@
 """Several scans, of a folder or named one by one: each into a folder of its own, on the same road as one scan."""
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,11 +9,11 @@ from typing import Any
 
 from pipeline.data import find_scans
 from pipeline.errors import PETError, line_for_user, one_line
-from pipeline.files import locked_folder, new_folder, remove_unfinished
+from pipeline.files import locked_folder, remove_unfinished
 from pipeline.inference import Denoiser
 from pipeline.pet import DicomOptions, PETSeries
-from pipeline.pet.derived_files import scan_name
 from pipeline.workflow.denoise import RegionRule, ScanResult, denoise_into
+from pipeline.workflow.places import Layout, ResultFiles, places_in
 from pipeline.workflow.repeat import RepeatRule
 from pipeline.workflow.scan_run import ScanRun, check_elsewhere, source_sha256
 
@@ -86,8 +85,9 @@ class ScanOutcome:
 
 
 class FolderDenoiser:
-    """Denoise every scan into a folder of its own, ``OUTPUT/NAME``, as `denoise_scan` does.
+    """Denoise every scan as `denoise_scan` does, into a folder of its own, ``OUTPUT/NAME``, or into one BIDS data set.
 
+    In a data set the files of a scan lie in ``OUTPUT/sub-*/[ses-*/]pet``, and all of their names begin with the scan's.
     What is there already is kept, so that an interrupted run goes on. A scan that cannot be denoised does not stop the
     others. A scan whose name belongs to another scan is named apart by a digest of its voxels.
 
@@ -101,6 +101,8 @@ class FolderDenoiser:
         What of each scan :func:`pipeline.read_pet` reads.
     options
         The same for every scan.
+    layout
+        ``"folders"`` or ``"bids"``.
     on_step
         Is told the name of each step of each scan as it starts.
     """
@@ -112,11 +114,13 @@ class FolderDenoiser:
         *,
         series: str | int | None = None,
         options: DenoiseOptions | None = None,
+        layout: Layout = "folders",
         on_step: Callable[[Path, str], None] | None = None,
     ) -> None:
         self.scans = scans
         self.denoiser = denoiser
         self.output_dir = scans.output_dir
+        self.places = places_in(scans.output_dir, layout)
         self.series = series
         self.options = options or DenoiseOptions()
         self.on_step = on_step or (lambda path, step: logger.info("%s: %s", one_line(str(path)), step))
@@ -141,7 +145,7 @@ class FolderDenoiser:
             else:
                 for warning in outcome.result.run["warnings"]:
                     logger.warning("%s: %s", name, warning)
-                logger.info("%s: written to %s", name, outcome.place.name)
+                logger.info("%s: written to %s", name, outcome.place.relative_to(self.output_dir))
         check_all_denoised(refused, n)
 
     def outcomes(self) -> Iterator[ScanOutcome]:
@@ -153,6 +157,7 @@ class FolderDenoiser:
             If there is no scan, or the output cannot be used.
         """
         scans = list(self.scans)
+        self.places.check()
         with locked_folder(self.output_dir, "denoising into it"):
             remove_unfinished(self.output_dir)
             for path in scans:
@@ -169,13 +174,13 @@ class FolderDenoiser:
         run = ScanRun(path, partial(self.on_step, path), series=self.series, options=self.options.record())
         check_elsewhere(self.output_dir, path)
         before = run.read()
-        place, is_there = self._place(before)
+        files, is_there = self._place(before)
         if is_there:
-            return ScanOutcome(path, place)
-        with new_folder(place) as folder:
+            return ScanOutcome(path, files.folder)
+        with self.places.writing(files, path) as temporary:
             options = self.options
             result = denoise_into(
-                folder,
+                temporary,
                 run,
                 before,
                 self.denoiser,
@@ -183,34 +188,28 @@ class FolderDenoiser:
                 repeats=options.repeats,
                 dicom=options.dicom,
             )
-        return ScanOutcome(path, place, result)
+        return ScanOutcome(path, files.folder, result)
 
-    def _place(self, series: PETSeries) -> tuple[Path, bool]:
-        """Return the folder for the result of a series, and whether the result is there."""
-        name, source = scan_name(series), source_sha256(series)
-        for place in (self.output_dir / name, self.output_dir / f"{name}_{source[:8]}"):
-            record = _record(place)
+    def _place(self, series: PETSeries) -> tuple[ResultFiles, bool]:
+        """Return the files of the result of a series, and whether they are there."""
+        source = source_sha256(series)
+        for files in self.places.candidates(series):
+            record = files.record()
             if not record:
-                return place, False
+                return files, False
             if record.get("source_sha256") == source:
                 break
+        place = files.folder
         # Version 0.2.0 had no strength, 0.3.0 no options.
         made_by = (record.get("method"), record.get("weights_sha256"), record.get("strength", 1))
         if made_by != (self.denoiser.method, self.denoiser.weights_sha256, self.denoiser.strength):
             raise PETError(f"{place}: is by another method, strength or other weights, expected another output_dir")
         if record.get("options", {}) != self.options.record():
             raise PETError(f"{place}: was made with other options, expected another output_dir")
-        return place, True
+        return files, True
 
 
 def check_all_denoised(refused: Sequence[str], n_scans: int) -> None:
     """Raise a `PETError` if scans were left out, which says how many, and why the first."""
     if refused:
         raise PETError(f"{len(refused)} of {n_scans} scans were left out, the first because of: {refused[0]}")
-
-
-def _record(place: Path) -> dict[str, object]:
-    try:
-        return dict(json.loads((place / "run.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):  # missing or not JSON: it is no result of this program
-        return {}

@@ -14,7 +14,7 @@ from pipeline.errors import PETError, naming
 from pipeline.files import new_folder, write_json, write_scan_table
 from pipeline.images.liver import measured_liver_cov
 from pipeline.pet import DicomOptions, PETSeries
-from pipeline.pet.derived_files import scan_name, write_derived
+from pipeline.pet.derived_files import describe_results, scan_name, write_derived
 from pipeline.pet.nifti import check_is_full_dose
 from pipeline.report import LIVER_NOISE_COLUMNS, liver_noise_table, write_noise_page
 from pipeline.simulation import GENERIC, Scanner, check_dose_reduction_factors
@@ -130,6 +130,7 @@ def insert_noise_into_scan(
         name = scan_name(full_dose)
         with run.step("writing"):
             objection = _write(low_dose, folder, name, source_sha256=source_sha256(full_dose), dicom=dicom)
+            describe_results(folder)
             noise = liver_noise_table(full_dose, low_dose, region=liver.region, noise_cov=noise_cov)
             write_scan_table(noise, folder / "noise.tsv", scan=name, columns=LIVER_NOISE_COLUMNS)
         record = run.record(

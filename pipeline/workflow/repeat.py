@@ -14,6 +14,7 @@ from pipeline.pet.nifti import write_nifti
 from pipeline.simulation import GENERIC, Scanner
 from pipeline.simulation.ct import attenuation_of_series
 from pipeline.trust import REPEAT_COLUMNS, Repeats, repeat_scan, repeatable_scan
+from pipeline.workflow.places import ResultFiles
 
 if TYPE_CHECKING:
     from pipeline.inference import Denoiser
@@ -101,7 +102,7 @@ def repeats_of(
     return repeats, ""
 
 
-def write_repeats(repeats: Repeats, folder: Path, *, name: str, after: PETSeries, maps: bool) -> None:
+def write_repeats(repeats: Repeats, files: ResultFiles, *, after: PETSeries, maps: bool) -> None:
     """Write ``repeats.tsv``, a row per region and quantity, and, if asked, volumes of what each voxel is worth.
 
     These are ``NAME_desc-corrected_pet.nii.gz``, the denoised scan less its bias, ``NAME_desc-repeatsd_pet.nii.gz``,
@@ -114,7 +115,7 @@ def write_repeats(repeats: Repeats, folder: Path, *, name: str, after: PETSeries
     """
     if repeats.regions is not None:
         table = repeats.regions.table()
-        write_scan_table(table, folder / "repeats.tsv", scan=name, columns=REPEAT_COLUMNS)
+        write_scan_table(table, files.file("repeats.tsv"), scan=files.scan, columns=REPEAT_COLUMNS)
     if not maps or repeats.denoised is None:
         return
     voxels = repeats.denoised
@@ -127,6 +128,4 @@ def write_repeats(repeats: Repeats, folder: Path, *, name: str, after: PETSeries
         ("upper95", upper, f"Upper 95 % limit of the denoised PET by the spread {of_repeats}"),
     ):
         series = after.with_suv(image, note=f"{meaning}.")
-        write_nifti(
-            series, folder / f"{name}_desc-{part}_pet.nii.gz", extra={"Description": meaning, "SkullStripped": False}
-        )
+        write_nifti(series, files.volume(part), extra={"Description": meaning, "SkullStripped": False})

@@ -5,9 +5,14 @@ import shutil
 import subprocess
 
 import pytest
+import torch
+from monai.inferers import SimpleInferer
+from torch import nn
 
-from pipeline.pet import read_pet
-from pipeline.pet.derived_files import write_denoised
+from pipeline.inference import Denoiser
+from pipeline.pet.derived_files import describe_results
+from pipeline.workflow import FolderDenoiser, ScanList
+from tests.series import Scan, save_series, slices_of
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +34,26 @@ def test_a_simulated_cohort(errors_of, tiny_cohort):
     assert errors_of(tiny_cohort[0].parent) == []
 
 
-def test_a_denoised_folder(errors_of, derived_folder, tmp_path):
-    write_denoised(read_pet(derived_folder), tmp_path, name="sub-01", method="test")
-    # The folder of one scan is flat; its volume lies at BIDS's own place in the tree of a data set.
+def test_denoised_scans(errors_of, tiny_cohort, tmp_path, monkeypatch):
+    """From a BIDS name and from DICOM, with all that can be written: uncertainty, DICOM, tables, page and record."""
+    identity = Denoiser(
+        network=nn.Identity(), inferer=SimpleInferer(), suv_scale=2.0, method="identity", device=torch.device("cpu")
+    )
+    monkeypatch.setattr(Denoiser, "with_uncertainty", lambda self, series: (series, series))
+    bids = tiny_cohort[0] / "pet" / "sub-0001_rec-drf020_pet.nii.gz"
+    dicom = save_series(slices_of(Scan()), tmp_path / "series")
+    out = tmp_path / "out"
+    for scan in (bids, dicom):
+        (outcome,) = FolderDenoiser(ScanList([scan], out), identity, layout="bids").outcomes()
+        assert outcome.result is not None, outcome.refusal
+        assert outcome.result.run["dicom"] == "written"
+    assert len(list(out.glob("sub-*/pet/*_desc-uncertainty_pet.nii.gz"))) == 2
+    assert len(list(out.glob("sub-*/pet/*_dicom"))) == 2
+    assert errors_of(out) == []
+
+
+def test_an_error_is_seen(errors_of, tmp_path):
+    describe_results(tmp_path)
     (tmp_path / "sub-01" / "pet").mkdir(parents=True)
-    for path in tmp_path.glob("sub-01_*"):
-        path.rename(tmp_path / "sub-01" / "pet" / path.name)
-    assert errors_of(tmp_path) == []
+    (tmp_path / "sub-01" / "pet" / "sub-01_desc-denoised_foo.tsv").write_text("scan\n")
+    assert [code for code, _, _ in errors_of(tmp_path)]

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import __version__
 from pipeline.pet import DicomOptions, PETError, PETHeader, read_pet, write_nifti
-from pipeline.pet.derived_files import scan_name, write_denoised
+from pipeline.pet.derived_files import bids_name, describe_results, scan_name, write_denoised
 
 IMAGE = "pet-1_desc-denoised_pet"
 
@@ -95,25 +95,58 @@ def test_a_full_disk_is_no_reason_to_write_less(series, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_denoised_folder_is_a_bids_derivative(series, tmp_path):
-    for name in ("sub-01", "sub-02"):
-        write_denoised(series, tmp_path, name=name, method="test", dicom_folder=f"{name}_dicom")
+def test_derived_scans_are_a_bids_derivative(tmp_path):
+    describe_results(tmp_path)
     described = json.loads((tmp_path / "dataset_description.json").read_text())
-    assert {key: described[key] for key in ("BIDSVersion", "DatasetType")} == {
+    assert described == {
+        "Name": "Scans derived by unipet_3d",
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "unipet_3d", "Version": __version__}],
     }
-    assert described["GeneratedBy"] == [{"Name": "unipet_3d", "Version": __version__}]
+    ignored = (tmp_path / ".bidsignore").read_text().split()
+    assert {"*dicom*", "*lesions.tsv", "*lesions.json", "*report.html", "*run.json"} <= set(ignored)
+
+
+def test_the_sidecar_of_a_derived_scan_has_what_bids_asks_for(series, tmp_path):
+    write_denoised(series, tmp_path, name="sub-01", method="test")
     sidecar = json.loads((tmp_path / "sub-01_desc-denoised_pet.json").read_text())
     assert sidecar["SkullStripped"] is False
     assert sidecar["TimeZero"] == "00:00:00"
     assert sidecar["Description"] == "Denoised PET (test)"
-    ignored = (tmp_path / ".bidsignore").read_text().split()
-    assert {"*dicom*", "lesions.tsv", "report.html", "run.json"} <= set(ignored)
 
 
-def test_a_description_of_the_data_set_that_is_there_is_kept(series, tmp_path):
-    (tmp_path / "dataset_description.json").write_text('{"Name": "mine"}')
-    write_denoised(series, tmp_path, name="sub-01", method="test")
-    assert json.loads((tmp_path / "dataset_description.json").read_text()) == {"Name": "mine"}
-    assert not (tmp_path / ".bidsignore").exists()
+def test_a_description_of_results_gains_sources_and_versions_and_loses_nothing(tmp_path):
+    mine = {"Name": "mine", "GeneratedBy": [{"Name": "unipet_3d", "Version": "0.1"}], "License": "CC0"}
+    path = tmp_path / "out" / "dataset_description.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(mine))
+    for name, described in (("a", {"DatasetDOI": "doi:10.18112/openneuro.ds1.v1"}), ("b", {"Name": "no DOI"})):
+        (tmp_path / name / "sub-01" / "pet").mkdir(parents=True)
+        (tmp_path / name / "dataset_description.json").write_text(json.dumps(described))
+        for _ in range(2):
+            describe_results(path.parent, source=tmp_path / name / "sub-01" / "pet" / "sub-01_pet.nii.gz")
+    describe_results(path.parent, source=tmp_path / "elsewhere")
+    doi = "10.18112/openneuro.ds1.v1"
+    assert json.loads(path.read_text()) == {
+        **mine,
+        "GeneratedBy": [*mine["GeneratedBy"], {"Name": "unipet_3d", "Version": __version__}],
+        "SourceDatasets": [{"URL": f"https://doi.org/{doi}", "DOI": f"doi:{doi}"}],
+    }
+    assert not (path.parent / ".bidsignore").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sub-01", "sub-01"),
+        ("pet-1a2b3c4d", "sub-pet1a2b3c4d"),
+        ("sub-01_rec-drf004_ses-2", "sub-01_ses-2_rec-drf004"),
+        ("sub-01_rec-full_desc-truth", "sub-01_rec-fulldesctruth"),
+        ("sub-01_desc-truth", "sub-01_rec-desctruth"),
+    ],
+)
+def test_a_name_in_a_data_set_has_the_entities_of_pet(name, expected):
+    assert bids_name(name) == expected
+    subject, *others = expected.split("_")
+    assert bids_name(name, apart="9f") == "_".join([f"{subject}9f", *others])

@@ -14,6 +14,7 @@ from pipeline.errors import PETError
 from pipeline.images import regions_in_either
 from pipeline.trust import repeatable_scan
 from pipeline.workflow import RepeatRule, denoise_scan
+from pipeline.workflow.places import ResultFiles
 from pipeline.workflow.repeat import repeats_of, write_repeats
 from tests.described_tables import check_tables
 from tests.trust.test_repeats import LIVER, MU, SCANNER, reconstructed, series
@@ -75,7 +76,8 @@ def test_tables_and_maps_of_repeats(smooth, tmp_path, monkeypatch):
     assert repeats.regions.found.shape == (3, regions.n_regions)
     assert repeats.regions.found[:, 0].all()
 
-    write_repeats(repeats, tmp_path, name="x", after=denoised, maps=True)
+    files = ResultFiles(folder=tmp_path, name="x", scan="x")
+    write_repeats(repeats, files, after=denoised, maps=True)
     check_tables([tmp_path / "repeats.tsv"], scan="x")
     table = pd.read_csv(tmp_path / "repeats.tsv", sep="\t")
     assert list(table["region"].unique()) == list(range(1, regions.n_regions + 1))
