@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pipeline import __version__
 from pipeline.errors import PETError
 from pipeline.files import write_json, write_text
+from pipeline.pet.dicom.writing.equipment import PRODUCT
 from pipeline.pet.dicom.writing.writer import DicomOptions, DicomOutputError, write_dicom_series
 from pipeline.pet.nifti import write_nifti
 from pipeline.pet.series import PETSeries
@@ -24,7 +25,7 @@ _ENTITIES = ("sub", "ses", "task", "trc", "rec", "run")
 
 _DOI = re.compile(r"10\.\d{4,9}/[-._;()/:A-Za-z0-9]+")
 
-_PROGRAM = {"Name": "unipet_3d", "Version": __version__}
+_PROGRAM = {"Name": PRODUCT, "Version": __version__}
 
 _TABLES = ("lesions", "changes", "spots", "repeats", "noise")
 

@@ -17,6 +17,7 @@ import numpy as np
 from pipeline import __version__
 from pipeline.errors import PETError, naming
 from pipeline.files import image_stream, replaced_file
+from pipeline.pet.dicom.writing.equipment import PRODUCT
 from pipeline.pet.grid import Grid, same_grid, to_canonical
 from pipeline.pet.series import PETSeries
 from pipeline.pet.sidecar import DICOM_NAMES, SidecarHeader, header_from_sidecar, sidecar_of
@@ -117,7 +118,7 @@ def _image_of(series: PETSeries, description: str) -> nib.Nifti1Image:
     image.header.set_xyzt_units("mm", "sec")
     # Code 0, since the standard's intents have none for SUV; a viewer shows the name.
     image.header.set_intent("none", name=INTENT_NAME)
-    made = f"{description}; unipet_3d {__version__}" if description else f"unipet_3d {__version__}"
+    made = f"{description}; {PRODUCT} {__version__}" if description else f"{PRODUCT} {__version__}"
     image.header["descrip"] = made.encode("ascii", "replace")[:_DESCRIP_BYTES]
     image.set_sform(series.affine, code="scanner")
     # A quaternion has no shear: of a sheared grid only the sform tells.

@@ -12,6 +12,7 @@ from pipeline.errors import PETError
 from pipeline.files import added_files, new_folder
 from pipeline.pet import PETSeries
 from pipeline.pet.derived_files import bids_name, describe_results, scan_name
+from pipeline.pet.dicom.writing.equipment import PRODUCT
 from pipeline.workflow.scan_run import source_sha256
 
 __all__ = ["Layout", "Places", "ResultFiles", "places_in"]
@@ -105,9 +106,9 @@ class BIDSDataset(Places):
         there = sorted(path.name for path in self.root.glob("[!.]*")) if self.root.is_dir() else []
         described = _json(self.root / "dataset_description.json")
         made_by = described.get("GeneratedBy") or [{}]
-        is_ours = described.get("DatasetType") == "derivative" and made_by[0].get("Name") == "unipet_3d"
+        is_ours = described.get("DatasetType") == "derivative" and made_by[0].get("Name") == PRODUCT
         if there and (not is_ours or "run.json" in there):
-            expected = "expected a new folder or a derivative data set by unipet_3d"
+            expected = f"expected a new folder or a derivative data set by {PRODUCT}"
             raise PETError(f"{self.root}: holds {there[0]} and is no data set of results, {expected}")
 
     def candidates(self, series: PETSeries) -> Iterator[ResultFiles]:
