@@ -112,6 +112,8 @@ def test_wheel_holds_what_the_bundle_and_the_manifests_hold(wheel, repository):
         expected |= {f"pipeline/bundle/{path.relative_to(bundle)}" for path in (bundle / part).rglob(pattern)}
     expected |= {f"pipeline/data_manifests/{path.name}" for path in (repository / "data_manifests").glob("*.yaml")}
     expected |= {str(path.relative_to(repository)) for path in (repository / "pipeline").rglob("*.py")}
+    expected |= {str(path.relative_to(repository)) for path in (repository / "pipeline" / "report").rglob("*.html")}
+    expected |= {f"pipeline/report/niivue/{name}" for name in ("niivue.umd.js", "LICENSE")}
     assert expected <= names
     assert not [name for name in names if name.startswith(("tests", "pipeline/bundle/data", "pipeline/bundle/runs"))]
 

@@ -102,6 +102,9 @@ def denoise(
         ),
     ] = Layout.folders,
     reference: Annotated[Path | None, typer.Option(help="Full-dose scan of the same grid: print PSNR, too.")] = None,
+    viewer: Annotated[
+        bool, typer.Option("--viewer", help="Write viewer.html, too: both images and the regions, to turn over.")
+    ] = False,
     series: Series = None,
     units: Units = "BQML",
     private: Private = True,
@@ -158,7 +161,7 @@ def denoise(
                 ScanList(source, output),
                 denoiser,
                 series=series,
-                options=DenoiseOptions(regions=rule, repeats=repeated, dicom=dicom),
+                options=DenoiseOptions(regions=rule, repeats=repeated, dicom=dicom, viewer=viewer),
                 layout=layout.value,
                 on_step=lambda path, step: status.update(escape(f"{one_line(path.name)}: {step}")),
             )
@@ -176,6 +179,7 @@ def denoise(
             repeats=repeated,
             reference=full_dose,
             dicom=dicom,
+            viewer=viewer,
             on_step=status.update,
         )
         status.stop()

@@ -9,6 +9,7 @@ from pipeline.report.montage import MontageRow, montage_figure, montage_row
 from pipeline.report.noise_page import LIVER_NOISE_COLUMNS, liver_noise_figure, liver_noise_table, write_noise_page
 from pipeline.report.page import write_report
 from pipeline.report.region_figures import region_figure, region_figures
+from pipeline.report.viewer import write_viewer
 
 __all__ = [
     "LIVER_NOISE_COLUMNS",
@@ -38,4 +39,5 @@ __all__ = [
     "write_benchmark_page",
     "write_noise_page",
     "write_report",
+    "write_viewer",
 ]

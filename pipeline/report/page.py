@@ -66,9 +66,9 @@ def write_report(
     The folder of `path` must exist, and the series lie on one grid. `title` is a heading, such as a pseudonym;
     `lesions` are rows of `pipeline.evaluation.lesion_table`, perhaps none; `run` says line by line what was done:
     method, weights and their SHA-256, versions, device, time. The hottest of `regions`, which are those of `lesions`,
-    are drawn. A `reference`, such as the full dose, is drawn beside them, and the regions of both series are compared
-    with it, which needs `regions`. `trust` says what the result may be believed; with it, `lesions` have the columns
-    TRUST_COLUMNS, too. `warnings` come first on the page.
+    are drawn, and their names, if they have any, shown as they are. A `reference`, such as the full dose, is drawn
+    beside them, and the regions of both series are compared with it, which needs `regions`. `trust` says what the
+    result may be believed; with it, `lesions` have the columns TRUST_COLUMNS, too. `warnings` come first on the page.
 
     Raises
     ------
@@ -100,6 +100,7 @@ def write_report(
         provenance=after.provenance,
         body=_body_facts(before.suv, after.suv, body),
         lesions=list(rows.values()),
+        names=dict.fromkeys(rows, "") | dict({} if regions is None else regions.names),
         drawn=[(rows[number], _base64(figure)) for number, figure in drawn.items()],
         images=list(images),
         agreements=_agreements(tables),
@@ -233,7 +234,7 @@ def write_page(
     encoded = {name: _base64(png) for name, png in figures.items()}
     stated = {name: str(value) for name, value in run.items()}
     facts = {} if source is None else _facts_of(source)
-    page = _environment().get_template(template).render(series=facts, figures=encoded, run=stated, **content)
+    page = environment().get_template(template).render(series=facts, figures=encoded, run=stated, **content)
     write_text(path, page)
     return path
 
@@ -268,17 +269,17 @@ def _quantity(value: float | None, unit: str, *, scale: float = 1.0) -> str:
     return "" if value is None else f"{value * scale:.1f} {unit}"
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    made = Environment(
         loader=FunctionLoader(_template),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = _number
-    environment.filters["change"] = _change
-    return environment
+    made.filters["number"] = _number
+    made.filters["change"] = _change
+    return made
 
 
 def _template(name: str) -> str:

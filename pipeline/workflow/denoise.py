@@ -15,7 +15,7 @@ from pipeline.images import Regions, regions_in_either
 from pipeline.pet import DicomOptions, PETSeries
 from pipeline.pet.derived_files import describe_results, scan_name, write_denoised
 from pipeline.pet.grid import check_same_grid
-from pipeline.report import write_report
+from pipeline.report import write_report, write_viewer
 from pipeline.trust import EVIDENCE_COLUMNS, SPOT_COLUMNS, TRUST_COLUMNS, Repeats, ScanTrust, scan_trust
 from pipeline.workflow.places import ResultFiles
 from pipeline.workflow.repeat import RepeatRule, repeats_of, write_repeats
@@ -84,6 +84,7 @@ def denoise_scan(
     repeats: RepeatRule | None = None,
     reference: PETSeries | None = None,
     dicom: DicomOptions | None = None,
+    viewer: bool = False,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> ScanResult:
     """Denoise one scan and write everything about it into a new folder, complete or not at all.
@@ -91,9 +92,9 @@ def denoise_scan(
     The folder then holds ``NAME_desc-denoised_pet.nii.gz`` with its sidecar, ``NAME_desc-uncertainty_pet.nii.gz``, the
     standard deviation of every voxel [g/mL], of a method that knows it, ``dicom/`` (where the source has what
     DICOM needs: dose, weight and times), ``lesions.tsv``, ``changes.tsv`` (where signal was removed or added),
-    ``spots.tsv`` (local maxima, and whether noise alone makes such), ``report.html`` and ``run.json``; of a scan that
-    is repeated also ``repeats.tsv``, and volumes if they are asked for, see `write_repeats`. Beside each table lies its
-    data dictionary, ``lesions.json`` and so on.
+    ``spots.tsv`` (local maxima, and whether noise alone makes such), ``report.html``, ``viewer.html`` if it is asked
+    for, and ``run.json``; of a scan that is repeated also ``repeats.tsv``, and volumes if they are asked for, see
+    `write_repeats`. Beside each table lies its data dictionary, ``lesions.json`` and so on.
 
     Parameters
     ----------
@@ -112,6 +113,8 @@ def denoise_scan(
         report shows its regions beside theirs.
     dicom
         Units, private attributes and de-identification of the DICOM series.
+    viewer
+        Whether ``viewer.html`` is written, too: both images and the regions in a viewer, several megabytes.
     on_step
         Is told the name of each step as it starts.
 
@@ -129,7 +132,15 @@ def denoise_scan(
         files = ResultFiles(folder=folder, name=name, scan=name)
         describe_results(folder)
         return denoise_into(
-            files, run, before, denoiser, regions=regions, repeats=repeats, reference=reference, dicom=dicom
+            files,
+            run,
+            before,
+            denoiser,
+            regions=regions,
+            repeats=repeats,
+            reference=reference,
+            dicom=dicom,
+            viewer=viewer,
         )
 
 
@@ -143,6 +154,7 @@ def denoise_into(
     repeats: RepeatRule | None = None,
     reference: PETSeries | None = None,
     dicom: DicomOptions | None = None,
+    viewer: bool = False,
 ) -> ScanResult:
     """Denoise a scan that was read, and write everything about it, but no description of a data set: `denoise_scan`."""
     regions = regions or RegionRule()
@@ -226,6 +238,9 @@ def denoise_into(
             warnings=record["warnings"],
             run=shown(record),
         )
+        if viewer:
+            path = files.file("viewer.html")
+            write_viewer(path, title=files.scan, before=before, after=after, regions=found, lesions=lesions)
     write_json(files.file("run.json"), record)
     return ScanResult(name=files.scan, before=before, after=after, lesions=lesions, trust=trust, run=record)
 

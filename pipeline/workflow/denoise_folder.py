@@ -59,12 +59,15 @@ class DenoiseOptions:
     """How often, and as on which scanner, a scan is repeated by simulation."""
     dicom: DicomOptions | None = None
     """Units, private attributes and de-identification of the DICOM series."""
+    viewer: bool = False
+    """Whether a viewer is written, too."""
 
     def record(self) -> dict[str, Any]:
         """Return what differs from the defaults, for the record of a run; results of other options are others."""
         differing: dict[str, Any] = {} if self.regions == RegionRule() else {"regions": asdict(self.regions)}
         if self.repeats is not None:
             differing |= self.repeats.record(repeated=True) | {"repeat_maps": self.repeats.maps}
+        differing |= {"viewer": True} if self.viewer else {}
         usual, dicom = DicomOptions(), self.dicom or DicomOptions()
         names = ("units", "keep_private", "deidentify")
         return differing | {n: getattr(dicom, n) for n in names if getattr(dicom, n) != getattr(usual, n)}
@@ -187,6 +190,7 @@ class FolderDenoiser:
                 regions=options.regions,
                 repeats=options.repeats,
                 dicom=options.dicom,
+                viewer=options.viewer,
             )
         return ScanOutcome(path, files.folder, result)
 

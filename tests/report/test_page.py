@@ -106,7 +106,7 @@ CANARY = "<img src=x onerror=alert(7)>'\"{{ 7 * 7 }}"
 def test_text_of_whatever_source_is_inert(before, after, tmp_path):
     """Title, warnings, provenance, the method and the images of regions are shown as they are, and do nothing."""
     found = regions_of(before, after)
-    regions = Regions(found.labels, CANARY, tuple(CANARY for _ in range(found.n_regions)))
+    regions = Regions(found.labels, CANARY, tuple(CANARY for _ in range(found.n_regions)), {1: CANARY})
     lesions = lesion_table(before.suv, after.suv, regions, voxel_size=before.voxel_size, affine=AFFINE)
     series = replace(before, provenance=(CANARY,))
     header = replace(before.header, radiopharmaceutical=CANARY, manufacturer=CANARY, reconstruction_method=CANARY)

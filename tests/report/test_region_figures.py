@@ -21,10 +21,12 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 def blob(value: float = 6.0) -> tuple[np.ndarray, np.ndarray]:
-    """An SUV image of zero with one cube, and its labels."""
+    """An SUV image of zero with one cube, whose centre is a trace hotter, and its labels."""
     labels = np.zeros(SHAPE, np.int32)
     labels[18:23, 18:23, 18:23] = 1
-    return np.where(labels, value, 0.0), labels
+    suv = np.where(labels, value, 0.0)
+    suv[20, 20, 20] += 0.01
+    return suv, labels
 
 
 def figure_of(
@@ -84,7 +86,7 @@ def test_planes_are_in_radiological_convention(step, row, place):
     panel = panels(figure_of({"Before": suv, "After": suv}, labels), 3)[row][0]
     dark = 1 - panel.mean(axis=-1)
     up, across = (round(fraction * len(panel)) for fraction in place)
-    assert dark[up, across] > 0.8
+    assert dark[up, across] > 0.6  # the region is 3 / 7, and a voxel is drawn with its neighbours
 
 
 def test_planes_go_through_what_is_hottest_in_both_images():
