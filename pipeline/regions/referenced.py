@@ -96,10 +96,13 @@ class ReferencedSeries:
         return number if 0 < number < 2**31 else step
 
     def identify(self, made: Dataset) -> None:
-        """Give an object that was made for the series what its study shares: de-identified or not, and dates.
+        """Name the scheme of the project's codes in an object made for the series, and de-identify it as the series is.
 
         Beside a de-identified series no true date may stand: the object has that series' shifted one.
         """
+        scheme = Dataset()
+        scheme.CodingSchemeDesignator, scheme.CodingSchemeName = _PRIVATE_SCHEME, f"Codes of {PRODUCT}"
+        made.CodingSchemeIdentificationSequence = [scheme]
         if not self.is_deidentified:
             return
         source = self.headers[0]

@@ -18,7 +18,7 @@ from pipeline.pet.grid import Grid
 from pipeline.pet.series import PETHeader, PETSeries
 from pipeline.regions.dicom_objects import read_object
 from pipeline.regions.names import inert, name_of
-from pipeline.regions.referenced import MAKER, ReferencedSeries, quiet_about_names, saved_object
+from pipeline.regions.referenced import MAKER, ReferencedSeries, private_code, quiet_about_names, saved_object
 from pipeline.regions.segmentations import read_segmentation
 
 __all__ = ["KINDS", "Kind", "RegionKind", "write_segmentation"]
@@ -108,10 +108,9 @@ def _descriptions(regions: Regions, names: Mapping[int, str], series: Referenced
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.seg import SegmentDescription
     from highdicom.sr import CodedConcept
-    from pydicom.sr.codedict import codes
 
     drawn = kind.algorithm_type == "AUTOMATIC"
-    algorithm = AlgorithmIdentificationSequence(PRODUCT, codes.DCM.MorphologicalOperations, __version__)
+    algorithm = AlgorithmIdentificationSequence(PRODUCT, private_code("THRESHOLD", "Thresholding"), __version__)
     described = []
     for segment, number in enumerate(regions.numbers, start=1):
         description = SegmentDescription(

@@ -15,7 +15,7 @@ from pydicom.tag import Tag
 
 from pipeline.errors import PETError, naming
 from pipeline.images import Regions
-from pipeline.pet.dicom.values import stored_value, text_of, value_of
+from pipeline.pet.dicom.values import number_of, stored_value, text_of, value_of
 from pipeline.pet.grid import LPS_TO_RAS, Grid
 from pipeline.pet.series import PETSeries
 from pipeline.regions.dicom_objects import check_frame_of_reference
@@ -59,13 +59,12 @@ def read_structure_set(dataset: Dataset, series: PETSeries, *, names: Sequence[s
     Regions without a closed contour, such as points, are left out.
     """
     rois = value_of(dataset, "StructureSetROISequence") or ()
-    stated = {int(roi.ROINumber): inert(text_of(roi, "ROIName")) for roi in rois}
+    stated = {_number(roi, "ROINumber"): inert(text_of(roi, "ROIName")) for roi in rois}
     if len(stated) < len(rois):
         raise PETError("ROINumber stands twice in StructureSetROISequence, expected each once")
-    frames = {int(roi.ROINumber): text_of(roi, "ReferencedFrameOfReferenceUID") for roi in rois}
-    contours = {
-        int(item.ReferencedROINumber): _closed_contours(item) for item in value_of(dataset, "ROIContourSequence") or ()
-    }
+    frames = {_number(roi, "ROINumber"): text_of(roi, "ReferencedFrameOfReferenceUID") for roi in rois}
+    drawn = value_of(dataset, "ROIContourSequence") or ()
+    contours = {_number(item, "ReferencedROINumber"): _closed_contours(item) for item in drawn}
     enclosing = {number: name for number, name in stated.items() if contours.get(number)}
     if not enclosing:
         raise PETError(f"none of {len(stated)} regions has a closed contour, expected one")
@@ -84,6 +83,13 @@ def read_structure_set(dataset: Dataset, series: PETSeries, *, names: Sequence[s
         labels[place][mask] = number
         called[number] = enclosing[roi]
     return _regions(labels, called, notes)
+
+
+def _number(item: Dataset, keyword: str) -> int:
+    number = number_of(item, keyword)
+    if number is None:
+        raise PETError(f"{keyword} is missing, expected one for every region")
+    return int(number)
 
 
 def _regions(labels: NDArray[np.int32], called: dict[int, str], notes: Sequence[str]) -> Regions:

@@ -110,6 +110,9 @@ def test_what_a_segmentation_says(scan, tmp_path):
     assert (segment.SegmentNumber, segment.SegmentLabel, segment.TrackingID) == (2, "Region 3", "Region 3")
     assert segment.SegmentAlgorithmType == "AUTOMATIC"
     assert segment.SegmentAlgorithmName == "unipet_3d"
+    (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
+    (scheme,) = made.CodingSchemeIdentificationSequence
+    assert algorithm.AlgorithmFamilyCodeSequence[0].CodingSchemeDesignator == scheme.CodingSchemeDesignator
     assert segment.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "309825002"
     assert segment.SegmentDescription == "drawn by hand"
     assert len({item.TrackingUID for item in made.SegmentSequence}) == 3

@@ -188,6 +188,16 @@ def test_a_number_that_stands_twice(scan, frame, tmp_path):
         read_regions(path, series)
 
 
+def test_a_number_that_is_missing(scan, frame, tmp_path):
+    series, _ = scan
+    path = structure_set(tmp_path / "rs.dcm", frame, a=[contour(rectangle(series, (1, 3), (2, 4), 3))])
+    dataset = dcmread(path)
+    del dataset.ROIContourSequence[0].ReferencedROINumber
+    dataset.save_as(path)
+    with pytest.raises(PETError, match="ReferencedROINumber is missing, expected one for every region"):
+        read_regions(path, series)
+
+
 def test_the_tumour_of_a_real_scan(reference_data):
     folder = reference_data / "ge_discovery_st_whole_body" / "FDG_PET"
     series = read_dicom_series(folder / "image")
