@@ -155,7 +155,7 @@ def added_files(target: Path, *, root: Path, last: str) -> Iterator[Path]:
                 _sync(path)
             entries = sorted(temporary.iterdir(), key=lambda path: (path.name == last, path.name))
             for place in (target / entry.name for entry in entries):
-                if place.exists():
+                if place.exists() or place.is_symlink():
                     raise PETError(f"{place}: exists already, expected a new name")
             target.mkdir(parents=True, exist_ok=True)
             for entry in entries:

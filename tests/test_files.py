@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.errors import PETError, naming
 from pipeline.files import (
+    added_files,
     image_stream,
     locked_folder,
     new_folder,
@@ -279,3 +280,38 @@ def test_a_table_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
         write_table(pd.DataFrame({"a": [1]}), path)
     assert [p.name for p in tmp_path.iterdir()] == ["regions.tsv"]
     assert path.read_text() == "old"
+
+
+def test_files_are_added_to_those_that_are_there_or_none_is(tmp_path, monkeypatch):
+    target = tmp_path / "sub-01" / "pet"
+    target.mkdir(parents=True)
+    (target / "old.txt").write_text("old")
+
+    def add(*names):
+        with added_files(target, root=tmp_path, last="a_run.json") as temporary:
+            (temporary / "folder").mkdir()
+            for name in names:
+                (temporary / "folder" / name).write_text("new")
+                (temporary / name).write_text("new")
+
+    moved = []
+    rename = Path.rename
+
+    def fails_at_last(path, place):
+        moved.append(path.name)
+        if path.name == "a_run.json":
+            raise OSError(28, "No space left on device")
+        return rename(path, place)
+
+    monkeypatch.setattr(Path, "rename", fails_at_last)
+    with pytest.raises(PETError, match=r"sub-01/pet.*: No space left on device$"):
+        add("a_run.json", "b.txt")
+    assert moved == ["b.txt", "folder", "a_run.json"]
+    assert [path.name for path in target.iterdir()] == ["old.txt"]
+    monkeypatch.undo()
+    with pytest.raises(PETError, match=r"sub-01/pet/old\.txt: exists already"):
+        add("a_run.json", "old.txt")
+    assert (target / "old.txt").read_text() == "old"
+    add("a_run.json", "b.txt")
+    assert sorted(path.name for path in target.iterdir()) == ["a_run.json", "b.txt", "folder", "old.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["sub-01"]

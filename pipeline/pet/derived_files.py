@@ -30,7 +30,8 @@ _PROGRAM = {"Name": PRODUCT, "Version": __version__}
 _TABLES = ("lesions", "changes", "spots", "repeats", "noise")
 
 _NOT_BIDS = (
-    *(".lock", "*dicom*", "*report.html", "*run.json"),
+    *(".lock", "dicom", "dicom_*", "*_dicom", "*_dicom_*", "*report.html", "*viewer.html", "*run.json"),
+    "*_dseg.*",  # of anatomy, function and diffusion alone
     *(f"*{table}.{ending}" for table in _TABLES for ending in ("tsv", "json")),
 )
 """Files beside derived volumes that BIDS has no place for."""

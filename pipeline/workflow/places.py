@@ -105,8 +105,9 @@ class BIDSDataset(Places):
         """Refuse a folder that holds something and is no such data set."""
         there = sorted(path.name for path in self.root.glob("[!.]*")) if self.root.is_dir() else []
         described = _json(self.root / "dataset_description.json")
-        made_by = described.get("GeneratedBy") or [{}]
-        is_ours = described.get("DatasetType") == "derivative" and made_by[0].get("Name") == PRODUCT
+        made_by = described.get("GeneratedBy")
+        names = [entry.get("Name") for entry in made_by if isinstance(entry, dict)] if isinstance(made_by, list) else []
+        is_ours = described.get("DatasetType") == "derivative" and PRODUCT in names
         if there and (not is_ours or "run.json" in there):
             expected = f"expected a new folder or a derivative data set by {PRODUCT}"
             raise PETError(f"{self.root}: holds {there[0]} and is no data set of results, {expected}")

@@ -54,6 +54,7 @@ def test_denoised_scans(errors_of, tiny_cohort, tmp_path, monkeypatch):
 
 def test_an_error_is_seen(errors_of, tmp_path):
     describe_results(tmp_path)
-    (tmp_path / "sub-01" / "pet").mkdir(parents=True)
-    (tmp_path / "sub-01" / "pet" / "sub-01_desc-denoised_foo.tsv").write_text("scan\n")
-    assert [code for code, _, _ in errors_of(tmp_path)]
+    path = tmp_path / "sub-dicom1" / "pet" / "sub-dicom1_desc-denoised_foo.tsv"
+    path.parent.mkdir(parents=True)
+    path.write_text("scan\n")
+    assert "NOT_INCLUDED" in [code for code, _, _ in errors_of(tmp_path)]

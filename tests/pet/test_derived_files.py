@@ -105,7 +105,7 @@ def test_derived_scans_are_a_bids_derivative(tmp_path):
         "GeneratedBy": [{"Name": "unipet_3d", "Version": __version__}],
     }
     ignored = (tmp_path / ".bidsignore").read_text().split()
-    assert {"*dicom*", "*lesions.tsv", "*lesions.json", "*report.html", "*run.json"} <= set(ignored)
+    assert {"*_dicom", "*lesions.tsv", "*lesions.json", "*report.html", "*run.json"} <= set(ignored)
 
 
 def test_the_sidecar_of_a_derived_scan_has_what_bids_asks_for(series, tmp_path):

@@ -74,7 +74,9 @@ def test_another_subject_of_the_same_name_is_another_subject(body_series, identi
     assert second.result is None
 
 
-@pytest.mark.parametrize("there", ["raw data set", "other files", "one result", "a folder of results"])
+@pytest.mark.parametrize(
+    "there", ["raw data set", "strange description", "other files", "one result", "a folder of results"]
+)
 def test_a_folder_of_something_else_is_refused_and_left_as_it_is(scan, identity, tmp_path, there):
     out = tmp_path / "out"
     if there == "one result":
@@ -85,6 +87,8 @@ def test_a_folder_of_something_else_is_refused_and_left_as_it_is(scan, identity,
         (out / "sub-02").mkdir(parents=True)
         if there == "raw data set":
             (out / "dataset_description.json").write_text('{"Name": "mine", "DatasetType": "raw"}')
+        if there == "strange":
+            (out / "dataset_description.json").write_text('{"DatasetType": "derivative", "GeneratedBy": ["unipet_3d"]}')
     before = content(out)
     with pytest.raises(PETError, match=r"out: holds .* and is no data set of results, expected a new folder or"):
         denoise([scan], out, identity)
