@@ -15,9 +15,9 @@ from pathlib import Path
 from pipeline.adaptation import AdaptationSettings, adapt
 from pipeline.comparison import as_markdown, cases_of, evaluate_methods, result_tables
 from pipeline.data import build_manifest
-from pipeline.files import write_table
 from pipeline.inference import Denoiser
 from pipeline.simulation import FDG, scanner_preset, simulate_cohort
+from pipeline.tables import write_table
 from pipeline.training import parse_setting
 
 _SITE_SEED, _OTHERS_SEED = 7100, 7200  # of no manifest

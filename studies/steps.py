@@ -20,8 +20,8 @@ import pandas as pd
 from pipeline.comparison import cases_of
 from pipeline.comparison.reference import reference_of
 from pipeline.evaluation import PEAK_SUV, psnr
-from pipeline.files import write_table
 from pipeline.inference import ConservingInferer, Denoiser, SamplingInferer
+from pipeline.tables import write_table
 
 SAMPLERS: dict[str, dict[str, float | None]] = {
     "ddpm3d": {"DDIM": 0.0, "DDIM, eta 1": 1.0, "ancestral": None},

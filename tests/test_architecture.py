@@ -16,11 +16,12 @@ ALLOWED = {
     "constants": set(),
     "errors": set(),
     "files": {"errors"},
+    "tables": {"errors", "files"},
     "shipped": {"errors", "files"},
     "processes": {"errors"},
     "pet": {"errors", "files"},
     "images": {"constants", "errors", "pet"},
-    "regions": {"errors", "files", "images", "pet"},
+    "regions": {"errors", "files", "images", "pet", "tables"},
     "networks": {"constants"},
     "losses": {"constants"},
     "diffusion": set(),
@@ -49,15 +50,15 @@ ALLOWED = {
     },
     "workflow": {
         *("data", "errors", "evaluation", "files", "images", "inference", "pet", "regions", "report"),
-        *("simulation", "trust"),
+        *("simulation", "tables", "trust"),
     },
     "adaptation": {
         *("comparison", "data", "errors", "evaluation", "files", "images", "inference", "pet", "report", "shipped"),
-        *("simulation", "training", "workflow"),
+        *("simulation", "tables", "training", "workflow"),
     },
     "benchmark": {
         *("comparison", "constants", "data", "errors", "evaluation", "files", "images", "inference", "networks", "pet"),
-        *("processes", "report", "shipped", "simulation", "training", "transforms"),
+        *("processes", "report", "shipped", "simulation", "tables", "training", "transforms"),
     },
     "cli": {
         *(
@@ -74,7 +75,7 @@ ALLOWED = {
             "regions",
             "shipped",
         ),
-        *("simulation", "training", "workflow"),
+        *("simulation", "tables", "training", "workflow"),
     },
 }
 

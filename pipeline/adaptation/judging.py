@@ -11,7 +11,8 @@ from pipeline.comparison import Measurements, evaluate_scan, lesions_in_class
 from pipeline.comparison.measure import Method
 from pipeline.data import Store
 from pipeline.evaluation import Interval, bootstrap_mean
-from pipeline.files import write_json, write_table
+from pipeline.files import write_json
+from pipeline.tables import write_table
 
 __all__ = ["AFTER", "BEFORE", "Criterion", "Verdict", "gains_of", "judge", "measured"]
 

@@ -144,7 +144,8 @@ def _write(
     markdown: Path | None,
 ) -> None:
     from pipeline.comparison import as_markdown
-    from pipeline.files import write_table, write_text
+    from pipeline.files import write_text
+    from pipeline.tables import write_table
 
     if output is not None:
         write_table(measurements.scans, output)

@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import PETError, naming, reason_of
-from pipeline.files import image_stream, replaced_file, write_json, write_table
+from pipeline.files import image_stream, replaced_file, write_json
 from pipeline.images import Regions, numbered_lesions
 from pipeline.pet.grid import Grid, same_grid
 from pipeline.pet.series import PETSeries
 from pipeline.pet.volumes import NIFTI, read_labels, sidecar_path_of
 from pipeline.regions.names import chosen, inert, name_of
 from pipeline.regions.placing import labels_on
+from pipeline.tables import write_table
 
 __all__ = ["read_label_map", "write_label_map"]
 

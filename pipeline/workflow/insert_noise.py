@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline import __version__
 from pipeline.data import dose_key
 from pipeline.errors import PETError, naming
-from pipeline.files import new_folder, write_json, write_scan_table
+from pipeline.files import new_folder, write_json
 from pipeline.images.liver import measured_liver_cov
 from pipeline.pet import DicomOptions, PETSeries
 from pipeline.pet.derived_files import describe_results, scan_name, write_derived
@@ -21,6 +21,7 @@ from pipeline.simulation import GENERIC, Scanner, check_dose_reduction_factors
 from pipeline.simulation.ct import attenuation_of_series
 from pipeline.simulation.noise_texture import NoiseTexture
 from pipeline.simulation.series_scan import low_dose_of
+from pipeline.tables import write_scan_table
 from pipeline.workflow.scan_run import ScanRun, check_elsewhere, shown, source_sha256
 
 __all__ = ["NoisyScan", "insert_noise_into_scan"]

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import PETError, line_for_user
-from pipeline.files import write_scan_table
 from pipeline.images import Regions
 from pipeline.pet import PETSeries
 from pipeline.pet.nifti import write_nifti
 from pipeline.simulation import GENERIC, Scanner
 from pipeline.simulation.ct import attenuation_of_series
+from pipeline.tables import write_scan_table
 from pipeline.trust import REPEAT_COLUMNS, Repeats, repeat_scan, repeatable_scan
 from pipeline.workflow.places import ResultFiles
 

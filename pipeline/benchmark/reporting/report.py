@@ -15,8 +15,9 @@ from pipeline.benchmark.reporting.tables import all_tables, difference_frame, su
 from pipeline.benchmark.results import read_results
 from pipeline.comparison import ResultTable, as_markdown
 from pipeline.errors import PETError
-from pipeline.files import replaced_file, write_table, write_text
+from pipeline.files import replaced_file, write_text
 from pipeline.report import PageFigure, write_benchmark_page
+from pipeline.tables import write_table
 
 __all__ = ["RULE", "claim_table", "write_reports"]
 
