@@ -48,6 +48,7 @@ def test_denoise_writes_everything(denoised):
         "changes.tsv",
         "dataset_description.json",
         "dicom",
+        "dicom_regions",
         "lesions.json",
         "lesions.tsv",
         "report.html",
@@ -56,6 +57,9 @@ def test_denoise_writes_everything(denoised):
         "spots.tsv",
         "sub-0001_rec-drf020_desc-denoised_pet.json",
         "sub-0001_rec-drf020_desc-denoised_pet.nii.gz",
+        "sub-0001_rec-drf020_dseg.json",
+        "sub-0001_rec-drf020_dseg.nii.gz",
+        "sub-0001_rec-drf020_dseg.tsv",
     ]
     assert re.search(r"PSNR against the reference .*: input \d+\.\d\d dB, output \d+\.\d\d dB", done.stdout)
 

@@ -78,6 +78,14 @@ def denoise(
             "differ from those of fixed, the published rule of a fixed SUV on the images as they are."
         ),
     ] = Regions.smoothed,
+    lesions: Annotated[
+        Path | None,
+        typer.Option(help="Regions that somebody drew, in place of those: label map, DICOM SEG or RTSTRUCT."),
+    ] = None,
+    lesion_name: Annotated[
+        list[str] | None,
+        typer.Option(help="Of --lesions, the region of this name or number; repeatable. [default: all]"),
+    ] = None,
     repeats: Annotated[
         int,
         typer.Option(
@@ -124,12 +132,18 @@ def denoise(
         from pipeline.simulation import scanner_preset
         from pipeline.workflow import DenoiseOptions, FolderDenoiser, RegionRule, RepeatRule, ScanList, denoise_scan
 
-        if len(source) > 1 and (reference is not None or ct is not None):
-            raise PETError("--reference and --ct belong to one scan, expected one")
-        if layout == "bids" and reference is not None:
-            raise PETError("--reference belongs to a result in a folder of its own, expected no --layout bids")
+        if len(source) > 1 and not (reference is None and ct is None and lesions is None):
+            raise PETError("--reference, --ct and --lesions belong to one scan, expected one")
+        if layout == "bids" and not (reference is None and lesions is None):
+            raise PETError("--reference and --lesions belong to a folder of its own, expected no --layout bids")
         dicom = DicomOptions(units=units.upper(), keep_private=private, deidentify=deidentify)
-        rule = RegionRule(threshold=threshold, min_volume=min_volume, fwhm=8.0 if regions == "smoothed" else 0.0)
+        rule = RegionRule(
+            threshold=threshold,
+            min_volume=min_volume,
+            fwhm=8.0 if regions == "smoothed" else 0.0,
+            given=lesions,
+            names=tuple(lesion_name or ()),
+        )
         if not repeats and (repeat_maps or ct is not None or scanner != "generic" or reconstructor is not None):
             raise PETError("--repeat-maps, --ct, --scanner and --reconstructor belong to --repeats, expected it, too")
         repeated = (

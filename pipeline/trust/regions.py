@@ -18,7 +18,7 @@ For SUVpeak the place is where the *denoised* image peaks in the region, and sta
 would choose its noise. What noise the denoised image kept still chooses, and leaves large regions a bias upwards.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -128,7 +128,7 @@ def measured_regions(
     calibration: TrustCalibration,
     threshold: float | None = None,
     post_filter: float | None = None,
-    bias: Sequence[tuple[float, float]] | None = None,
+    bias: Mapping[int, tuple[float, float]] | None = None,
 ) -> list[RegionTrust]:
     """Return what can be said of each region of a label volume, in order.
 
@@ -148,7 +148,7 @@ def measured_regions(
     post_filter
         Filter that the header states [mm], see `resolution`.
     bias
-        Of the denoised SUVmean and SUVpeak of every region, from repeats of the scan [g/mL].
+        Of the denoised SUVmean and SUVpeak of every region by its number, from repeats of the scan [g/mL].
 
     Raises
     ------
@@ -165,7 +165,7 @@ def measured_regions(
         mean, peak = region_parts(y, x, box, mask, noise=noise, drawn=drawn, threshold=threshold)
         volume = int(mask.sum()) * voxel_volume(noise.voxel_size)
         statement = _why_not(mean, finest)
-        of_mean, of_peak = (None, None) if bias is None else bias[number - 1]
+        of_mean, of_peak = (None, None) if bias is None else bias[number]
         suv_mean = _value(mean, None if statement else calibration.suv_mean, of_mean)
         found.append(
             RegionTrust(

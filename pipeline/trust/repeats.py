@@ -175,12 +175,12 @@ class RegionRepeats:
     """Whether a denoised repeat shows the region again, shape (repeats, regions); None if that was not asked."""
 
     @property
-    def bias(self) -> list[tuple[float, float]] | None:
-        """Bias of the denoised SUVmean and SUVpeak of each region [g/mL]; None without a denoiser."""
+    def bias(self) -> dict[int, tuple[float, float]] | None:
+        """Bias of the denoised SUVmean and SUVpeak of each region by its number [g/mL]; None without a denoiser."""
         if self.denoised is None:
             return None
         biases = self.denoised.mean(axis=0) - self.denoised_in_scan
-        return [(float(mean), float(peak)) for mean, peak, _ in biases]
+        return {n: (float(mean), float(peak)) for n, (mean, peak, _) in zip(self.regions, biases, strict=True)}
 
     def table(self) -> pd.DataFrame:
         """Return one row per region and quantity, columns REPEAT_COLUMNS; without a denoiser the last three are NaN."""

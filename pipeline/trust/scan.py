@@ -143,7 +143,7 @@ def scan_trust(
     after: PETSeries,
     regions: Regions,
     *,
-    threshold: float,
+    threshold: float | None,
     style_deviation: Mapping[str, float] | None = None,
     repeats: RegionRepeats | None = None,
     not_stated: Sequence[str] = (),
@@ -156,9 +156,9 @@ def scan_trust(
     before, after
         The scan as read, and denoised, on one grid.
     regions
-        As `pipeline.images.regions_in_either` draws them on the two.
+        As `pipeline.images.regions_in_either` draws them on the two, or as a reader did.
     threshold
-        SUV that they were drawn at [g/mL].
+        SUV that they were drawn at [g/mL]; None if they were drawn otherwise.
     style_deviation
         The noise of the scan beside that of the training scans [SD], see `UniPET.style_deviation`.
     repeats
@@ -201,7 +201,7 @@ def scan_trust(
     found = {"errors of regions": errors, "changes": evidence.statement, "spots": spots.statement}
     found["conservation"] = str(conservation)
     return ScanTrust(
-        regions=_table(said, errors, spots, repeats, numbers=range(1, regions.n_regions + 1)),
+        regions=_table(said, errors, spots, repeats, numbers=regions.numbers),
         evidence=evidence,
         spots=spots,
         conservation=conservation,

@@ -15,6 +15,7 @@ from pipeline.images import Regions, regions_in_either
 from pipeline.pet import DicomOptions, PETSeries
 from pipeline.pet.derived_files import describe_results, scan_name, write_denoised
 from pipeline.pet.grid import check_same_grid
+from pipeline.regions import Kind, read_regions, write_label_map, write_measurement_report, write_segmentation
 from pipeline.report import write_report, write_viewer
 from pipeline.tables import write_scan_table
 from pipeline.trust import EVIDENCE_COLUMNS, SPOT_COLUMNS, TRUST_COLUMNS, Repeats, ScanTrust, scan_trust
@@ -48,6 +49,10 @@ class RegionRule:
     fwhm: float = 8.0
     """Width of the Gaussian [mm] on both images before the outline is drawn, which keeps it from following the noise.
     0 is the published rule of a fixed SUV, on the images as they are."""
+    given: Path | None = None
+    """Regions that somebody drew, see `pipeline.regions.read_regions`, in place of those that these rules draw."""
+    names: tuple[str, ...] = ()
+    """Of the given regions, those that are taken; all if there are none."""
 
     def __post_init__(self) -> None:
         if not (0 < self.threshold < math.inf and 0 <= self.min_volume < math.inf and 0 <= self.fwhm < math.inf):
@@ -55,6 +60,27 @@ class RegionRule:
                 f"threshold {self.threshold:g} g/mL, min_volume {self.min_volume:g} mL, fwhm {self.fwhm:g} mm: "
                 "expected finite numbers, the first above 0, the others 0 or more"
             )
+        if self.names and self.given is None:
+            raise PETError(f"region {self.names[0]} is asked for, but no regions are given")
+
+    def regions_of(self, before: PETSeries, after: PETSeries) -> Regions:
+        """Return the regions of a scan, before and after.
+
+        Raises
+        ------
+        PETError
+            Given regions cannot be read, or do not lie in the scan.
+        """
+        if self.given is not None:
+            return read_regions(self.given, before, names=self.names or None)
+        return regions_in_either(
+            before.suv,
+            after.suv,
+            voxel_size=before.voxel_size,
+            threshold=self.threshold,
+            min_volume=self.min_volume,
+            fwhm=self.fwhm,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +117,13 @@ def denoise_scan(
     """Denoise one scan and write everything about it into a new folder, complete or not at all.
 
     The folder then holds ``NAME_desc-denoised_pet.nii.gz`` with its sidecar, ``NAME_desc-uncertainty_pet.nii.gz``, the
-    standard deviation of every voxel [g/mL], of a method that knows it, ``dicom/`` (where the source has what
-    DICOM needs: dose, weight and times), ``lesions.tsv``, ``changes.tsv`` (where signal was removed or added),
-    ``spots.tsv`` (local maxima, and whether noise alone makes such), ``report.html``, ``viewer.html`` if it is asked
-    for, and ``run.json``; of a scan that is repeated also ``repeats.tsv``, and volumes if they are asked for, see
-    `write_repeats`. Beside each table lies its data dictionary, ``lesions.json`` and so on.
+    standard deviation of every voxel [g/mL], of a method that knows it, ``dicom/`` (where the source has what DICOM
+    needs: dose, weight and times), the regions as ``NAME_dseg.nii.gz`` and, beside a DICOM series, in
+    ``dicom_regions/`` as a SEG with a report of their measurements, ``lesions.tsv``, ``changes.tsv`` (where signal was
+    removed or added), ``spots.tsv`` (local maxima, and whether noise alone makes such), ``report.html``,
+    ``viewer.html`` if it is asked for, and ``run.json``; of a scan that is repeated also ``repeats.tsv``, and volumes
+    if they are asked for, see `write_repeats`. Beside every table lies what its columns mean, ``lesions.json`` and so
+    on.
 
     Parameters
     ----------
@@ -180,14 +208,7 @@ def denoise_into(
             uncertainty=uncertainty,
         )
     with run.step("measuring"), naming(run.source):
-        found = regions_in_either(
-            before.suv,
-            after.suv,
-            voxel_size=before.voxel_size,
-            threshold=regions.threshold,
-            min_volume=regions.min_volume,
-            fwhm=regions.fwhm,
-        )
+        found = regions.regions_of(before, after)
         quality = {} if reference is None else _quality(before, after, reference)
         deviations = denoiser.style_deviation(before)
         dose = denoiser.dose_of(before)
@@ -197,7 +218,7 @@ def denoise_into(
             before,
             after,
             found,
-            threshold=regions.threshold,
+            threshold=regions.threshold if regions.given is None else None,
             style_deviation=deviations,
             repeats=None if repeated is None else repeated.regions,
             not_stated=why_not,
@@ -209,6 +230,7 @@ def denoise_into(
             ("spots", trust.spots.spots, SPOT_COLUMNS),
         ):
             write_scan_table(table, files.file(f"{kind}.tsv"), scan=files.scan, columns=columns)
+        no_objects = _write_regions(found, lesions, files, before, regions, dicom, objection)
     doses = {} if dose is None else {"dose_reduction_factor": round(dose[0], 2), "dose_reduction_factor_is": dose[1]}
     record = run.record(
         before,
@@ -221,6 +243,7 @@ def denoise_into(
         **denoiser.sampling,
         device=str(denoiser.device),
         regions=found.method,
+        dicom_regions="written" if no_objects is None else f"not written, {no_objects}",
         style_deviation_sd={name: round(deviation, 2) for name, deviation in deviations.items()},
         **quality,
         trust=trust.record,
@@ -266,6 +289,36 @@ def _repeated(
             return None, [why_not]
         write_repeats(repeats, files, after=after, maps=rule.maps)
     return repeats, []
+
+
+def _write_regions(
+    found: Regions,
+    lesions: pd.DataFrame,
+    files: ResultFiles,
+    before: PETSeries,
+    regions: RegionRule,
+    dicom: DicomOptions | None,
+    objection: str | None,
+) -> str | None:
+    """Write the regions as a label map and, beside a DICOM series, as SEG with a report; return why not these."""
+    write_label_map(found, files.folder / f"{files.name}_dseg.nii.gz", grid=before.grid)
+    if objection is not None:
+        return objection
+    folder = files.file("dicom_regions")
+    folder.mkdir()
+    series, grid = files.file("dicom"), before.grid
+    kind: Kind = "uptake" if regions.given is None else "lesion"
+    named = dicom is None or not dicom.deidentify
+    why_not = write_segmentation(
+        found, folder / "seg.dcm", series_folder=series, grid=grid, kind=kind, with_names=named
+    )
+    if why_not is not None:
+        folder.rmdir()
+        return why_not
+    write_measurement_report(
+        lesions, folder / "sr.dcm", segmentation=folder / "seg.dcm", series_folder=series, grid=grid
+    )
+    return None
 
 
 def _lesions(before: PETSeries, after: PETSeries, found: Regions, trust: ScanTrust) -> pd.DataFrame:

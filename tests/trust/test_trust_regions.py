@@ -141,7 +141,7 @@ def test_counting_intervals_hold_the_truth_as_often_as_they_say():
 
 def test_the_bias_of_repeats_is_taken_off():
     truth, noisy, labels = patient()
-    (region,) = measured(noisy, truth, labels, rule(), bias=[(-0.5, -0.7)])
+    (region,) = measured(noisy, truth, labels, rule(), bias={1: (-0.5, -0.7)})
     assert region.suv_mean.corrected == pytest.approx(region.suv_mean.denoised + 0.5)
     assert region.suv_peak.corrected == pytest.approx(region.suv_peak.denoised + 0.7)
     assert region.tlg.corrected == pytest.approx(region.suv_mean.corrected * region.volume)

@@ -13,8 +13,10 @@ from torch import nn
 
 from pipeline import read_pet
 from pipeline.errors import PETError, line_for_user
+from pipeline.images import Regions
 from pipeline.inference import Denoiser
 from pipeline.pet import write_nifti
+from pipeline.regions import write_label_map
 from pipeline.workflow import RegionRule, denoise_scan, insert_noise_into_scan
 from tests.described_tables import check_tables
 
@@ -37,6 +39,7 @@ def test_the_folder_holds_everything_about_the_scan(scan, identity, tmp_path):
             "spots.tsv",
         ),
         *("sub-01_desc-denoised_pet.json", "sub-01_desc-denoised_pet.nii.gz"),
+        *("sub-01_dseg.json", "sub-01_dseg.nii.gz", "sub-01_dseg.tsv"),
     ]
     np.testing.assert_array_equal(read_pet(tmp_path / "out" / "sub-01_desc-denoised_pet.nii.gz").suv, result.before.suv)
     run = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -90,6 +93,32 @@ def test_results_carry_a_digest_of_their_source(scan, identity, body_series, tmp
 def test_a_rule_of_regions_is_finite(field, value):
     with pytest.raises(PETError, match="expected finite numbers"):
         RegionRule(**{field: value})
+
+
+def test_regions_of_a_reader_are_measured_as_they_are(scan, identity, tmp_path):
+    labels = np.zeros((16, 16, 16), dtype=np.int32)
+    labels[3:5, 3:5, 3:5] = 7
+    labels[8:10, 8:10, 8:10] = 2
+    grid = read_pet(scan).grid
+    mask = write_label_map(
+        Regions(labels, "by hand", names={7: "node", 2: "spleen"}), tmp_path / "r_dseg.nii.gz", grid=grid
+    )
+    result = denoise_scan(scan, tmp_path / "out", identity, regions=RegionRule(given=mask))
+    assert list(result.lesions["region"]) == [2, 7]
+    image = read_pet(scan).suv
+    np.testing.assert_allclose(
+        result.lesions["suv_mean_before"], [image[labels == n].mean() for n in (2, 7)], rtol=1e-6
+    )
+    assert result.lesions["found_in"].isna().all()
+    names = pd.read_csv(tmp_path / "out" / "sub-01_dseg.tsv", sep="\t").set_index("index")["name"]
+    assert dict(names) == {2: "spleen", 7: "node"}
+    one = denoise_scan(scan, tmp_path / "one", identity, regions=RegionRule(given=mask, names=("node",)))
+    assert list(one.lesions["region"]) == [7]
+    with pytest.raises(PETError, match="no such file"):
+        denoise_scan(scan, tmp_path / "none", identity, regions=RegionRule(given=tmp_path / "nothing.nii.gz"))
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(PETError, match="node is asked for, but no regions are given"):
+        RegionRule(names=("node",))
 
 
 def test_the_published_rule_takes_the_images_as_they_are(scan, identity, tmp_path):
@@ -165,7 +194,7 @@ def test_memory_is_asked_for_before_the_network_runs(scan, identity, tmp_path, m
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             pytest.fail("minutes of work")
 
-    n_bytes = 8 * 4 * 16**3
+    n_bytes = 16 * 4 * 16**3
     monkeypatch.setattr("pipeline.inference.streaming.plan.available_memory", lambda device: n_bytes - 1)
     with pytest.raises(PETError, match=r"sub-01_pet\.nii\.gz: 16 x 16 x 16 voxels need about .* GiB of memory"):
         denoise_scan(scan, tmp_path / "out", replace(identity, network=Never()))
