@@ -35,7 +35,7 @@ def test_a_simulated_cohort(errors_of, tiny_cohort):
 
 
 def test_denoised_scans(errors_of, tiny_cohort, tmp_path, monkeypatch):
-    """From a BIDS name and from DICOM, with all that can be written: uncertainty, DICOM, tables, page and record."""
+    """From a BIDS name and from DICOM, with all that can be written, uncertainty and regions, too."""
     identity = Denoiser(
         network=nn.Identity(), inferer=SimpleInferer(), suv_scale=2.0, method="identity", device=torch.device("cpu")
     )
@@ -48,7 +48,8 @@ def test_denoised_scans(errors_of, tiny_cohort, tmp_path, monkeypatch):
         assert outcome.result is not None, outcome.refusal
         assert outcome.result.run["dicom"] == "written"
     assert len(list(out.glob("sub-*/pet/*_desc-uncertainty_pet.nii.gz"))) == 2
-    assert len(list(out.glob("sub-*/pet/*_dicom"))) == 2
+    for kind in ("dicom", "dicom_regions", "dseg.nii.gz"):
+        assert len(list(out.glob(f"sub-*/pet/*_{kind}"))) == 2
     assert errors_of(out) == []
 
 

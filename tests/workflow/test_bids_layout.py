@@ -26,8 +26,8 @@ def content(root: Path) -> list[str]:
 
 def files_of(stem: str) -> set[str]:
     tables = [f"{kind}.{ending}" for kind in ("lesions", "changes", "spots") for ending in ("tsv", "json")]
-    others = [*tables, "report.html", "run.json", "desc-denoised_pet.nii.gz", "desc-denoised_pet.json"]
-    return {f"{stem}_{name}" for name in others}
+    volumes = ["desc-denoised_pet.nii.gz", "desc-denoised_pet.json", "dseg.nii.gz", "dseg.tsv", "dseg.json"]
+    return {f"{stem}_{name}" for name in (*tables, *volumes, "report.html", "run.json")}
 
 
 DATASET = {".bidsignore", "dataset_description.json"}
