@@ -60,7 +60,7 @@ def agreement_figure(agreement: SUVAgreement, *, quantity: str, comparison: str)
     if not agreement.mean.size:
         raise ValueError("agreement_figure: no regions to show")
     figure = Figure(figsize=_SIZE, dpi=_DPI, facecolor="white")
-    axes = figure.add_axes((0.15, 0.16, 0.67, 0.72))
+    axes = figure.add_axes((0.19, 0.16, 0.63, 0.72))
     limits = agreement.limits
     shown = [-10.0, 10.0, *agreement.difference]
     axes.axhline(0, color=MUTED_COLOR, linewidth=0.8)

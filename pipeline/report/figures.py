@@ -33,7 +33,7 @@ AFTER_COLOR = "#0b5cad"
 _DPI = 160
 _WIDTH = 2.5  # [in] of a panel, at most
 _MAX_PANEL_HEIGHT = 8.5  # [in]
-_GAP, _TOP, _BOTTOM, _BAR = 0.12, 0.42, 0.1, 0.9  # [in] between panels, titles above, below, colour bar
+_GAP, _TOP, _BOTTOM, _BAR = 0.12, 0.55, 0.1, 0.9  # [in] between panels, titles above, below, colour bar
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def mip_figure(
     """
     _check_shapes(before, after)
     panels = [
-        _Panel(maximum_projection(volume, view), view, f"{name}, {view} MIP")
+        _Panel(maximum_projection(volume, view), view, f"{name}\n{view} MIP")
         for view in views
         for name, volume in zip(names, (before, after), strict=True)
     ]
@@ -92,9 +92,9 @@ def difference_figure(
     first, second = (plane(volume, "coronal", index=index) for volume in (before, after))
     difference = second.astype(np.float64) - first
     panels = [
-        _Panel(first, "coronal", "Before, coronal plane"),
-        _Panel(second, "coronal", "After, coronal plane"),
-        _Panel(difference, "coronal", "After − before", is_difference=True),
+        _Panel(first, "coronal", "Before\ncoronal plane"),
+        _Panel(second, "coronal", "After\ncoronal plane"),
+        _Panel(difference, "coronal", "Difference\nafter − before", is_difference=True),
     ]
     return _panel_figure(panels, voxel_size, suv_window, limit=difference_limit(difference[first > 0.1]))
 

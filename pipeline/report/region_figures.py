@@ -236,7 +236,7 @@ def _bar(figure: Figure, shown: AxesImage, *, left: float, wide: float, height: 
     labels = axes.get_xticklabels()
     labels[0].set_horizontalalignment("left")
     labels[-1].set_horizontalalignment("right")
-    axes.set_xlabel(label, fontsize=7, labelpad=1.5, color=TEXT_COLOR)
+    axes.set_xlabel(label, fontsize=6.5, labelpad=1.5, color=TEXT_COLOR)
 
 
 def _side(box: tuple[slice, ...], voxel_size: Sequence[float]) -> float:

@@ -10,8 +10,9 @@ import pytest
 
 from pipeline.evaluation import lesion_table
 from pipeline.images import Regions, gaussian_filter_mm, regions_in_either
-from pipeline.pet import PETError, PETHeader, PETSeries
-from pipeline.report import write_report
+from pipeline.pet import PETError, PETHeader, PETSeries, read_pet
+from pipeline.report import write_report, write_viewer
+from tests.series import Scan, save_series, slices_of
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
 RUN = {"Method": "Gaussian", "Weights SHA-256": "none", "Remark": "<script>alert(1)</script>"}
@@ -117,6 +118,23 @@ def test_text_of_whatever_source_is_inert(before, after, tmp_path):
     assert "<img src=x" not in text
     assert text.count("{{ 7 * 7 }}") >= 8
     assert not re.search(r"<[^>]*\sonerror", text)
+
+
+def test_nobody_is_named(tmp_path):
+    """Neither page has a name, an identifier or a date of a DICOM series, or what a description holds."""
+    slices = slices_of(Scan())
+    secrets = {"PatientName": "Zanzibar^Quentin", "PatientID": "CANARY4711", "PatientBirthDate": "19420704"}
+    secrets |= {"AccessionNumber": "ACC8152", "InstitutionName": "Hospital of Oz", "SeriesDescription": CANARY}
+    for dataset in slices:
+        for keyword, value in secrets.items():
+            setattr(dataset, keyword, value)
+    series = read_pet(save_series(slices, tmp_path / "series"))
+    dates = {slices[0].StudyDate, slices[0].StudyInstanceUID, slices[0].SeriesInstanceUID}
+    regions, lesions = regions_of(series, series), table(series, series)
+    shown = {"title": "pet", "before": series, "after": series, "regions": regions, "lesions": lesions}
+    for page in (write_report(tmp_path / "r.html", run=RUN, **shown), write_viewer(tmp_path / "v.html", **shown)):
+        text = re.sub('base64,[^"]*', "", page.read_text(encoding="utf-8"))
+        assert [secret for secret in ("Zanzibar", *secrets.values(), *dates) if secret in text] == []
 
 
 def test_a_reference_is_drawn_compared_and_its_errors_are_shown(html, before, after, tmp_path):

@@ -49,6 +49,12 @@ def test_the_folder_holds_everything_about_the_scan(scan, identity, tmp_path):
     assert all("training" in warning for warning in run["warnings"])  # a block of 8 cm is no patient
 
 
+def test_a_viewer_is_written_if_asked_for(scan, identity, tmp_path):
+    denoise_scan(scan, tmp_path / "out", identity, viewer=True)
+    page = (tmp_path / "out" / "viewer.html").read_text(encoding="utf-8")
+    assert "<title>sub-01, viewer</title>" in page
+
+
 def test_every_table_names_the_scan_and_says_what_its_columns_are(scan, identity, tmp_path):
     result = denoise_scan(scan, tmp_path / "out", identity)
     assert len(result.lesions) == 1
