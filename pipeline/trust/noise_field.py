@@ -196,7 +196,8 @@ def _interpolated(coarse: NDArray[np.float32], blocks: Sequence[int], shape: Seq
         upper -= lower
         upper *= part
         fine = np.add(lower, upper, out=lower)
-    return fine
+    # Beside a much larger value the small one is lost to rounding, and what is left may be 0, or below.
+    return np.maximum(fine, coarse.min(), out=fine)
 
 
 def _even_ends(z: NDArray[np.float32], spread: NDArray[np.float32], body: NDArray[np.bool_], n_end: int) -> None:

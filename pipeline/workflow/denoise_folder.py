@@ -64,7 +64,9 @@ class DenoiseOptions:
 
     def record(self) -> dict[str, Any]:
         """Return what differs from the defaults, for the record of a run; results of other options are others."""
-        differing: dict[str, Any] = {} if self.regions == RegionRule() else {"regions": asdict(self.regions)}
+        # Regions that somebody drew belong to one scan.
+        drawn = {name: value for name, value in asdict(self.regions).items() if name not in ("given", "names")}
+        differing: dict[str, Any] = {} if self.regions == RegionRule() else {"regions": drawn}
         if self.repeats is not None:
             differing |= self.repeats.record(repeated=True) | {"repeat_maps": self.repeats.maps}
         differing |= {"viewer": True} if self.viewer else {}

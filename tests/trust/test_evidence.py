@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from pipeline.images import gaussian_filter_mm
 from pipeline.trust.evidence import EVIDENCE_COLUMNS, EVIDENCE_SCALES, evidence_fields, evidence_of_change, height_of
-from pipeline.trust.noise_field import noise_fields
+from pipeline.trust.noise_field import _interpolated, noise_fields
 
 VOXEL_SIZE = (5.0, 5.0, 5.0)
 SHAPE = (36, 36, 36)
@@ -57,6 +57,13 @@ def test_log_normal_noise_is_a_gaussian_field_of_the_same_tails():
     (field,) = noise_fields(noisy, uniform, voxel_size=VOXEL_SIZE, body=BODY, scales=[0.0])
     assert np.mean(field.z > 2) == pytest.approx(0.0228, abs=0.002)
     assert np.mean(field.z < -2) == pytest.approx(0.0228, abs=0.002)
+
+
+def test_a_map_beside_a_much_larger_value_stays_above_its_smallest():
+    coarse = np.array([1e-8, 1e4, 1e-8, 1e-8], dtype=np.float32).reshape(4, 1, 1)
+    fine = _interpolated(coarse, (3, 3, 3), (12, 3, 3))
+    assert fine.min() == np.float32(1e-8)
+    assert fine.max() == np.float32(1e4)
 
 
 def test_noise_passes_a_height_in_as_many_places_as_expected():
