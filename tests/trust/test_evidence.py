@@ -60,7 +60,7 @@ def test_log_normal_noise_is_a_gaussian_field_of_the_same_tails():
 
 
 def test_a_map_beside_a_much_larger_value_stays_above_its_smallest():
-    coarse = np.array([1e-8, 1e4, 1e-8, 1e-8], dtype=np.float32).reshape(4, 1, 1)
+    coarse = np.array([1e-8, 1e-8, 1e4, 1e-8], dtype=np.float32).reshape(4, 1, 1)
     fine = _interpolated(coarse, (3, 3, 3), (12, 3, 3))
     assert fine.min() == np.float32(1e-8)
     assert fine.max() == np.float32(1e4)
