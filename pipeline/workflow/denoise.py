@@ -31,6 +31,9 @@ __all__ = ["RegionRule", "ScanResult", "denoise_into", "denoise_scan"]
 _VOLUMES = 16
 """Memory that a scan needs beside its own, in volumes of float32: measured while it is judged what noise explains."""
 
+MOST_REGIONS = 200
+"""Regions that a rule drew, up to which they are written as DICOM objects; each takes 30 ms."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RegionRule:
@@ -304,6 +307,8 @@ def _write_regions(
     write_label_map(found, files.folder / f"{files.name}_dseg.nii.gz", grid=before.grid)
     if objection is not None:
         return objection
+    if regions.given is None and found.n_regions > MOST_REGIONS:
+        return f"{found.n_regions} regions were drawn, most of them noise, expected at most {MOST_REGIONS}"
     folder = files.file("dicom_regions")
     folder.mkdir()
     series, grid = files.file("dicom"), before.grid

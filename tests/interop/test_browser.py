@@ -26,6 +26,7 @@ BROWSER = next(
 )
 DARK = "--blink-settings=preferredColorScheme=0"
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not BROWSER, reason="not installed: chromium"),
     pytest.mark.timeout(300),
 ]

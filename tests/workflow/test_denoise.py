@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,8 @@ from pipeline.pet import write_nifti
 from pipeline.regions import write_label_map
 from pipeline.workflow import RegionRule, denoise_scan, insert_noise_into_scan
 from tests.described_tables import check_tables
+from tests.series import Scan as Body
+from tests.series import save_series, slices_of
 
 
 def test_the_folder_holds_everything_about_the_scan(scan, identity, tmp_path):
@@ -217,3 +220,14 @@ def test_errors_of_the_inferer_name_the_file(scan, tmp_path):
 class _Refusing(SimpleInferer):
     def __call__(self, inputs, network, *args, **kwargs):
         raise PETError(f"{inputs.meta['filename_or_obj']}: memory")
+
+
+def test_regions_of_noise_are_no_segments(identity, tmp_path, monkeypatch):
+    scan = save_series(slices_of(Body()), tmp_path / "scan")
+    monkeypatch.setattr("pipeline.workflow.denoise.MOST_REGIONS", 0)
+    run = denoise_scan(scan, tmp_path / "out", identity, regions=RegionRule(threshold=0.5, fwhm=0)).run
+    assert run["dicom"] == "written"
+    assert re.fullmatch(
+        r"not written, \d+ regions were drawn, most of them noise, expected at most 0", run["dicom_regions"]
+    )
+    assert not (tmp_path / "out" / "dicom_regions").exists()
