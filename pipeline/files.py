@@ -105,8 +105,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         with _naming(target, temporary):
             temporary.mkdir()
             yield temporary
-            for path in (*temporary.rglob("*"), temporary):
-                _sync(path)
+            _sync_all(temporary)
             if cannot_move:
                 for entry in sorted(temporary.iterdir()):
                     entry.rename(place / entry.name)
@@ -142,8 +141,7 @@ def added_files(target: Path, *, root: Path, last: str) -> Iterator[Path]:
         with _naming(target, temporary):
             temporary.mkdir()
             yield temporary
-            for path in (*temporary.rglob("*"), temporary):
-                _sync(path)
+            _sync_all(temporary)
             entries = sorted(temporary.iterdir(), key=lambda path: (path.name == last, path.name))
             for place in (target / entry.name for entry in entries):
                 if place.exists() or place.is_symlink():
@@ -302,6 +300,12 @@ def _parent(target: Path) -> Path:
     if not parent.is_dir():
         raise PETError(f"{target}: folder {parent} does not exist")
     return parent
+
+
+def _sync_all(folder: Path) -> None:
+    """Have everything in a folder, and the folder, on the disk."""
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
 
 
 def _sync(path: Path) -> None:

@@ -16,9 +16,9 @@ from pipeline.evaluation import (
     Reader,
     Reading,
     Spheres,
+    body_spheres,
     composite_reference,
     reader_of,
-    spheres_in,
 )
 from pipeline.images import (
     body_mask,
@@ -36,7 +36,6 @@ __all__ = ["HOT_REGIONS", "Reference", "full_dose_reference", "reference_of"]
 
 _ROLES: dict[str, Role] = {"repeat": "full_repeat", "noise_free": "noise_free"}
 _ORGANS = {"liver": "liver", "lung": "lung", "muscle": "soft_tissue", "brain": "brain"}
-_SPHERE, _SPACING = 50.0, 25.0  # [mm] diameter, and from centre to centre
 _DEEP = 10.0  # [mm] from the liver's surface and from lesions in it, out of reach of the blur
 
 _HOT_SUV = 4.0  # [g/mL]
@@ -135,7 +134,7 @@ def reference_of(case: Case) -> Reference:
         liver=liver,
         body=body,
         organs=kept,
-        spheres=_spheres(body, full),
+        spheres=body_spheres(body, voxel_size=full.voxel_size),
     )
 
 
@@ -156,12 +155,8 @@ def full_dose_reference(full: PETSeries, *, subject: str) -> Reference:
         liver=liver,
         body=body,
         organs={"body": body} | ({} if liver is None else {"liver": liver}),
-        spheres=_spheres(body, full),
+        spheres=body_spheres(body, voxel_size=full.voxel_size),
     )
-
-
-def _spheres(body: NDArray[np.bool_], full: PETSeries) -> Spheres:
-    return spheres_in(body, diameter=_SPHERE, spacing=_SPACING, voxel_size=full.voxel_size)
 
 
 def _hot_regions(full: PETSeries) -> NDArray[np.integer]:

@@ -18,7 +18,7 @@ from pipeline.evaluation.composite import (
     composite_reference,
     weighted_over_doses,
 )
-from pipeline.evaluation.conservation import Spheres, spheres_in
+from pipeline.evaluation.conservation import Spheres, body_spheres, spheres_in
 from pipeline.evaluation.coverage import (
     NOMINAL_LEVELS,
     coverage,
@@ -97,6 +97,7 @@ __all__ = [
     "Spheres",
     "ask_observer",
     "bias",
+    "body_spheres",
     "bootstrap_mean",
     "bootstrap_ratio",
     "composite_reference",

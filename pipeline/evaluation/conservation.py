@@ -8,8 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.images import ball_offsets
 
-__all__ = ["Spheres", "spheres_in"]
+__all__ = ["Spheres", "body_spheres", "spheres_in"]
 
+_SPHERE, _SPACING = 50.0, 25.0  # [mm] diameter, and from centre to centre
 _AT_ONCE = 128  # spheres gathered in one step, which bounds the memory
 
 
@@ -54,3 +55,8 @@ def spheres_in(mask: NDArray[np.bool_], *, diameter: float, spacing: float, voxe
     flat = offsets @ strides
     centres = centres[mask.ravel()[centres]]
     return Spheres(centres[Spheres(centres, flat).means(mask) == 1], flat)
+
+
+def body_spheres(body: NDArray[np.bool_], *, voxel_size: Sequence[float]) -> Spheres:
+    """Return the spheres of 50 mm that lie in a body, 25 mm apart: where SUV is to be conserved; see `spheres_in`."""
+    return spheres_in(body, diameter=_SPHERE, spacing=_SPACING, voxel_size=voxel_size)

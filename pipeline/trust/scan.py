@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.errors import UndefinedMeasureError
-from pipeline.evaluation.conservation import spheres_in
+from pipeline.evaluation.conservation import body_spheres
 from pipeline.images import Regions, body_mask
 from pipeline.pet import PETSeries
 from pipeline.trust.calibration import TrustCalibration, read_calibration
@@ -55,8 +55,6 @@ TRUST_COLUMNS: dict[str, str] = (
 """Meaning and unit of the columns that trust adds to the lesion table, in order."""
 
 _TEXTS = ("support", "statement")
-_SPHERE = 50.0  # [mm] of which SUV is to be conserved
-_SPHERE_SPACING = 25.0
 
 
 @dataclass(frozen=True)
@@ -254,7 +252,7 @@ def _columns_of(quantity: str, value: TrustedValue) -> dict[str, float | None]:
 
 
 def _conservation(before: PETSeries, after: PETSeries, body: NDArray[np.bool_]) -> Conservation:
-    spheres = spheres_in(body, diameter=_SPHERE, spacing=_SPHERE_SPACING, voxel_size=before.voxel_size)
+    spheres = body_spheres(body, voxel_size=before.voxel_size)
     changes = spheres.change_percent(after.suv, before.suv)
     if not changes.size:
         return Conservation(0, np.nan, np.nan)

@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pipeline.data import Manifest, Preparation, prepare_store
 from pipeline.data.manifest import File, Image, Licence, Subject
 from pipeline.pet import PETHeader, PETSeries, write_dicom_series, write_nifti
+from tests.fdg import FDG
 
 SHAPE = (40, 36, 44)
 VOXEL_SIZE = 5.0
@@ -128,20 +129,7 @@ def store_folder(scans: Scans, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 CYLINDER = (24, 22, 20)
 
-HEADER = PETHeader(
-    units="BQML",
-    decay_correction="START",
-    patient_weight=70.0,
-    radionuclide="F-18",
-    radiopharmaceutical="FDG",
-    radionuclide_half_life=6586.2,
-    injected_dose=350e6,
-    administration_time=-3600.0,
-    reference_time=0.0,
-    frame_duration=120.0,
-    manufacturer="Example",
-    model_name="Scanner 1",
-)
+HEADER = replace(FDG, patient_height=None, patient_sex="", manufacturer="Example", model_name="Scanner 1")
 
 
 def _cylinder(noise: float, *, seed: int = 0, level: float = 1.0) -> NDArray[np.float32]:

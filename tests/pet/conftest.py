@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from pipeline.pet import PETHeader, PETSeries, write_dicom_series
+from tests.fdg import FDG
 
 SHAPE = (8, 10, 12)
 VOXEL_SIZE = (4.0, 5.0, 3.0)
@@ -19,23 +21,7 @@ N_SLICES = SHAPE[2]
 @pytest.fixture(scope="session")
 def header() -> PETHeader:
     """An FDG scan of 70 kg, 350 MBq, one hour after injection."""
-    return PETHeader(
-        units="BQML",
-        decay_correction="START",
-        patient_weight=70.0,
-        patient_height=1.75,
-        patient_sex="F",
-        radionuclide="F-18",
-        radiopharmaceutical="FDG",
-        radionuclide_half_life=6586.2,
-        injected_dose=350e6,
-        administration_time=-3600.0,
-        reference_time=0.0,
-        frame_duration=120.0,
-        manufacturer="Example",
-        model_name="Scanner 1",
-        reconstruction_method="OSEM",
-    )
+    return replace(FDG, manufacturer="Example", model_name="Scanner 1", reconstruction_method="OSEM")
 
 
 @pytest.fixture(scope="session")

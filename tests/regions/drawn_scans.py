@@ -4,33 +4,19 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from pipeline.images import Regions
-from pipeline.pet import PETHeader, PETSeries
+from pipeline.pet import PETSeries
 from pipeline.pet.grid import Grid
+from tests.fdg import FDG
 
-__all__ = ["HEADER", "SHAPE", "drawn", "labels_by_frames", "series_on"]
+__all__ = ["SHAPE", "drawn", "labels_by_frames", "series_on"]
 
 SHAPE = (9, 8, 7)
-
-HEADER = PETHeader(
-    units="BQML",
-    decay_correction="START",
-    patient_weight=70.0,
-    patient_height=1.75,
-    patient_sex="F",
-    radionuclide="F-18",
-    radiopharmaceutical="FDG",
-    radionuclide_half_life=6586.2,
-    injected_dose=350e6,
-    administration_time=-3600.0,
-    reference_time=0.0,
-    frame_duration=120.0,
-)
 
 
 def series_on(affine: np.ndarray, shape: tuple[int, int, int] = SHAPE) -> PETSeries:
     """A scan of noise on a grid of its own."""
     suv = np.random.default_rng(3).uniform(0.5, 9.0, shape).astype(np.float32)
-    return PETSeries(suv=suv, affine=affine, header=HEADER)
+    return PETSeries(suv=suv, affine=affine, header=FDG)
 
 
 def drawn(shape: tuple[int, int, int] = SHAPE) -> Regions:

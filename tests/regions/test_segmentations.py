@@ -11,7 +11,8 @@ from pipeline.errors import PETError
 from pipeline.images import Regions
 from pipeline.pet import DicomOptions, PETSeries, read_pet, write_dicom_series
 from pipeline.regions import read_regions, write_segmentation
-from tests.regions.drawn_scans import HEADER, drawn, labels_by_frames, series_on
+from tests.fdg import FDG
+from tests.regions.drawn_scans import drawn, labels_by_frames, series_on
 
 STEEP = [[3.2, -2.1, 0.4, -40], [2.3, 3.4, -0.6, 11], [-0.05, 0.9, 2.7, -300.5], [0, 0, 0, 1]]
 
@@ -145,7 +146,7 @@ def test_a_segmentation_on_the_grid_of_a_ct_is_resampled(scan, tmp_path):
     labels = np.kron(drawn().labels, np.ones((2, 2, 2), np.int32))
     path, grid = tmp_path / "seg.dcm", read_pet(ct).grid
     write_segmentation(Regions(labels, "x"), path, series_folder=ct, grid=grid, kind="lesion", with_names=True)
-    same = PETSeries(suv=series.suv, affine=series.affine, header=HEADER)
+    same = PETSeries(suv=series.suv, affine=series.affine, header=FDG)
     read = read_regions(path, same)
     np.testing.assert_array_equal(read.labels > 0, drawn().labels > 0)
     assert "nearest neighbour from 18 x 16 x 12 voxels of 2 x 2.5 x 1.5 mm to 9 x 8 x 7 voxels" in read.method
@@ -176,7 +177,7 @@ def test_a_scan_that_is_not_dicom_has_no_frame_to_compare(scan, tmp_path):
     write_segmentation(
         drawn(), tmp_path / "seg.dcm", series_folder=folder, grid=series.grid, kind="lesion", with_names=True
     )
-    same = PETSeries(suv=series.suv, affine=series.affine, header=HEADER)
+    same = PETSeries(suv=series.suv, affine=series.affine, header=FDG)
     read = read_regions(tmp_path / "seg.dcm", same)
     assert read.method == "given DICOM SEG, frame of reference not compared with a scan that is not DICOM"
 
@@ -207,7 +208,7 @@ def test_two_hundred_regions_and_an_empty_one(tmp_path):
 
 def test_regions_of_another_grid_are_not_written(scan, tmp_path):
     series, folder = scan
-    moved = PETSeries(suv=series.suv, affine=series.affine + np.eye(4)[:, [3]] @ [[0, 0, 0, 0]], header=HEADER)
+    moved = PETSeries(suv=series.suv, affine=series.affine + np.eye(4)[:, [3]] @ [[0, 0, 0, 0]], header=FDG)
     moved.affine[0, 3] += 4.0
     with pytest.raises(PETError, match=r"lies on another grid than .*corners up to 4.0 mm elsewhere"):
         write_segmentation(
