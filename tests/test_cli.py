@@ -18,7 +18,7 @@ from pipeline import read_pet
 from pipeline.cli.denoise import denoise
 from pipeline.images import regions_in_either
 from pipeline.pet import write_dicom_series, write_nifti
-from pipeline.workflow.denoise import RegionRule
+from pipeline.workflow import RegionRule
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.workflow.cohort import describe_cohort
-    from pipeline.workflow.denoise import RegionRule, ScanResult, denoise_scan
+    from pipeline.workflow.denoise import ScanResult, denoise_scan
     from pipeline.workflow.denoise_folder import DenoiseOptions, FolderDenoiser, ScanFolder, ScanList
     from pipeline.workflow.insert_noise import NoisyScan, insert_noise_into_scan
+    from pipeline.workflow.region_rule import RegionRule
     from pipeline.workflow.repeat import RepeatRule
 
 __all__ = [
@@ -26,9 +27,10 @@ __all__ = [
 
 # Imported on first use: only denoising needs torch, which takes seconds to import.
 _LAZY = {
-    **dict.fromkeys(("RegionRule", "ScanResult", "denoise_scan"), "denoise"),
+    **dict.fromkeys(("ScanResult", "denoise_scan"), "denoise"),
     **dict.fromkeys(("DenoiseOptions", "FolderDenoiser", "ScanFolder", "ScanList"), "denoise_folder"),
     **dict.fromkeys(("NoisyScan", "insert_noise_into_scan"), "insert_noise"),
+    "RegionRule": "region_rule",
     "RepeatRule": "repeat",
     "describe_cohort": "cohort",
 }

@@ -11,79 +11,26 @@ import pandas as pd
 from pipeline.errors import PETError, naming
 from pipeline.evaluation import LESION_TABLE_COLUMNS, PEAK_SUV, lesion_table, psnr
 from pipeline.files import new_folder, write_json
-from pipeline.images import Regions, regions_in_either
+from pipeline.images import Regions
 from pipeline.pet import DicomOptions, PETSeries
 from pipeline.pet.derived_files import describe_results, scan_name, write_denoised
 from pipeline.pet.grid import check_same_grid
-from pipeline.regions import Kind, read_regions, write_label_map, write_measurement_report, write_segmentation
 from pipeline.report import write_report, write_viewer
 from pipeline.tables import write_scan_table
 from pipeline.trust import EVIDENCE_COLUMNS, SPOT_COLUMNS, TRUST_COLUMNS, Repeats, ScanTrust, scan_trust
 from pipeline.workflow.places import ResultFiles
+from pipeline.workflow.region_files import write_region_files
+from pipeline.workflow.region_rule import RegionRule
 from pipeline.workflow.repeat import RepeatRule, repeats_of, write_repeats
 from pipeline.workflow.scan_run import ScanRun, check_elsewhere, shown, source_sha256
 
 if TYPE_CHECKING:
     from pipeline.inference import Denoiser
 
-__all__ = ["RegionRule", "ScanResult", "denoise_into", "denoise_scan"]
+__all__ = ["ScanResult", "denoise_into", "denoise_scan"]
 
 _VOLUMES = 16
 """Memory that a scan needs beside its own, in volumes of float32: measured while it is judged what noise explains."""
-
-MOST_REGIONS = 200
-"""Regions that a rule drew, up to which they are written as DICOM objects; each takes 30 ms."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RegionRule:
-    """How the regions of the lesion table are drawn.
-
-    Raises
-    ------
-    PETError
-        If a value is out of range.
-    """
-
-    threshold: float = 4.0
-    """SUV from which voxels form regions [g/mL]."""
-    min_volume: float = 1.0
-    """Smaller regions are left out [mL]."""
-    fwhm: float = 8.0
-    """Width of the Gaussian [mm] on both images before the outline is drawn, which keeps it from following the noise.
-    0 is the published rule of a fixed SUV, on the images as they are."""
-    given: Path | None = None
-    """Regions that somebody drew, see `pipeline.regions.read_regions`, in place of those that these rules draw."""
-    names: tuple[str, ...] = ()
-    """Of the given regions, those that are taken; all if there are none."""
-
-    def __post_init__(self) -> None:
-        if not (0 < self.threshold < math.inf and 0 <= self.min_volume < math.inf and 0 <= self.fwhm < math.inf):
-            raise PETError(
-                f"threshold {self.threshold:g} g/mL, min_volume {self.min_volume:g} mL, fwhm {self.fwhm:g} mm: "
-                "expected finite numbers, the first above 0, the others 0 or more"
-            )
-        if self.names and self.given is None:
-            raise PETError(f"region {self.names[0]} is asked for, but no regions are given")
-
-    def regions_of(self, before: PETSeries, after: PETSeries) -> Regions:
-        """Return the regions of a scan, before and after.
-
-        Raises
-        ------
-        PETError
-            Given regions cannot be read, or do not lie in the scan.
-        """
-        if self.given is not None:
-            return read_regions(self.given, before, names=self.names or None)
-        return regions_in_either(
-            before.suv,
-            after.suv,
-            voxel_size=before.voxel_size,
-            threshold=self.threshold,
-            min_volume=self.min_volume,
-            fwhm=self.fwhm,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +180,7 @@ def denoise_into(
             ("spots", trust.spots.spots, SPOT_COLUMNS),
         ):
             write_scan_table(table, files.file(f"{kind}.tsv"), scan=files.scan, columns=columns)
-        no_objects = _write_regions(found, lesions, files, before, regions, dicom, objection)
+        no_objects = write_region_files(found, lesions, files, before, regions, dicom, objection)
     doses = {} if dose is None else {"dose_reduction_factor": round(dose[0], 2), "dose_reduction_factor_is": dose[1]}
     record = run.record(
         before,
@@ -292,38 +239,6 @@ def _repeated(
             return None, [why_not]
         write_repeats(repeats, files, after=after, maps=rule.maps)
     return repeats, []
-
-
-def _write_regions(
-    found: Regions,
-    lesions: pd.DataFrame,
-    files: ResultFiles,
-    before: PETSeries,
-    regions: RegionRule,
-    dicom: DicomOptions | None,
-    objection: str | None,
-) -> str | None:
-    """Write the regions as a label map and, beside a DICOM series, as SEG with a report; return why not these."""
-    write_label_map(found, files.folder / f"{files.name}_dseg.nii.gz", grid=before.grid)
-    if objection is not None:
-        return objection
-    if regions.given is None and found.n_regions > MOST_REGIONS:
-        return f"{found.n_regions} regions were drawn, most of them noise, expected at most {MOST_REGIONS}"
-    folder = files.file("dicom_regions")
-    folder.mkdir()
-    series, grid = files.file("dicom"), before.grid
-    kind: Kind = "uptake" if regions.given is None else "lesion"
-    named = dicom is None or not dicom.deidentify
-    why_not = write_segmentation(
-        found, folder / "seg.dcm", series_folder=series, grid=grid, kind=kind, with_names=named
-    )
-    if why_not is not None:
-        folder.rmdir()
-        return why_not
-    write_measurement_report(
-        lesions, folder / "sr.dcm", segmentation=folder / "seg.dcm", series_folder=series, grid=grid
-    )
-    return None
 
 
 def _lesions(before: PETSeries, after: PETSeries, found: Regions, trust: ScanTrust) -> pd.DataFrame:

@@ -12,8 +12,9 @@ from pipeline.errors import PETError, line_for_user, one_line
 from pipeline.files import locked_folder, remove_unfinished
 from pipeline.inference import Denoiser
 from pipeline.pet import DicomOptions, PETSeries
-from pipeline.workflow.denoise import RegionRule, ScanResult, denoise_into
+from pipeline.workflow.denoise import ScanResult, denoise_into
 from pipeline.workflow.places import Layout, ResultFiles, places_in
+from pipeline.workflow.region_rule import RegionRule
 from pipeline.workflow.repeat import RepeatRule
 from pipeline.workflow.scan_run import ScanRun, check_elsewhere, source_sha256
 

@@ -224,7 +224,7 @@ class _Refusing(SimpleInferer):
 
 def test_regions_of_noise_are_no_segments(identity, tmp_path, monkeypatch):
     scan = save_series(slices_of(Body()), tmp_path / "scan")
-    monkeypatch.setattr("pipeline.workflow.denoise.MOST_REGIONS", 0)
+    monkeypatch.setattr("pipeline.workflow.region_files.MOST_REGIONS", 0)
     run = denoise_scan(scan, tmp_path / "out", identity, regions=RegionRule(threshold=0.5, fwhm=0)).run
     assert run["dicom"] == "written"
     assert re.fullmatch(
