@@ -1,14 +1,14 @@
 """The report of a denoised series: figures as PNG bytes, and one self-contained HTML page."""
 
 from pipeline.report.adaptation_page import gain_figure, write_adaptation_page
-from pipeline.report.agreement_figures import SUVAgreement, agreement_figure, error_figure, suv_agreement
 from pipeline.report.benchmark_figures import Curve, Point, curves_figure, points_figure
 from pipeline.report.benchmark_page import PageFigure, write_benchmark_page
 from pipeline.report.figures import SUV_WINDOW, difference_figure, histogram_figure, mip_figure, profile_figure
 from pipeline.report.montage import MontageRow, montage_figure, montage_row
 from pipeline.report.noise_page import LIVER_NOISE_COLUMNS, liver_noise_figure, liver_noise_table, write_noise_page
-from pipeline.report.page import write_report
-from pipeline.report.region_figures import region_figure, region_figures
+from pipeline.report.scan.agreement_figures import SUVAgreement, agreement_figure, error_figure, suv_agreement
+from pipeline.report.scan.region_figures import region_figure, region_figures
+from pipeline.report.scan.report import write_report
 from pipeline.report.viewer import write_viewer
 
 __all__ = [

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from pipeline.images import Regions
 from pipeline.report import region_figure, region_figures
-from pipeline.report.region_figures import region_window
+from pipeline.report.scan.region_figures import region_window
 
 SIZE = (4.0, 4.0, 4.0)
 SHAPE = (40, 40, 40)
