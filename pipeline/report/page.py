@@ -39,6 +39,7 @@ def write_page(
 
 
 def in_base64(png: bytes) -> str:
+    """Return a file as the text that a page holds it by."""
     return base64.b64encode(png).decode("ascii")
 
 
@@ -69,6 +70,7 @@ def _quantity(value: float | None, unit: str, *, scale: float = 1.0) -> str:
 
 
 def environment() -> Environment:
+    """Return what fills in the templates of this package: all text is escaped, a missing value is an error."""
     made = Environment(
         loader=FunctionLoader(_template),
         autoescape=True,
