@@ -28,7 +28,7 @@ _LAZY = {
 
 _SUBPACKAGES = {
     *("comparison", "data", "evaluation", "images", "inference", "losses", "networks", "pet"),
-    *("processes", "report", "simulation", "training", "transforms", "workflow"),
+    *("ending", "engine", "report", "simulation", "training", "transforms", "workflow"),
 }
 
 

@@ -18,7 +18,8 @@ ALLOWED = {
     "files": {"errors"},
     "tables": {"errors", "files"},
     "shipped": {"errors", "files"},
-    "processes": {"errors"},
+    "ending": {"errors"},
+    "engine": {"errors"},
     "pet": {"errors", "files"},
     "images": {"constants", "errors", "pet"},
     "regions": {"errors", "files", "images", "pet", "tables"},
@@ -26,10 +27,10 @@ ALLOWED = {
     "losses": {"constants"},
     "diffusion": set(),
     "transforms": {"constants", "pet"},
-    "simulation": {"constants", "errors", "files", "images", "pet", "processes"},
+    "simulation": {"constants", "engine", "errors", "files", "images", "pet"},
     "evaluation": {"constants", "errors", "files", "images", "pet"},
     "trust": {"constants", "errors", "evaluation", "files", "images", "inference", "pet", "shipped", "simulation"},
-    "data": {"errors", "files", "images", "pet", "processes", "shipped", "simulation"},
+    "data": {"engine", "errors", "files", "images", "pet", "shipped", "simulation"},
     "training": {
         "data",
         "diffusion",
@@ -45,11 +46,11 @@ ALLOWED = {
     "inference": {"constants", "diffusion", "errors", "files", "networks", "pet", "shipped", "transforms"},
     "report": {"errors", "evaluation", "files", "images", "pet", "trust"},
     "comparison": {
-        *("data", "errors", "evaluation", "files", "images", "inference", "networks", "pet", "processes"),
+        *("data", "errors", "evaluation", "files", "images", "inference", "networks", "engine", "pet"),
         *("simulation", "transforms"),
     },
     "workflow": {
-        *("data", "errors", "evaluation", "files", "images", "inference", "pet", "regions", "report"),
+        *("data", "engine", "errors", "evaluation", "files", "images", "inference", "pet", "regions", "report"),
         *("simulation", "tables", "trust"),
     },
     "adaptation": {
@@ -58,7 +59,7 @@ ALLOWED = {
     },
     "benchmark": {
         *("comparison", "constants", "data", "errors", "evaluation", "files", "images", "inference", "networks", "pet"),
-        *("processes", "report", "shipped", "simulation", "tables", "training", "transforms"),
+        *("engine", "report", "shipped", "simulation", "tables", "training", "transforms"),
     },
     "cli": {
         *(
@@ -71,7 +72,8 @@ ALLOWED = {
             "files",
             "inference",
             "pet",
-            "processes",
+            "ending",
+            "engine",
             "regions",
             "shipped",
         ),

@@ -48,5 +48,5 @@ def test_inserting_noise_loads_no_torch():
 def test_every_part_is_an_attribute_of_the_package():
     import pipeline
 
-    for name in ("comparison", "images", "inference", "processes", "workflow"):
+    for name in ("comparison", "images", "inference", "ending", "workflow"):
         assert getattr(pipeline, name).__name__ == f"pipeline.{name}"

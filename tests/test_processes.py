@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.engine import run_tasks
 from pipeline.pet import PETError
-from pipeline.processes import run_in_processes
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Suicide(Task):
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_results_come_with_the_index_of_their_task(tmp_path, jobs):
     tasks = [Task(number, tmp_path) for number in (5, 3, 4)]
-    assert dict(run_in_processes(tasks, jobs=jobs)) == {0: 25, 1: 9, 2: 16}
+    assert dict(run_tasks(tasks, where=jobs)) == {0: 25, 1: 9, 2: 16}
     pids = {int((tmp_path / f"begun_{n}").read_text()) for n in (3, 4, 5)}
     assert (pids == {os.getpid()}) == (jobs == 1)
 
@@ -43,26 +43,26 @@ def test_results_come_with_the_index_of_their_task(tmp_path, jobs):
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_error_reaches_the_caller(tmp_path, jobs):
     with pytest.raises(PETError, match="one is bad"):
-        list(run_in_processes([Task(1, tmp_path), Task(2, tmp_path)], jobs=jobs))
+        list(run_tasks([Task(1, tmp_path), Task(2, tmp_path)], where=jobs))
 
 
 def test_a_worker_that_is_killed_is_told_in_one_line(tmp_path):
     with pytest.raises(PETError, match="ended from outside, as when memory runs out; expected enough for 2 jobs"):
-        list(run_in_processes([Suicide(1, tmp_path), Suicide(2, tmp_path)], jobs=2))
+        list(run_tasks([Suicide(1, tmp_path), Suicide(2, tmp_path)], where=2))
 
 
 SLEEPERS = """
 import os, sys, time
 from functools import partial
 from pathlib import Path
-from pipeline.processes import run_in_processes
+from pipeline.engine import run_tasks
 
 def sleep(folder):
     (Path(folder) / str(os.getpid())).touch()
     time.sleep(60)
 
 if __name__ == "__main__":
-    list(run_in_processes([partial(sleep, sys.argv[1])] * 2, jobs=2))
+    list(run_tasks([partial(sleep, sys.argv[1])] * 2, where=2))
 """
 
 

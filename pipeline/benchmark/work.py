@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.benchmark.definition import Definition, Source
 from pipeline.comparison import Case, KeptResults, cases_of
-from pipeline.processes import run_in_processes
+from pipeline.engine import run_tasks
 
 __all__ = ["Part", "Piece", "Tables", "Work"]
 
@@ -84,7 +84,7 @@ class Work:
         tasks = [
             partial(self.kept.piece, name, method, pieces[name].depends, pieces[name].make, code=code) for name in new
         ]
-        for index, tables in run_in_processes(tasks, jobs=self.jobs):
+        for index, tables in run_tasks(tasks, where=self.jobs):
             made[new[index]] = tables
             self.on_case(new[index])
         gathered: Tables = {}

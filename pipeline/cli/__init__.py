@@ -19,7 +19,7 @@ from pipeline.cli.prepare import prepare
 from pipeline.cli.simulate import simulate
 from pipeline.cli.suv import suv
 from pipeline.cli.train import train
-from pipeline.processes import end_by_signals
+from pipeline.ending import end_by_signals
 
 __all__ = ["app", "main"]
 

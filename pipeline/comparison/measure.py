@@ -13,11 +13,11 @@ from pipeline.comparison.figures import figures_of_scan, lesions_of_scan
 from pipeline.comparison.kept import KeptResults
 from pipeline.comparison.methods import Method, filtered, with_dose
 from pipeline.comparison.reference import Reference, full_dose_reference, reference_of
+from pipeline.engine import run_tasks
 from pipeline.errors import PETError
 from pipeline.evaluation import LESION_BIAS_COLUMNS, weighted_over_doses
 from pipeline.pet import PETSeries
 from pipeline.pet.grid import check_same_grid
-from pipeline.processes import run_in_processes
 
 __all__ = [
     "Measurements",
@@ -119,7 +119,7 @@ def evaluate_methods(
     for i in done:
         found[i] = tasks[i]()
         on_case(having[i].name)
-    for place, results in run_in_processes([tasks[i] for i in new], jobs=jobs):
+    for place, results in run_tasks([tasks[i] for i in new], where=jobs):
         index = new[place]
         found[index] = results
         on_case(having[index].name)

@@ -16,9 +16,9 @@ from torch.utils.data import Dataset
 
 from pipeline.data.datasets import PatchDataset
 from pipeline.data.kept_scan import KeptScan, write_scan
+from pipeline.engine import run_tasks
 from pipeline.errors import PETError
 from pipeline.files import locked_folder, remove_unfinished, write_json
-from pipeline.processes import run_in_processes
 
 __all__ = ["KeptPatches", "described"]
 
@@ -193,7 +193,7 @@ class KeptPatches(Dataset):
             write_json(self.folder / "settings.json", dict(settings))
             logger.info("%s: drawing the patches of %d scans", self.folder, len(missing))
             tasks = [partial(_keep, self.patches, self.folder, *scan) for scan in missing]
-            for done, _ in enumerate(run_in_processes(tasks, jobs=jobs), start=1):
+            for done, _ in enumerate(run_tasks(tasks, where=jobs), start=1):
                 if progress is not None:
                     progress("drawing patches", len(wanted) - len(missing) + done, len(wanted))
 

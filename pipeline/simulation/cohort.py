@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.engine import run_tasks
 from pipeline.errors import PETError
 from pipeline.files import locked_folder, remove_unfinished
 from pipeline.pet.derived_files import describe_dataset
-from pipeline.processes import run_in_processes
 from pipeline.simulation.low_dose import DoseMode, check_dose_mode, check_dose_reduction_factors
 from pipeline.simulation.patient.tracers.fdg import FDG
 from pipeline.simulation.patient.uptake import Tracer
@@ -175,7 +175,7 @@ def simulate_cohorts(
                 progress(kept + 1, n_subjects)
         if missing:
             logger.info("simulating %d of %d subjects", len(missing), n_subjects)
-        for index, _ in run_in_processes(missing, jobs=jobs):
+        for index, _ in run_tasks(missing, where=jobs):
             n_done += 1
             logger.info("%s: done, %d of %d subjects", missing[index].folder, n_done, n_subjects)
             if progress is not None:

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from pipeline import __version__
+from pipeline.engine import run_tasks
 from pipeline.errors import PETError
 from pipeline.files import locked_folder, new_folder, remove_unfinished, write_json, write_text
 from pipeline.pet import PETSeries, write_nifti
-from pipeline.processes import run_in_processes
 from pipeline.simulation.cohort import subject_seed
 from pipeline.simulation.lesion_places import (
     SEPARATION,
@@ -168,7 +168,7 @@ def simulate_lesion_pairs(
         tasks = [partial(_write_patient, made[i].folder, study, i) for i in missing]
         if progress is not None and n_done:
             progress(n_done, study.n_patients)
-        for _ in run_in_processes(tasks, jobs=jobs):
+        for _ in run_tasks(tasks, where=jobs):
             n_done += 1
             if progress is not None:
                 progress(n_done, study.n_patients)

@@ -13,9 +13,9 @@ import numpy as np
 from scipy import ndimage
 
 from pipeline import __version__
+from pipeline.engine import run_tasks
 from pipeline.files import locked_folder, new_folder, remove_unfinished, write_json
 from pipeline.pet import PETHeader, PETSeries, write_nifti
-from pipeline.processes import run_in_processes
 from pipeline.simulation.low_dose import check_dose_reduction_factors, dose_entity, nested_doses
 from pipeline.simulation.patient.nema import NEMAPhantom, nema_phantom
 from pipeline.simulation.scanner.calibration import calibrated_scale, draw_counts
@@ -106,7 +106,7 @@ def simulate_phantom(folder: str | Path, study: PhantomStudy, *, jobs: int = 1) 
     with locked_folder(folder, "simulating into it"):
         remove_unfinished(folder)
         missing = [scans for scans in made if not is_complete(scans.folder, study.request(scans.ratio))]
-        for _ in run_in_processes([partial(_write_scans, scans, study) for scans in missing], jobs=jobs):
+        for _ in run_tasks([partial(_write_scans, scans, study) for scans in missing], where=jobs):
             pass
     return made
 

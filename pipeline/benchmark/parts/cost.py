@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from pipeline.benchmark.parts.images import sampled_case
 from pipeline.benchmark.work import Piece, Tables, Work
 from pipeline.comparison import Case, DoseRead, Method, noisy_input, state_of, with_dose
+from pipeline.engine import Workers, run_tasks
 from pipeline.inference import Denoiser
 from pipeline.networks import multiply_adds_per_voxel
-from pipeline.processes import run_in_processes
 
 __all__ = ["cost"]
 
@@ -41,7 +41,7 @@ def cost(name: str, method: Method, work: Work, *, reference: Method | None = No
 
 def _in_own_process(method: Method, reference: Method | None, case: Case, factor: float) -> Tables:
     task = partial(_measured, method, reference, case, factor)
-    return next(tables for _, tables in run_in_processes([task], fresh=True))
+    return next(tables for _, tables in run_tasks([task], where=Workers(fresh=True)))
 
 
 def _measured(method: Method, reference: Method | None, case: Case, factor: float) -> Tables:

@@ -32,9 +32,9 @@ from pipeline.data.manifest import (
     other_files,
 )
 from pipeline.data.store.fingerprints import content_sha256, files_of
+from pipeline.engine import run_tasks
 from pipeline.errors import PETError
 from pipeline.pet.tracer_names import tracer_in
-from pipeline.processes import run_in_processes
 
 __all__ = ["build_manifest"]
 
@@ -85,7 +85,7 @@ def build_manifest(
     _warn_of_unused(stated, found)
     tasks = [partial(read_session, session, root, stated) for session in _with_distinct_ids(found)]
     read: dict[int, FoundSession] = {}
-    for index, session in run_in_processes(tasks, jobs=jobs):
+    for index, session in run_tasks(tasks, where=jobs):
         read[index] = session
         if progress is not None:
             progress(len(read), len(tasks))

@@ -37,13 +37,13 @@ from pipeline.data.store.store import (
     write_record,
 )
 from pipeline.data.store.volume_file import VolumeFile, write_volume
+from pipeline.engine import run_tasks
 from pipeline.errors import PETError, naming, reason_of
 from pipeline.files import UNFINISHED, locked_folder, new_folder, write_text
 from pipeline.images import numbered_lesions
 from pipeline.pet import PETSeries
 from pipeline.pet.grid import check_same_grid
 from pipeline.pet.volumes import read_labels_on, read_on
-from pipeline.processes import run_in_processes
 from pipeline.simulation.ct import attenuation_of_series
 
 __all__ = ["Outcome", "Preparation", "prepare_store"]
@@ -141,7 +141,7 @@ def prepare_store(
         _remove_unfinished(store)
         tasks = [_Task(subject, root=root, store=store, insertion=insertion, rehash=rehash) for subject in subjects]
         outcomes: dict[int, Outcome] = {}
-        for index, outcome in run_in_processes(tasks, jobs=jobs):
+        for index, outcome in run_tasks(tasks, where=jobs):
             outcomes[index] = outcome
             logger.info("%s: %s %s", store, outcome.subject, outcome.status)
             if progress is not None:

@@ -1,0 +1,6 @@
+"""The engine: tasks that need nothing of each other, in this process, in several, or on other machines."""
+
+from pipeline.engine.run import Failure, run_tasks
+from pipeline.engine.workers import Workers
+
+__all__ = ["Failure", "Workers", "run_tasks"]
