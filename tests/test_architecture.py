@@ -53,6 +53,7 @@ ALLOWED = {
         *("data", "engine", "errors", "evaluation", "files", "images", "inference", "pet", "regions", "report"),
         *("simulation", "tables", "trust"),
     },
+    "doors": {"errors", "files", "pet", "workflow"},
     "adaptation": {
         *("comparison", "data", "errors", "evaluation", "files", "images", "inference", "pet", "report", "shipped"),
         *("simulation", "tables", "training", "workflow"),
@@ -67,6 +68,7 @@ ALLOWED = {
             "benchmark",
             "comparison",
             "data",
+            "doors",
             "errors",
             "evaluation",
             "files",

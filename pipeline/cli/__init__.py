@@ -12,6 +12,8 @@ from pipeline.cli.adapt import adapt
 from pipeline.cli.benchmark import benchmark
 from pipeline.cli.bundle import bundle
 from pipeline.cli.denoise import denoise
+from pipeline.cli.doors.bids_app import BIDSAppCommand, bids_app
+from pipeline.cli.doors.module import module
 from pipeline.cli.evaluate import evaluate
 from pipeline.cli.insert_noise import insert_noise
 from pipeline.cli.manifest import manifest
@@ -32,6 +34,8 @@ app = typer.Typer(
 )
 for command in (denoise, suv, simulate, insert_noise, prepare, train, adapt, evaluate, benchmark):
     app.command()(command)
+app.command(cls=BIDSAppCommand)(bids_app)
+app.command()(module)
 app.add_typer(manifest, name="manifest")
 app.add_typer(bundle, name="bundle")
 

@@ -27,7 +27,7 @@ from pipeline.cli.console import (
 if TYPE_CHECKING:
     from pipeline.workflow import FolderDenoiser, ScanResult
 
-__all__ = ["denoise"]
+__all__ = ["denoise", "denoise_several"]
 
 
 class Regions(StrEnum):
@@ -181,7 +181,7 @@ def denoise(
             )
             if layout == "folders":
                 _check_holds_results(output)
-            _denoise_several(work, status)
+            denoise_several(work, status)
             return
         full_dose = None if reference is None else read_pet(reference)
         result = denoise_scan(
@@ -213,7 +213,8 @@ def _check_holds_results(output: Path) -> None:
         raise PETError(f"{output}: holds {other.name}, which is no result, expected a new folder or one of results")
 
 
-def _denoise_several(work: "FolderDenoiser", status: Status) -> None:
+def denoise_several(work: "FolderDenoiser", status: Status) -> None:
+    """Denoise several scans, and print what becomes of each; raise a PETError in the end if some were left out."""
     from pipeline.errors import PETError, one_line
     from pipeline.workflow.denoise_folder import check_all_denoised
 

@@ -12,6 +12,7 @@ from torch import nn
 from pipeline.inference import Denoiser
 from pipeline.pet.derived_files import describe_results
 from pipeline.workflow import FolderDenoiser, ScanList
+from tests.doors.bids_study import write_study
 from tests.series import Scan, save_series, slices_of
 
 
@@ -50,6 +51,20 @@ def test_denoised_scans(errors_of, tiny_cohort, tmp_path, monkeypatch):
     assert len(list(out.glob("sub-*/pet/*_desc-uncertainty_pet.nii.gz"))) == 2
     for kind in ("dicom", "dicom_regions", "dseg.nii.gz"):
         assert len(list(out.glob(f"sub-*/pet/*_{kind}"))) == 2
+    assert errors_of(out) == []
+
+
+@pytest.mark.slow
+def test_the_bids_app_of_four_subjects_with_inherited_sidecars(errors_of, unipet, tmp_path):
+    """One after the other as a cluster does, then all: nothing is made twice, and input and output are valid."""
+    study, out = write_study(tmp_path / "study"), tmp_path / "out"
+    assert errors_of(study) == []
+    first = unipet("bids-app", study, out, "participant", "--participant-label", "01", "04", "--method", "identity")
+    assert first.returncode == 0, first.stderr
+    done = unipet("bids-app", study, out, "participant", "--method", "identity")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(" already") == 3  # subject 04 has two sessions
+    assert len(list(out.glob("sub-*/**/*_desc-denoised_pet.nii.gz"))) == 5
     assert errors_of(out) == []
 
 

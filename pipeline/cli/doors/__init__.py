@@ -1,0 +1,1 @@
+"""Commands by which other systems run the denoiser: BIDS app, module of a DICOM router."""

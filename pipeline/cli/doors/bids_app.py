@@ -1,0 +1,88 @@
+"""Command `unipet bids-app`."""
+
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from click import Context
+from rich.markup import escape
+from typer.core import TyperCommand
+
+from pipeline.cli.console import Bundle, Deidentify, Device, console, errors_in_one_line
+
+__all__ = ["BIDSAppCommand", "bids_app", "spread"]
+
+_SEVERAL = ("--participant-label", "--participant_label")
+
+
+class BIDSAppCommand(TyperCommand):
+    """A command whose options take several values, ``--participant-label 01 02``, as those of BIDS apps do."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Give every value its option, which is what click understands."""
+        return super().parse_args(ctx, list(spread(args, _SEVERAL)))
+
+
+def spread(words: Sequence[str], options: Collection[str]) -> Iterator[str]:
+    """Yield ``--option A --option B`` for ``--option A B``."""
+    current: str | None = None
+    n_values = 0
+    for word in words:
+        if word.startswith("-"):
+            current, n_values = (word if word in options else None), 0
+        elif current is not None:
+            if n_values:
+                yield current
+            n_values += 1
+        yield word
+
+
+def bids_app(
+    bids_dir: Annotated[Path, typer.Argument(metavar="BIDS_DIR", help="BIDS data set with PET.")],
+    output_dir: Annotated[Path, typer.Argument(metavar="OUTPUT_DIR", help="BIDS derivative: new, or one to add to.")],
+    level: Annotated[str, typer.Argument(metavar="participant|group", help="One after the other, in this order.")],
+    participant_label: Annotated[
+        list[str] | None,
+        typer.Option(*_SEVERAL, metavar="LABEL...", help="Participants, with or without sub-. [default: all]"),
+    ] = None,
+    method: Annotated[str, typer.Option(help="File of configs/methods, or the path of such a file.")] = "unipet",
+    weights: Annotated[Path | None, typer.Option(help="File of weights in place of the method's own.")] = None,
+    bundle: Bundle = None,
+    device: Device = None,
+    deidentify: Deidentify = False,
+) -> None:
+    """Denoise the PET of a BIDS data set into a BIDS derivative, as BIDS apps are run.
+
+    The level participant denoises every PET image of the participants; what is there already is kept, and one that
+    cannot be denoised does not stop the others.
+
+    Example: `unipet bids-app study/ study/derivatives/unipet participant --participant-label 01 02`
+    """
+    with errors_in_one_line(), console.status("starting") as status:
+        from pipeline.doors import LEVELS, participant_scans
+        from pipeline.errors import PETError, one_line
+
+        if level not in LEVELS:
+            raise PETError(f"level {level!r}, expected participant or group")
+        scans, without = participant_scans(bids_dir, participant_label or ())
+        for label in without:
+            print(f"sub-{label}: has no PET image", file=sys.stderr)
+        if level == "group":
+            raise PETError("level group: what is made of all scans is not built yet, expected participant")
+
+        from pipeline.cli.denoise import denoise_several
+        from pipeline.inference import Denoiser
+        from pipeline.pet import DicomOptions
+        from pipeline.workflow import DenoiseOptions, FolderDenoiser, ScanList
+
+        denoiser = Denoiser.from_bundle(bundle, method=method, device=device, weights=weights)
+        work = FolderDenoiser(
+            ScanList(scans, output_dir),
+            denoiser,
+            options=DenoiseOptions(dicom=DicomOptions(deidentify=deidentify)),
+            layout="bids",
+            on_step=lambda path, step: status.update(escape(f"{one_line(path.name)}: {step}")),
+        )
+        denoise_several(work, status)
