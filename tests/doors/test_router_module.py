@@ -204,7 +204,7 @@ ENDED = """
 import sys, time
 from pathlib import Path
 from pipeline.doors import run_module
-from pipeline.processes import end_by_signals
+from pipeline.ending import end_by_signals
 
 def denoise(folder):
     folder.mkdir()

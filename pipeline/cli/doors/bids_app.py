@@ -3,10 +3,9 @@
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from click import Context
 from rich.markup import escape
 from typer.core import TyperCommand
 
@@ -20,7 +19,7 @@ _SEVERAL = ("--participant-label", "--participant_label")
 class BIDSAppCommand(TyperCommand):
     """A command whose options take several values, ``--participant-label 01 02``, as those of BIDS apps do."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give every value its option, which is what click understands."""
         return super().parse_args(ctx, list(spread(args, _SEVERAL)))
 
