@@ -9,12 +9,14 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from pipeline.evaluation.hot_spots import false_hot_spots, is_above_background
-from pipeline.images import gaussian_filter_mm
+from pipeline.images import Regions, gaussian_filter_mm, shell_around
 
-__all__ = ["READING_RULE", "Concordance", "Reader", "Reading", "concordance", "reader_of"]
+__all__ = ["READING_RULE", "SAME_PLACE", "Concordance", "Reader", "Reading", "concordance", "reader_of", "seen_regions"]
+
+SAME_PLACE = 10.0
+"""Distance of two places that are taken for one [mm]."""
 
 _FWHM = 6.0  # [mm] a reader sees no single voxels
-_TOLERANCE = 10.0  # [mm] between two places that are one
 _SHELL = (3.0, 13.0)  # [mm] from a lesion's surface, where its background is
 
 READING_RULE = (
@@ -62,17 +64,8 @@ class Reader:
             The shape differs.
         """
         smooth = gaussian_filter_mm(image, fwhm=_FWHM, voxel_size=self.voxel_size)
-        spots = false_hot_spots(smooth, self.truth, voxel_size=self.voxel_size, mask=self.mask, tolerance=_TOLERANCE)
-        seen: list[bool] = []
-        for number, box in enumerate(ndimage.find_objects(self.lesion_labels), start=1):
-            if box is None:
-                continue
-            around, inner = _grown(box, 1, smooth.shape)
-            peaks = smooth[around] == ndimage.maximum_filter(smooth[around], size=3, mode="nearest")
-            peaks = peaks[inner] & (self.lesion_labels[box] == number)
-            highest = smooth[box][peaks].max(initial=-np.inf)
-            seen.append(bool(is_above_background(highest, self.backgrounds[len(seen)])))
-        return Reading(np.array(seen, dtype=bool), spots)
+        spots = false_hot_spots(smooth, self.truth, voxel_size=self.voxel_size, mask=self.mask, tolerance=SAME_PLACE)
+        return Reading(_seen(smooth, self.lesion_labels, self.backgrounds), spots)
 
 
 def reader_of(
@@ -91,18 +84,9 @@ def reader_of(
     image = np.asarray(truth)
     if not image.shape == lesion_labels.shape == mask.shape:
         raise ValueError(f"reader_of: shapes {image.shape}, {lesion_labels.shape}, {mask.shape} differ")
-    reach = [int(np.ceil(_SHELL[1] / size)) for size in voxel_size]
-    backgrounds = []
-    for number, box in enumerate(ndimage.find_objects(lesion_labels), start=1):
-        if box is None:
-            continue
-        around, _ = _grown(box, reach, image.shape)
-        labels = lesion_labels[around]
-        distance = ndimage.distance_transform_edt(labels != number, sampling=voxel_size)
-        shell = (distance >= _SHELL[0]) & (distance <= _SHELL[1]) & (labels == 0)
-        backgrounds.append(float(np.median(image[around][shell])) if shell.any() else 0.0)
+    backgrounds = _backgrounds(image, lesion_labels, voxel_size)
     smooth = gaussian_filter_mm(image, fwhm=_FWHM, voxel_size=voxel_size)
-    return Reader(smooth, lesion_labels, np.array(backgrounds), mask & (lesion_labels == 0), tuple(voxel_size))
+    return Reader(smooth, lesion_labels, backgrounds, mask & (lesion_labels == 0), tuple(voxel_size))
 
 
 @dataclass(frozen=True)
@@ -134,7 +118,7 @@ def concordance(full: Reading, denoised: Reading, *, voxel_size: Sequence[float]
     both = 0
     if len(full.spots):
         distance, _ = cKDTree(full.spots * sides).query(denoised.spots * sides)
-        both = int((distance <= _TOLERANCE).sum())
+        both = int((distance <= SAME_PLACE).sum())
     return Concordance(
         n_lesions=len(full.lesions),
         n_lesions_full=int(full.lesions.sum()),
@@ -146,11 +130,61 @@ def concordance(full: Reading, denoised: Reading, *, voxel_size: Sequence[float]
     )
 
 
-def _grown(
-    box: tuple[slice, ...], reach: int | Sequence[int], shape: Sequence[int]
-) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Return a box grown to all sides within an image, and the place of the old box in it."""
-    steps = [reach] * len(box) if isinstance(reach, int) else list(reach)
-    around = tuple(slice(max(s.start - r, 0), min(s.stop + r, n)) for s, r, n in zip(box, steps, shape, strict=True))
+def seen_regions(suv: ArrayLike, regions: Regions, *, voxel_size: Sequence[float]) -> Regions:
+    """Return those of given regions that the rule sees in one image, with its own background around each.
+
+    It is what `Reader` asks of true lesions: a local maximum in the region above 1.5 x background + 0.3 SUV, after a
+    Gaussian of 6 mm. No truth is known, so the background is the median of the image 3 to 13 mm around.
+
+    The image [g/mL] has the shape of the labels (X, Y, Z); `voxel_size` is in mm.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ.
+    """
+    image = np.asarray(suv)
+    if image.shape != regions.labels.shape:
+        raise ValueError(f"seen_regions: the image has shape {image.shape}, the labels {regions.labels.shape}")
+    smooth = gaussian_filter_mm(image, fwhm=_FWHM, voxel_size=voxel_size)
+    seen = _seen(smooth, regions.labels, _backgrounds(image, regions.labels, voxel_size))
+    kept = np.zeros(int(regions.labels.max(initial=0)) + 1, dtype=np.int32)
+    numbers = np.array(regions.numbers, dtype=np.int32)[seen]
+    kept[numbers] = numbers
+    return Regions(kept[regions.labels], f"{regions.method}; {READING_RULE}", names=regions.names)
+
+
+def _backgrounds(
+    image: NDArray[np.floating], labels: NDArray[np.integer], voxel_size: Sequence[float]
+) -> NDArray[np.float64]:
+    """Return the SUV around each label [g/mL], 0 where others leave nothing around it, shape (n,)."""
+    backgrounds = []
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
+        around, shell = shell_around(labels, number, box, inner=_SHELL[0], outer=_SHELL[1], voxel_size=voxel_size)
+        backgrounds.append(float(np.median(image[around][shell])) if shell.any() else 0.0)
+    return np.array(backgrounds, dtype=np.float64)
+
+
+def _seen(
+    smooth: NDArray[np.floating], labels: NDArray[np.integer], backgrounds: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Return whether each label has a local maximum of the smoothed image above its background, shape (n,)."""
+    seen: list[bool] = []
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
+        around, inner = _grown(box, smooth.shape)
+        peaks = smooth[around] == ndimage.maximum_filter(smooth[around], size=3, mode="nearest")
+        peaks = peaks[inner] & (labels[box] == number)
+        highest = smooth[box][peaks].max(initial=-np.inf)
+        seen.append(bool(is_above_background(highest, backgrounds[len(seen)])))
+    return np.array(seen, dtype=bool)
+
+
+def _grown(box: tuple[slice, ...], shape: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Return a box with one voxel more on all sides within an image, and the place of the old box in it."""
+    around = tuple(slice(max(s.start - 1, 0), min(s.stop + 1, n)) for s, n in zip(box, shape, strict=True))
     inner = tuple(slice(s.start - a.start, s.stop - a.start) for s, a in zip(box, around, strict=True))
     return around, inner

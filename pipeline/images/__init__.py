@@ -33,6 +33,7 @@ from pipeline.images.regions import (
     label_touching,
     numbered_lesions,
     regions_in_either,
+    shell_around,
     voxel_volume,
 )
 
@@ -66,6 +67,7 @@ __all__ = [
     "percist_threshold",
     "region_and_surroundings",
     "regions_in_either",
+    "shell_around",
     "smoothed_noise_meter",
     "voxel_volume",
 ]

@@ -25,6 +25,7 @@ __all__ = [
     "labelled_hottest_first",
     "numbered_lesions",
     "regions_in_either",
+    "shell_around",
     "voxel_volume",
 ]
 
@@ -189,6 +190,27 @@ def regions_in_either(
     smoothing = f" after a {fwhm:g} mm FWHM Gaussian" if fwhm else ""
     method = f"fixed SUV >= {threshold:g} in either image{smoothing}, >= {min_volume:g} mL, 26-connectivity"
     return Regions(labels, method, found_in)
+
+
+def shell_around(
+    labels: NDArray[np.integer],
+    number: int,
+    box: tuple[slice, ...],
+    *,
+    inner: float,
+    outer: float,
+    voxel_size: Sequence[float],
+) -> tuple[tuple[slice, ...], NDArray[np.bool_]]:
+    """Return a box around a label, and what lies so far from the label in it and in no other label: its background.
+
+    `labels` has the shape (X, Y, Z), `box` is the bounding box of the label `number`; `inner` and `outer` are the least
+    and the greatest distance from the nearest voxel of the label, centre to centre [mm].
+    """
+    reach = [int(np.ceil(outer / size)) for size in voxel_size]
+    sides = zip(box, reach, labels.shape, strict=True)
+    around = tuple(slice(max(s.start - r, 0), min(s.stop + r, n)) for s, r, n in sides)
+    distance = ndimage.distance_transform_edt(labels[around] != number, sampling=voxel_size)
+    return around, (distance >= inner) & (distance <= outer) & (labels[around] == 0)
 
 
 def labelled_hottest_first(

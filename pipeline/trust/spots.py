@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from pipeline.constants import OSEM_NOISE_POWER
 from pipeline.evaluation.hot_spots import is_above_background
-from pipeline.images import ball_offsets, label_touching
+from pipeline.images import ball_offsets, label_touching, shell_around
 from pipeline.trust.noise_field import NoiseField, affine_of, compared_images, n_end_slices, noise_fields
 
 __all__ = [
@@ -232,19 +232,16 @@ def _region_maxima(
     image: NDArray[np.float32], labels: NDArray[np.integer], voxel_size: Sequence[float]
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Return the hottest voxel (n, 3) of each region, and the median of what lies around it in no region."""
-    reach = [int(np.ceil(_RIM[1] / side)) for side in voxel_size]
     places, background = [], []
     for number, part in enumerate(ndimage.find_objects(labels), start=1):
         if part is None:
             continue
-        box = tuple(slice(max(p.start - r, 0), p.stop + r) for p, r in zip(part, reach, strict=True))
+        box, rim = shell_around(labels, number, part, inner=_RIM[0], outer=_RIM[1], voxel_size=voxel_size)
         inside = labels[box] == number
         values = np.where(inside, image[box], -np.inf)
         places.append(
             [i + p.start for i, p in zip(np.unravel_index(np.argmax(values), values.shape), box, strict=True)]
         )
-        distance = ndimage.distance_transform_edt(~inside, sampling=voxel_size)
-        rim = (distance >= _RIM[0]) & (distance <= _RIM[1]) & (labels[box] == 0)
         background.append(np.median(image[box][rim if rim.any() else ~inside]) if not inside.all() else 0.0)
     return np.array(places, dtype=np.intp).reshape(-1, 3), np.array(background, dtype=np.float32)
 
