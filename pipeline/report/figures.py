@@ -17,6 +17,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
+from PIL import Image
 
 from pipeline.images.projections import View, maximum_projection, plane
 
@@ -30,6 +31,7 @@ MUTED_COLOR = "#5b6470"
 LINE_COLOR = "#c9ced6"
 BEFORE_COLOR = "#8a929e"
 AFTER_COLOR = "#0b5cad"
+REFERENCE_COLOR = "#b3560a"
 _DPI = 160
 _WIDTH = 2.5  # [in] of a panel, at most
 _MAX_PANEL_HEIGHT = 8.5  # [in]
@@ -81,22 +83,26 @@ def difference_figure(
     *,
     voxel_size: Sequence[float],
     index: int,
+    reference: NDArray[np.floating] | None = None,
     suv_window: tuple[float, float] = SUV_WINDOW,
 ) -> bytes:
-    """Draw coronal plane `index` of two images at one inverted grey scale, and their difference on a symmetrical scale.
+    """Draw coronal plane `index` of the images at one inverted grey scale, and differences on one symmetrical scale.
 
-    The difference's scale ends at the smallest of 0.2, 0.5, 1, 2, 5, 10 g/mL that holds 99 % of the plane's voxels with
-    activity; it is drawn beside the panel. Images, errors and PNG are as in `mip_figure`.
+    They are after less before and, of a reference, after less reference. Their scale ends at the smallest of 0.2, 0.5,
+    1, 2, 5, 10 g/mL that holds 99 % of the plane's voxels with activity of each; it is drawn beside the panels. Images,
+    errors and PNG are as in `mip_figure`.
     """
-    _check_shapes(before, after)
-    first, second = (plane(volume, "coronal", index=index) for volume in (before, after))
-    difference = second.astype(np.float64) - first
-    panels = [
-        _Panel(first, "coronal", "Before\ncoronal plane"),
-        _Panel(second, "coronal", "After\ncoronal plane"),
-        _Panel(difference, "coronal", "Difference\nafter − before", is_difference=True),
-    ]
-    return _panel_figure(panels, voxel_size, suv_window, limit=difference_limit(difference[first > 0.1]))
+    images = {"Before": before, "After": after} | ({} if reference is None else {"Reference": reference})
+    _check_shapes(*images.values())
+    planes = {name: plane(volume, "coronal", index=index) for name, volume in images.items()}
+    panels = [_Panel(image, "coronal", f"{name}\ncoronal plane") for name, image in planes.items()]
+    limits = []
+    for name in ("Before", "Reference"):
+        if name in planes:
+            difference = planes["After"].astype(np.float64) - planes[name]
+            limits.append(difference_limit(difference[planes["Before"] > 0.1]))
+            panels.append(_Panel(difference, "coronal", f"Difference\nafter − {name.lower()}", is_difference=True))
+    return _panel_figure(panels, voxel_size, suv_window, limit=max(limits))
 
 
 def profile_figure(
@@ -245,8 +251,16 @@ def _check_shapes(*volumes: NDArray) -> None:
         raise ValueError(f"volumes of one 3D shape are needed, found {', '.join(map(str, shapes))}")
 
 
-def png(figure: Figure) -> bytes:
-    """Return a figure as PNG; without the software's version the same figure is the same file."""
-    buffer = BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+def png(figure: Figure, *, n_colors: int | None = None) -> bytes:
+    """Return a figure as PNG; without the software's version the same figure is the same file.
+
+    With `n_colors`, at most 256, it has a palette of the most suitable colours, which halves the file.
+    """
+    canvas, buffer = FigureCanvasAgg(figure), BytesIO()
+    if n_colors is None:
+        canvas.print_png(buffer, metadata={"Software": None})
+        return buffer.getvalue()
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    picture.quantize(n_colors).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

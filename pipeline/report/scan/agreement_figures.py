@@ -9,9 +9,24 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.evaluation import Agreement, limits_of_agreement
-from pipeline.report.figures import AFTER_COLOR, BEFORE_COLOR, MUTED_COLOR, TEXT_COLOR, png, style_axes
+from pipeline.report.figures import (
+    AFTER_COLOR,
+    BEFORE_COLOR,
+    MUTED_COLOR,
+    TEXT_COLOR,
+    difference_limit,
+    png,
+    style_axes,
+)
 
-__all__ = ["SUVAgreement", "agreement_figure", "error_figure", "suv_agreement"]
+__all__ = [
+    "SUVAgreement",
+    "absolute_error_figure",
+    "agreement_figure",
+    "error_figure",
+    "suv_agreement",
+    "voxel_error_figure",
+]
 
 _SIZE = (4.0, 3.2)  # [in]
 _DPI = 180
@@ -95,21 +110,76 @@ def error_figure(errors: Mapping[str, ArrayLike], *, quantity: str) -> bytes:
 
     `errors` are arrays (n,) by the name of the image, the first grey, the second blue; what is not finite is left out.
     """
+    return _histograms(
+        errors, _ERRORS, f"Error of {quantity}", "error [% of the reference]", "regions per 5 %", middle=True
+    )
+
+
+def absolute_error_figure(errors: Mapping[str, ArrayLike], *, quantity: str) -> bytes:
+    """Draw histograms of the errors of regions without their sign [g/mL], as PNG; `errors` are as in `error_figure`.
+
+    The bins are a twentieth of the least of 1, 2, 5, 10 and so on that holds all errors.
+    """
+    highest = max((float(np.max(found)) for values in errors.values() if (found := _finite(values)).size), default=0)
+    end = next((step for step in _steps() if step >= highest), highest)
+    edges = np.linspace(0, end, 21)
+    unit = f"regions per {end / 20:g} g/mL"
+    return _histograms(errors, edges, f"|Error| of {quantity}", "|image − reference| [g/mL]", unit, middle=False)
+
+
+def voxel_error_figure(images: Mapping[str, NDArray[np.floating]], reference: NDArray[np.floating]) -> bytes:
+    """Draw the histogram of the errors of voxels [g/mL], as PNG, on a logarithmic scale with their RMS.
+
+    `images` by name, the first grey, the second blue, and the reference are SUV of the same voxels [g/mL]. What lies
+    beyond the scale, which holds 99 % of the voxels of each, is not drawn.
+    """
+    figure = Figure(figsize=_SIZE, dpi=_DPI, facecolor="white")
+    axes = figure.add_axes((0.19, 0.16, 0.77, 0.72))
+    errors = {name: image.astype(np.float64) - reference for name, image in images.items()}
+    limit = max(difference_limit(error) for error in errors.values())
+    edges = np.linspace(-limit, limit, 81)
+    for (name, error), color in zip(errors.items(), (BEFORE_COLOR, AFTER_COLOR), strict=False):
+        counts, _ = np.histogram(error, bins=edges)
+        rms = float(np.sqrt(np.mean(error**2))) if error.size else np.nan
+        share = 100 * counts / max(error.size, 1)
+        axes.stairs(share, edges, color=color, linewidth=1.6, label=f"{name}: RMS {rms:.2f} g/mL")
+    axes.axvline(0, color=MUTED_COLOR, linewidth=0.8)
+    axes.set_xlim(-limit, limit)
+    axes.set_yscale("log")
+    axes.set_ylim(top=10 * axes.get_ylim()[1])
+    axes.legend(frameon=False, fontsize=8.5, labelcolor=TEXT_COLOR, loc="upper left")
+    label = f"voxels per {edges[1] - edges[0]:.2g} g/mL [%]"
+    style_axes(axes, "Error of the body's voxels", "image − reference [g/mL]", label)
+    return png(figure)
+
+
+def _histograms(
+    errors: Mapping[str, ArrayLike], edges: NDArray[np.float64], title: str, x_label: str, y_label: str, *, middle: bool
+) -> bytes:
+    """Draw histograms over each other; what lies beyond the edges is counted in the outermost bins."""
     figure = Figure(figsize=_SIZE, dpi=_DPI, facecolor="white")
     axes = figure.add_axes((0.15, 0.16, 0.80, 0.72))
     for (name, values), color in zip(errors.items(), (BEFORE_COLOR, AFTER_COLOR), strict=False):
-        found = np.asarray(values, dtype=np.float64)
-        inside = np.clip(found[np.isfinite(found)], _ERRORS[0], _ERRORS[-1])
-        counts, _ = np.histogram(inside, bins=_ERRORS)
-        axes.stairs(counts, _ERRORS, color=color, linewidth=1.6, label=name)
-        axes.stairs(counts, _ERRORS, color=color, alpha=0.15, fill=True)
-    axes.axvline(0, color=MUTED_COLOR, linewidth=0.8)
-    axes.set_xlim(_ERRORS[0], _ERRORS[-1])
+        counts, _ = np.histogram(np.clip(_finite(values), edges[0], edges[-1]), bins=edges)
+        axes.stairs(counts, edges, color=color, linewidth=1.6, label=name)
+        axes.stairs(counts, edges, color=color, alpha=0.15, fill=True)
+    if middle:
+        axes.axvline(0, color=MUTED_COLOR, linewidth=0.8)
+    axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, 1.25 * max(axes.get_ylim()[1], 1))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, fontsize=9, labelcolor=TEXT_COLOR, loc="upper left")
-    style_axes(axes, f"Error of {quantity}", "error [% of the reference]", "regions per 5 %")
+    axes.legend(frameon=False, fontsize=9, labelcolor=TEXT_COLOR, loc="upper left" if middle else "upper right")
+    style_axes(axes, title, x_label, y_label)
     return png(figure)
+
+
+def _finite(values: ArrayLike) -> NDArray[np.float64]:
+    found = np.asarray(values, dtype=np.float64)
+    return found[np.isfinite(found)]
+
+
+def _steps() -> list[float]:
+    return [factor * 10.0**power for power in range(-2, 4) for factor in (1, 2, 5)]
 
 
 def _apart(heights: list[float], least: float) -> list[float]:

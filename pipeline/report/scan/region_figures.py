@@ -1,4 +1,4 @@
-"""Three planes through one region, in every image at one grey scale, as PNG that a phone shows at its own size."""
+"""Three planes and a line through one region, in every image at one scale, as PNG for the width of a phone."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -19,6 +19,7 @@ from skimage.measure import find_contours
 from pipeline.images import Regions
 from pipeline.images.projections import View, plane
 from pipeline.report.figures import LINE_COLOR, TEXT_COLOR, difference_limit, png
+from pipeline.report.scan.region_profile import draw_profile
 
 __all__ = ["MOST_REGIONS", "region_figure", "region_figures", "region_window"]
 
@@ -30,7 +31,8 @@ _VIEWS: dict[View, tuple[int, int, int]] = {"axial": (0, 1, 2), "coronal": (0, 2
 _LETTERS = {"axial": "RL", "coronal": "RL", "sagittal": "AP"}
 _WIDTH = 3.7  # [in] of the figure, which a phone of 390 pixels shows as it is
 _DPI = 160
-_LEFT, _TOP, _BOTTOM, _GAP = 0.2, 0.22, 0.5, 0.05  # [in]
+_LEFT, _TOP, _BARS, _GAP = 0.2, 0.22, 0.5, 0.05  # [in]
+_PROFILE = 1.35  # [in] height of the chart below the planes, with its labels
 _AROUND = 25.0  # [mm] shown around the region
 _SIDES = (80.0, 400.0)  # [mm] least and greatest side of a panel
 _WINDOWS = (7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0)
@@ -82,13 +84,14 @@ def region_figure(
     voxel_size: Sequence[float],
     suv_window: tuple[float, float],
 ) -> bytes:
-    """Draw an axial, a coronal and a sagittal plane through a region: every image, and the second minus the first.
+    """Draw an axial, a coronal and a sagittal plane through a region, and a line: every image, and second minus first.
 
     `images` are SUV [g/mL] by name, at least two; they and the labels have the shape (X, Y, Z) on axes towards right,
     front and head, `voxel_size` is in mm, and `box` is the bounding box of the region's number in the labels. The
     planes meet where the mean of the first two images is highest in the region, so that they follow neither the noise
     of one nor the errors of the other. All images have one inverted grey scale, `suv_window`, and the difference has a
-    symmetrical one; bars with units are below. The region's outline is drawn on each.
+    symmetrical one; bars with units are below. The region's outline is drawn on each. Below is the SUV along the line
+    from right to left through the place where the planes meet.
 
     Raises
     ------
@@ -111,7 +114,7 @@ def region_figure(
 
     n_columns = len(crops)
     inch = (_WIDTH - _LEFT - n_columns * _GAP) / n_columns
-    height = _TOP + 3 * (inch + _GAP) + _BOTTOM
+    height = _TOP + 3 * (inch + _GAP) + _BARS + _PROFILE
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
@@ -123,6 +126,8 @@ def region_figure(
         panel = _Panel(axes, view, corner=corner, inch=inch, side=side, voxel_size=voxel_size, center=middle)
         shown.append(panel.draw(crop, low=low, high=high, cmap="RdBu_r" if is_difference else "gray_r"))
         panel.outline(inside)
+        if row == 0 and not is_difference:
+            panel.line()
         if column == 0:
             panel.name()
         if row == 0:
@@ -135,7 +140,10 @@ def region_figure(
     _bar(figure, shown[0], left=_LEFT, wide=min(images_wide, 1.6), height=height, label="SUVbw [g/mL]")
     last = _LEFT + images_wide + _GAP
     _bar(figure, shown[n_columns - 1], left=last, wide=inch, height=height, label="difference [g/mL]")
-    return png(figure)
+    chart = figure.add_axes((0.42 / _WIDTH, 0.32 / height, (_WIDTH - 0.52) / _WIDTH, (_PROFILE - 0.42) / height))
+    lines = {name: crops[name] for name in images}
+    draw_profile(chart, lines, inside, middle, size=voxel_size[0], side=side)
+    return png(figure, n_colors=256)
 
 
 class _Panel:
@@ -215,6 +223,13 @@ class _Panel:
             mark = self.axes.text(x_inch, y_inch, letter, ha=side, va="top", fontsize=7, color=TEXT_COLOR)
             mark.set_path_effects([withStroke(linewidth=1.8, foreground="white")])
 
+    def line(self) -> None:
+        """Mark the ends of the line from right to left through the centre."""
+        y = self._y(0)
+        for start, end in ((0, 0.08), (0.92, 1)):
+            x = [self.corner[0] + part * self.inch for part in (start, end)]
+            self.axes.plot(x, [y, y], color=_OUTLINE, linewidth=0.8, zorder=3)
+
     def ruler(self) -> None:
         """Draw 2 cm, or 5 cm in a wide panel."""
         length = 20 if self.side <= 150 else 50
@@ -226,7 +241,7 @@ class _Panel:
 
 
 def _bar(figure: Figure, shown: AxesImage, *, left: float, wide: float, height: float, label: str) -> None:
-    axes = figure.add_axes((left / _WIDTH, 0.36 / height, wide / _WIDTH, 0.07 / height))
+    axes = figure.add_axes((left / _WIDTH, (_PROFILE + 0.36) / height, wide / _WIDTH, 0.07 / height))
     bar = figure.colorbar(shown, cax=axes, orientation="horizontal")
     low, high = shown.get_clim()
     bar.set_ticks([low, (low + high) / 2, high])

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.errors import UndefinedMeasureError
-from pipeline.evaluation import bias, lesion_table, noise_level, suv_mean
+from pipeline.evaluation import CONTRAST_RULE, reference_errors
 from pipeline.images.projections import body_box, center_of_activity
 from pipeline.images.regions import BODY_FWHM, BODY_THRESHOLD, Regions, body_mask
 from pipeline.pet import PETSeries
@@ -24,21 +23,25 @@ from pipeline.report.figures import (
     profile_figure,
 )
 from pipeline.report.page import in_base64, write_page
-from pipeline.report.scan.agreement_figures import agreement_figure, error_figure, suv_agreement
+from pipeline.report.scan.agreement_figures import (
+    absolute_error_figure,
+    agreement_figure,
+    error_figure,
+    suv_agreement,
+    voxel_error_figure,
+)
+from pipeline.report.scan.facts import body_facts, region_facts, trust_facts
+from pipeline.report.scan.matches import match_facts, status_of_regions
 from pipeline.report.scan.region_figures import region_figures
+from pipeline.report.scan.turning import turning_projections
 from pipeline.trust import ScanTrust
 
 __all__ = ["write_report"]
 
-_ONE_SIDED = ("before only", "after only")
 NOTABLE_CHANGE = 10.0
 """Changes of SUV at least this large are marked in the table [%]."""
-DOSE = "dose, relative to one that gives the liver a coefficient of variation of 10 %"
-"""What a dose that is read means."""
 QUANTITIES = {"suv_max": "SUVmax", "suv_peak": "SUVpeak", "suv_mean": "SUVmean"}
 """Columns of the lesion table that are compared, and their names."""
-MOST_CHANGES = 20
-"""Rows of the table of changes; the others are in its file."""
 
 
 def write_report(
@@ -51,8 +54,10 @@ def write_report(
     run: Mapping[str, object],
     regions: Regions | None = None,
     reference: PETSeries | None = None,
+    matches: pd.DataFrame | None = None,
     trust: ScanTrust | None = None,
     warnings: Sequence[str] = (),
+    turning: bool = False,
 ) -> Path:
     """Write the report of one denoised series; the file appears complete or not at all.
 
@@ -60,12 +65,32 @@ def write_report(
     hold no name, identifier or date) and the provenance; `title` and `run` are shown as they are given, so keep
     identifiers out of them. All text is escaped. The same arguments give the same file.
 
-    The folder of `path` must exist, and the series lie on one grid. `title` is a heading, such as a pseudonym;
-    `lesions` are rows of `pipeline.evaluation.lesion_table`, perhaps none; `run` says line by line what was done:
-    method, weights and their SHA-256, versions, device, time. The hottest of `regions`, which are those of `lesions`,
-    are drawn, and their names, if they have any, shown as they are. A `reference`, such as the full dose, is drawn
-    beside them, and the regions of both series are compared with it, which needs `regions`. `trust` says what the
-    result may be believed; with it, `lesions` have the columns TRUST_COLUMNS, too. `warnings` come first on the page.
+    Parameters
+    ----------
+    path
+        File to write, in a folder that exists.
+    title
+        A heading, such as a pseudonym.
+    before, after
+        The series, on one grid.
+    lesions
+        Rows of `pipeline.evaluation.lesion_table`, perhaps none, perhaps with more columns, which are shown, too: those
+        of `region_contrast`, of `reference_errors`, and TRUST_COLUMNS, which `trust` needs.
+    run
+        What was done, line by line: method, weights and their SHA-256, versions, device, time.
+    regions
+        Those of `lesions`. The hottest are drawn, and their names, if they have any, shown as they are.
+    reference
+        Such as the full dose, on the same grid: it is drawn beside the series, and the regions of both are compared
+        with it, which needs `regions`.
+    matches
+        Which lesions are kept, lost and new, by `pipeline.evaluation.matches_of_images`.
+    trust
+        What the result may be believed.
+    warnings
+        First on the page.
+    turning
+        Whether projections turn.
 
     Raises
     ------
@@ -76,138 +101,122 @@ def write_report(
     """
     grids = {"the series before": before.grid, f"{path}: the series after": after.grid}
     check_same_grid(grids if reference is None else grids | {f"{path}: the reference": reference.grid})
-    voxel_size = before.voxel_size
-    body = body_mask(before.suv, voxel_size=voxel_size)
-    against = {} if lesions.empty else _against(reference, regions, {"before": before, "after": after})
-    tables = {"after − before": lesions} | {f"{name} − reference": table for name, table in against.items()}
+    body = body_mask(before.suv, voxel_size=before.voxel_size)
     images = {"Before": before.suv, "After": after.suv}
     images |= {} if reference is None else {"Reference": reference.suv}
-    rows = {row["region"]: row for row in lesions.to_dict("records")}
+    lesions = _with_reference(lesions, reference, regions)
+    statuses = {} if matches is None else status_of_regions(matches)
+    rows = {row["region"]: _shown(row, statuses, matches is not None) for row in lesions.to_dict("records")}
     drawn: dict[int, bytes] = {}
-    if regions is not None and not lesions.empty:
-        drawn = region_figures(images, regions, lesions, voxel_size=voxel_size)
+    if regions is not None and rows:
+        drawn = region_figures(images, regions, lesions, voxel_size=before.voxel_size)
     return write_page(
         Path(path),
         "denoised.html",
         source=before,
-        figures=_scan_figures(before, after, body),
+        figures=_scan_figures(images, body, before.voxel_size),
+        turning=_turning(images, body, before.voxel_size) if turning else None,
         run=run,
         kind="PET denoising report",
         title=title,
         provenance=after.provenance,
-        body=_body_facts(before.suv, after.suv, body),
+        body=body_facts(before.suv, after.suv, body),
         lesions=list(rows.values()),
+        columns=set(lesions.columns),
+        quantities=QUANTITIES,
         names=dict.fromkeys(rows, "") | dict({} if regions is None else regions.names),
         drawn=[(rows[number], in_base64(figure)) for number, figure in drawn.items()],
         images=list(images),
-        agreements=_agreements(tables),
-        errors=_errors(against),
-        trust=None if trust is None else _trust_facts(trust),
+        matches=None if matches is None else match_facts(matches, lesions, has_reference=reference is not None),
+        agreements=_agreements(lesions),
+        errors=_errors(lesions),
+        contrast_rule=CONTRAST_RULE,
+        trust=None if trust is None else trust_facts(trust),
         warnings=warnings,
-        found=_region_facts(lesions),
+        found=region_facts(lesions),
         suv_window=SUV_WINDOW,
         notable_change=NOTABLE_CHANGE,
         body_rule={"fwhm": BODY_FWHM, "threshold": BODY_THRESHOLD},
     )
 
 
-def _scan_figures(before: PETSeries, after: PETSeries, body: NDArray[np.bool_]) -> dict[str, bytes]:
-    voxel_size = before.voxel_size
+def _with_reference(lesions: pd.DataFrame, reference: PETSeries | None, regions: Regions | None) -> pd.DataFrame:
+    """Return the lesion table with what the reference has in the regions, which it may have already."""
+    if reference is None or regions is None or lesions.empty or "suv_mean_reference" in lesions:
+        return lesions
+    errors = reference_errors(lesions, reference.suv, regions, voxel_size=reference.voxel_size)
+    joined = pd.concat([lesions.reset_index(drop=True), errors], axis=1)
+    joined.attrs = lesions.attrs
+    return joined
+
+
+def _shown(row: dict[Any, Any], statuses: Mapping[int, str], matched: bool) -> dict[Any, Any]:
+    """Return the row of a region with what became of it, and whether that is to be marked."""
+    found_in = row["found_in"] if isinstance(row["found_in"], str) else "–"
+    status = statuses.get(row["region"], "–") if matched else found_in
+    return row | {"status": status, "changed": status not in ("kept", "both", "–")}
+
+
+def _scan_figures(
+    images: Mapping[str, NDArray[np.floating]], body: NDArray[np.bool_], voxel_size: Sequence[float]
+) -> dict[str, bytes]:
     box = body_box(body, voxel_size=voxel_size)
-    cropped = before.suv[box], after.suv[box]
-    index = center_of_activity(cropped[0])[1]
+    cropped = {name: image[box] for name, image in images.items()}
+    pair, reference = (cropped["Before"], cropped["After"]), cropped.get("Reference")
+    index = center_of_activity(pair[0])[1]
     figures = {
-        "coronal": mip_figure(*cropped, voxel_size=voxel_size, views=["coronal"]),
-        "sagittal": mip_figure(*cropped, voxel_size=voxel_size, views=["sagittal"]),
-        "difference": difference_figure(*cropped, voxel_size=voxel_size, index=index),
+        "coronal": mip_figure(*pair, voxel_size=voxel_size, views=["coronal"]),
+        "sagittal": mip_figure(*pair, voxel_size=voxel_size, views=["sagittal"]),
+        "difference": difference_figure(*pair, voxel_size=voxel_size, index=index, reference=reference),
     }
     if body.any():
-        figures["profile"] = profile_figure(*cropped, mask=body[box], voxel_size=voxel_size)
-        figures["histogram"] = histogram_figure(*cropped, mask=body[box])
+        figures["profile"] = profile_figure(*pair, mask=body[box], voxel_size=voxel_size)
+        figures["histogram"] = histogram_figure(*pair, mask=body[box])
+        if reference is not None:
+            inside = {name: image[body[box]] for name, image in cropped.items()}
+            true = inside.pop("Reference")
+            figures["errors"] = voxel_error_figure(inside, true)
     return figures
 
 
-def _against(
-    reference: PETSeries | None, regions: Regions | None, images: Mapping[str, PETSeries]
-) -> dict[str, pd.DataFrame]:
-    """Return the lesion table of each image against the reference, which is what is before in it."""
-    if reference is None or regions is None:
-        return {}
-    voxel_size, affine = reference.voxel_size, reference.affine
-    return {
-        name: lesion_table(reference.suv, image.suv, regions, voxel_size=voxel_size, affine=affine)
-        for name, image in images.items()
-    }
+def _turning(
+    images: Mapping[str, NDArray[np.floating]], body: NDArray[np.bool_], voxel_size: Sequence[float]
+) -> dict[str, str]:
+    box = body_box(body, voxel_size=voxel_size)
+    made = turning_projections({name: image[box] for name, image in images.items()}, voxel_size=voxel_size)
+    return {"animated": in_base64(made.animated), "still": in_base64(made.still)}
 
 
-def _agreements(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
-    """Return figure, bias and limits of every quantity of regions, after less before in each of the tables."""
+def _agreements(lesions: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return figure, bias and limits of every quantity of regions, for each two images that are compared."""
+    pairs = [("after", "before")]
+    pairs += [("before", "reference"), ("after", "reference")] if "suv_mean_reference" in lesions else []
     rows = []
-    for (comparison, table), (quantity, title) in product(tables.items(), QUANTITIES.items()):
-        agreement = suv_agreement(table[f"{quantity}_after"], table[f"{quantity}_before"])
+    for (image, against), (quantity, title) in product(pairs, QUANTITIES.items()):
+        agreement = suv_agreement(lesions[f"{quantity}_{image}"], lesions[f"{quantity}_{against}"])
         if agreement.mean.size:
+            comparison = f"{image} − {against}"
             figure = agreement_figure(agreement, quantity=title, comparison=comparison)
             facts = {"comparison": comparison, "quantity": title, "n": agreement.mean.size, "limits": agreement.limits}
             rows.append(facts | {"figure": in_base64(figure)})
     return rows
 
 
-def _errors(against: Mapping[str, pd.DataFrame]) -> dict[str, str]:
-    """Return the figure of the errors of every quantity of regions, where there is a reference."""
-    if not against:
-        return {}
-    return {
-        title: in_base64(
-            error_figure(
-                {name.capitalize(): table[f"{quantity}_change_percent"] for name, table in against.items()},
-                quantity=title,
+def _errors(lesions: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Return of every quantity of regions its name and the figures of the errors, relative and absolute."""
+    if "suv_mean_reference" not in lesions:
+        return []
+    figures = []
+    for quantity, title in QUANTITIES.items():
+        true = lesions[f"{quantity}_reference"]
+        when = ("before", "after")
+        relative = {w.capitalize(): 100 * (lesions[f"{quantity}_{w}"] - true) / true.where(true > 0) for w in when}
+        absolute = {w.capitalize(): lesions[f"{quantity}_error_{w}"] for w in when}
+        figures.append(
+            (
+                title,
+                in_base64(error_figure(relative, quantity=title)),
+                in_base64(absolute_error_figure(absolute, quantity=title)),
             )
         )
-        for quantity, title in QUANTITIES.items()
-    }
-
-
-def _body_facts(
-    before: NDArray[np.floating], after: NDArray[np.floating], body: NDArray[np.bool_]
-) -> dict[str, float | str]:
-    """Return mean and noise of the body in both images; what is not defined is NaN, and ``undefined`` says why."""
-    names = [f"{measure}_{when}" for measure in ("mean", "noise") for when in ("before", "after", "change")]
-    facts: dict[str, float | str] = {**dict.fromkeys(names, np.nan), "undefined": ""}
-    if not body.any():
-        return facts | {"undefined": f"no body was found, expected SUV of {BODY_THRESHOLD:g} or more"}
-    try:
-        facts |= {"mean_before": suv_mean(before, body), "mean_after": suv_mean(after, body)}
-        facts["mean_change"] = bias(after, before, mask=body)
-        noise_before, noise_after = (noise_level(image, mask=body) for image in (before, after))
-    except UndefinedMeasureError as error:
-        return facts | {"undefined": str(error)}
-    change = 100 * (noise_after / noise_before - 1) if noise_before else np.nan
-    return facts | {"noise_before": noise_before, "noise_after": noise_after, "noise_change": change}
-
-
-def _region_facts(lesions: pd.DataFrame) -> dict[str, object]:
-    found_in = lesions["found_in"]
-    return {
-        "n_in_both": int((found_in == "both").sum()),
-        "n_in_one": int(found_in.isin(_ONE_SIDED).sum()),
-        "peak_change": None if lesions.empty else float(lesions["suv_peak_change_percent"].median()),
-        # A table without rows still names its method if it comes from lesion_table.
-        "method": lesions.attrs.get("method", "") if lesions.empty else lesions["method"].iloc[0],
-    }
-
-
-def _trust_facts(trust: ScanTrust) -> dict[str, object]:
-    changes = trust.evidence.regions
-    return {
-        "lines": [
-            f"{DOSE}: the scan {trust.domain.dose_statement}" if trust.domain.dose else trust.domain.dose_statement,
-            trust.evidence.statement,
-            trust.spots.statement,
-            str(trust.conservation),
-        ],
-        "domain": trust.domain.rows,
-        "not_stated": trust.not_stated,
-        "changes": changes.head(MOST_CHANGES).to_dict("records"),
-        "n_changes": len(changes),
-        "spots_rule": trust.spots.rule,
-    }
+    return figures
