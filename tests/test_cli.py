@@ -51,6 +51,8 @@ def test_denoise_writes_everything(denoised):
         "dicom_regions",
         "lesions.json",
         "lesions.tsv",
+        "matches.json",
+        "matches.tsv",
         "report.html",
         "run.json",
         "spots.json",

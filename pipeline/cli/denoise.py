@@ -113,6 +113,9 @@ def denoise(
     viewer: Annotated[
         bool, typer.Option("--viewer", help="Write viewer.html, too: both images and the regions, to turn over.")
     ] = False,
+    turning: Annotated[
+        bool, typer.Option("--turning", help="Let projections turn in report.html, half a megabyte.")
+    ] = False,
     series: Series = None,
     units: Units = "BQML",
     private: Private = True,
@@ -175,7 +178,7 @@ def denoise(
                 ScanList(source, output),
                 denoiser,
                 series=series,
-                options=DenoiseOptions(regions=rule, repeats=repeated, dicom=dicom, viewer=viewer),
+                options=DenoiseOptions(regions=rule, repeats=repeated, dicom=dicom, viewer=viewer, turning=turning),
                 layout=layout.value,
                 on_step=lambda path, step: status.update(escape(f"{one_line(path.name)}: {step}")),
             )
@@ -194,6 +197,7 @@ def denoise(
             reference=full_dose,
             dicom=dicom,
             viewer=viewer,
+            turning=turning,
             on_step=status.update,
         )
         status.stop()

@@ -117,7 +117,7 @@ def profile_figure(
     `mask` is the body, shape (X, Y, Z); images, errors and PNG are as in `mip_figure`.
     """
     _check_shapes(before, after, mask)
-    figure, axes = _chart()
+    figure, axes = chart()
     n_voxels = mask.sum(axis=(0, 1))
     occupied = n_voxels > 0
     distance = np.flatnonzero(occupied) * voxel_size[2] / 10
@@ -133,7 +133,7 @@ def profile_figure(
 def histogram_figure(before: NDArray[np.floating], after: NDArray[np.floating], *, mask: NDArray[np.bool_]) -> bytes:
     """Draw the histogram of SUV in the body, which a denoiser narrows; arguments are as in `profile_figure`."""
     _check_shapes(before, after, mask)
-    figure, axes = _chart()
+    figure, axes = chart()
     edges = np.linspace(0, 10, 101)
     for name, volume, color in (("Before", before, BEFORE_COLOR), ("After", after, AFTER_COLOR)):
         counts, _ = np.histogram(volume[mask], bins=edges)
@@ -145,7 +145,8 @@ def histogram_figure(before: NDArray[np.floating], after: NDArray[np.floating], 
     return png(figure)
 
 
-def _chart() -> tuple[Figure, Axes]:
+def chart() -> tuple[Figure, Axes]:
+    """Return a figure for one chart, the same size for all that stand beside each other."""
     figure = Figure(figsize=(5.0, 3.4), dpi=_DPI, facecolor="white")
     return figure, figure.add_axes((0.14, 0.16, 0.83, 0.74))
 

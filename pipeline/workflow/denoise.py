@@ -1,7 +1,7 @@
 """The main job: one scan in; denoised volume, DICOM series, what it may be believed, report and run record out."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pipeline.errors import PETError, naming
-from pipeline.evaluation import LESION_TABLE_COLUMNS, PEAK_SUV, lesion_table, psnr
+from pipeline.evaluation import (
+    CONTRAST_COLUMNS,
+    LESION_TABLE_COLUMNS,
+    PEAK_SUV,
+    REFERENCE_COLUMNS,
+    lesion_table,
+    psnr,
+)
 from pipeline.files import new_folder, write_json
 from pipeline.images import Regions
 from pipeline.pet import DicomOptions, PETSeries
@@ -18,6 +25,7 @@ from pipeline.pet.grid import check_same_grid
 from pipeline.report import write_report, write_viewer
 from pipeline.tables import write_scan_table
 from pipeline.trust import EVIDENCE_COLUMNS, SPOT_COLUMNS, TRUST_COLUMNS, Repeats, ScanTrust, scan_trust
+from pipeline.workflow.matched import matches_in_record, quantities_beside, write_matches
 from pipeline.workflow.places import ResultFiles
 from pipeline.workflow.region_files import write_region_files
 from pipeline.workflow.region_rule import RegionRule
@@ -62,6 +70,7 @@ def denoise_scan(
     reference: PETSeries | None = None,
     dicom: DicomOptions | None = None,
     viewer: bool = False,
+    turning: bool = False,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> ScanResult:
     """Denoise one scan and write everything about it into a new folder, complete or not at all.
@@ -69,11 +78,11 @@ def denoise_scan(
     The folder then holds ``NAME_desc-denoised_pet.nii.gz`` with its sidecar, ``NAME_desc-uncertainty_pet.nii.gz``, the
     standard deviation of every voxel [g/mL], of a method that knows it, ``dicom/`` (where the source has what DICOM
     needs: dose, weight and times), the regions as ``NAME_dseg.nii.gz`` and, beside a DICOM series, in
-    ``dicom_regions/`` as a SEG with a report of their measurements, ``lesions.tsv``, ``changes.tsv`` (where signal was
-    removed or added), ``spots.tsv`` (local maxima, and whether noise alone makes such), ``report.html``,
-    ``viewer.html`` if it is asked for, and ``run.json``; of a scan that is repeated also ``repeats.tsv``, and volumes
-    if they are asked for, see `write_repeats`. Beside every table lies what its columns mean, ``lesions.json`` and so
-    on.
+    ``dicom_regions/`` as a SEG with a report of their measurements, ``lesions.tsv``, ``matches.tsv`` (which lesions are
+    kept, lost and new), ``changes.tsv`` (where signal was removed or added), ``spots.tsv`` (local maxima, and whether
+    noise alone makes such), ``report.html``, ``viewer.html`` if it is asked for, and ``run.json``; of a scan that is
+    repeated also ``repeats.tsv``, and volumes if they are asked for, see `write_repeats`. Beside every table lies what
+    its columns mean, ``lesions.json`` and so on.
 
     Parameters
     ----------
@@ -94,6 +103,8 @@ def denoise_scan(
         Units, private attributes and de-identification of the DICOM series.
     viewer
         Whether ``viewer.html`` is written, too: both images and the regions in a viewer, several megabytes.
+    turning
+        Whether the report has projections that turn.
     on_step
         Is told the name of each step as it starts.
 
@@ -120,6 +131,7 @@ def denoise_scan(
             reference=reference,
             dicom=dicom,
             viewer=viewer,
+            turning=turning,
         )
 
 
@@ -134,6 +146,7 @@ def denoise_into(
     reference: PETSeries | None = None,
     dicom: DicomOptions | None = None,
     viewer: bool = False,
+    turning: bool = False,
 ) -> ScanResult:
     """Denoise a scan that was read, and write everything about it, but no description of a data set: `denoise_scan`."""
     regions = regions or RegionRule()
@@ -173,13 +186,15 @@ def denoise_into(
             repeats=None if repeated is None else repeated.regions,
             not_stated=why_not,
         )
-        lesions = _lesions(before, after, found, trust)
+        images = {"before": before, "after": after} | ({} if reference is None else {"reference": reference})
+        lesions = _lesions(images, found, trust)
         for kind, table, columns in (
-            ("lesions", lesions, LESION_TABLE_COLUMNS | TRUST_COLUMNS),
+            ("lesions", lesions, LESION_TABLE_COLUMNS | TRUST_COLUMNS | CONTRAST_COLUMNS | REFERENCE_COLUMNS),
             ("changes", trust.evidence.regions, EVIDENCE_COLUMNS),
             ("spots", trust.spots.spots, SPOT_COLUMNS),
         ):
             write_scan_table(table, files.file(f"{kind}.tsv"), scan=files.scan, columns=columns)
+        matches = write_matches(images, found, files, own=lambda suv: regions.own(before.with_suv(suv, note="")))
         no_objects = write_region_files(found, lesions, files, before, regions, dicom, objection)
     doses = {} if dose is None else {"dose_reduction_factor": round(dose[0], 2), "dose_reduction_factor_is": dose[1]}
     record = run.record(
@@ -196,6 +211,7 @@ def denoise_into(
         dicom_regions="written" if no_objects is None else f"not written, {no_objects}",
         style_deviation_sd={name: round(deviation, 2) for name, deviation in deviations.items()},
         **quality,
+        matches=matches_in_record(matches),
         trust=trust.record,
         **({} if repeats is None else repeats.record(repeated=repeated is not None)),
     )
@@ -208,9 +224,11 @@ def denoise_into(
             lesions=lesions,
             regions=found,
             reference=reference,
+            matches=matches,
             trust=trust,
             warnings=record["warnings"],
             run=shown(record),
+            turning=turning,
         )
         if viewer:
             path = files.file("viewer.html")
@@ -241,11 +259,13 @@ def _repeated(
     return repeats, []
 
 
-def _lesions(before: PETSeries, after: PETSeries, found: Regions, trust: ScanTrust) -> pd.DataFrame:
-    """Return the lesion table, with what its values are worth before the column that names the method."""
+def _lesions(images: Mapping[str, PETSeries], found: Regions, trust: ScanTrust) -> pd.DataFrame:
+    """Return the lesion table, with what its values are worth and mean before the column that names the method."""
+    before, after = images["before"], images["after"]
     table = lesion_table(before.suv, after.suv, found, voxel_size=before.voxel_size, affine=before.affine)
     *columns, method = table.columns
-    lesions = pd.concat([table[columns], trust.regions, table[[method]]], axis=1)
+    beside = quantities_beside(table, images, found)
+    lesions = pd.concat([table[columns], trust.regions, beside, table[[method]]], axis=1)
     lesions.attrs = table.attrs
     return lesions
 

@@ -62,6 +62,8 @@ class DenoiseOptions:
     """Units, private attributes and de-identification of the DICOM series."""
     viewer: bool = False
     """Whether a viewer is written, too."""
+    turning: bool = False
+    """Whether projections turn in the report."""
 
     def record(self) -> dict[str, Any]:
         """Return what differs from the defaults, for the record of a run; results of other options are others."""
@@ -71,6 +73,7 @@ class DenoiseOptions:
         if self.repeats is not None:
             differing |= self.repeats.record(repeated=True) | {"repeat_maps": self.repeats.maps}
         differing |= {"viewer": True} if self.viewer else {}
+        differing |= {"turning": True} if self.turning else {}
         usual, dicom = DicomOptions(), self.dicom or DicomOptions()
         names = ("units", "keep_private", "deidentify")
         return differing | {n: getattr(dicom, n) for n in names if getattr(dicom, n) != getattr(usual, n)}
@@ -194,6 +197,7 @@ class FolderDenoiser:
                 repeats=options.repeats,
                 dicom=options.dicom,
                 viewer=options.viewer,
+                turning=options.turning,
             )
         return ScanOutcome(path, files.folder, result)
 

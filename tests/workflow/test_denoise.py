@@ -36,6 +36,8 @@ def test_the_folder_holds_everything_about_the_scan(scan, identity, tmp_path):
             "dataset_description.json",
             "lesions.json",
             "lesions.tsv",
+            "matches.json",
+            "matches.tsv",
             "report.html",
             "run.json",
             "spots.json",
@@ -61,7 +63,45 @@ def test_a_viewer_is_written_if_asked_for(scan, identity, tmp_path):
 def test_every_table_names_the_scan_and_says_what_its_columns_are(scan, identity, tmp_path):
     result = denoise_scan(scan, tmp_path / "out", identity)
     assert len(result.lesions) == 1
-    check_tables((tmp_path / "out" / f"{kind}.tsv" for kind in ("lesions", "changes", "spots")), scan="sub-01")
+    check_tables(
+        (tmp_path / "out" / f"{kind}.tsv" for kind in ("lesions", "matches", "changes", "spots")), scan="sub-01"
+    )
+
+
+def test_lesions_are_matched_with_the_scan_and_with_a_reference(scan, identity, body_series, tmp_path):
+    """The method changes nothing, the reference has a lesion of its own: kept of the scan, lost of the reference."""
+    reference = body_series(seed=1)
+    reference.suv[11:14, 11:14, 11:14] += 8
+    result = denoise_scan(scan, tmp_path / "out", identity, reference=reference, turning=True)
+    none_lost = {"kept": 1, "lost": 0, "new": 0}
+    one_lost = {"kept": 1, "lost": 1, "new": 0}
+    assert result.run["matches"] == {
+        "after with before": none_lost,
+        "after with reference": one_lost,
+        "before with reference": one_lost,
+    }
+    table = pd.read_csv(tmp_path / "out" / "matches.tsv", sep="\t")
+    assert list(table["match"]) == ["kept", "kept", "lost", "kept", "lost"]
+    assert table["in_third"].tolist() == ["yes", "yes", "no", "yes", "no"]
+    assert table["region"].fillna(0).tolist() == [1, 1, 0, 1, 0]
+    check_tables((tmp_path / "out" / f"{kind}.tsv" for kind in ("lesions", "matches")), scan="sub-01")
+    row = result.lesions.iloc[0]
+    assert row["cnr_before"] == row["cnr_after"] > 10
+    assert row["suv_mean_error_after"] == abs(row["suv_mean_after"] - row["suv_mean_reference"]) > 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "after with reference" in page
+    assert "data:image/webp" in page
+
+
+def test_given_lesions_are_kept_where_both_images_show_them(scan, identity, tmp_path):
+    labels = np.zeros((16, 16, 16), dtype=np.int32)
+    labels[3:5, 3:5, 3:5] = 7  # nothing is there
+    labels[6:10, 6:10, 6:10] = 2
+    mask = write_label_map(Regions(labels, "by hand"), tmp_path / "r_dseg.nii.gz", grid=read_pet(scan).grid)
+    denoise_scan(scan, tmp_path / "out", identity, regions=RegionRule(given=mask))
+    table = pd.read_csv(tmp_path / "out" / "matches.tsv", sep="\t")
+    assert table[["match", "region"]].to_numpy().tolist() == [["kept", 2]]
+    assert "seen is a local maximum above 1.5 x background" in table["method"][0]
 
 
 def test_the_strength_is_in_every_output(scan, identity, tmp_path):

@@ -14,6 +14,7 @@ from pipeline.report.figures import (
     BEFORE_COLOR,
     MUTED_COLOR,
     TEXT_COLOR,
+    chart,
     difference_limit,
     png,
     style_axes,
@@ -133,8 +134,7 @@ def voxel_error_figure(images: Mapping[str, NDArray[np.floating]], reference: ND
     `images` by name, the first grey, the second blue, and the reference are SUV of the same voxels [g/mL]. What lies
     beyond the scale, which holds 99 % of the voxels of each, is not drawn.
     """
-    figure = Figure(figsize=_SIZE, dpi=_DPI, facecolor="white")
-    axes = figure.add_axes((0.19, 0.16, 0.77, 0.72))
+    figure, axes = chart()
     errors = {name: image.astype(np.float64) - reference for name, image in images.items()}
     limit = max(difference_limit(error) for error in errors.values())
     edges = np.linspace(-limit, limit, 81)
@@ -146,8 +146,8 @@ def voxel_error_figure(images: Mapping[str, NDArray[np.floating]], reference: ND
     axes.axvline(0, color=MUTED_COLOR, linewidth=0.8)
     axes.set_xlim(-limit, limit)
     axes.set_yscale("log")
-    axes.set_ylim(top=10 * axes.get_ylim()[1])
-    axes.legend(frameon=False, fontsize=8.5, labelcolor=TEXT_COLOR, loc="upper left")
+    axes.set_ylim(top=30 * axes.get_ylim()[1])
+    axes.legend(frameon=False, fontsize=10, labelcolor=TEXT_COLOR, loc="upper left")
     label = f"voxels per {edges[1] - edges[0]:.2g} g/mL [%]"
     style_axes(axes, "Error of the body's voxels", "image − reference [g/mL]", label)
     return png(figure)

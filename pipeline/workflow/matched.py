@@ -1,0 +1,75 @@
+"""The images of one scan beside each other: their lesions matched, and of each region contrast and errors."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.evaluation import (
+    MATCH_COLUMNS,
+    match_counts,
+    matches_of_images,
+    reference_errors,
+    region_contrast,
+    seen_regions,
+)
+from pipeline.images import Regions, body_mask
+from pipeline.pet import PETSeries
+from pipeline.tables import write_scan_table
+from pipeline.workflow.places import ResultFiles
+
+__all__ = ["matches_in_record", "quantities_beside", "write_matches"]
+
+
+def write_matches(
+    images: Mapping[str, PETSeries],
+    common: Regions,
+    files: ResultFiles,
+    *,
+    own: Callable[[NDArray[np.floating]], Regions | None],
+) -> pd.DataFrame:
+    """Write ``matches.tsv``, which lesions are kept, lost and new between the images of a scan, and return it.
+
+    `images` are "before", "after" and perhaps "reference"; `common` are the regions of the lesion table. `own` returns
+    the regions that the same rule draws in one image, or None where somebody drew `common`: then those are an image's
+    own that are seen in it, see `pipeline.evaluation.seen_regions`.
+    """
+    before = images["before"]
+    regions = {}
+    for name, series in images.items():
+        drawn = own(series.suv)
+        regions[name] = seen_regions(series.suv, common, voxel_size=series.voxel_size) if drawn is None else drawn
+    matches = matches_of_images(
+        {name: series.suv for name, series in images.items()},
+        regions,
+        voxel_size=before.voxel_size,
+        affine=before.affine,
+        common=common,
+    )
+    write_scan_table(matches, files.file("matches.tsv"), scan=files.scan, columns=MATCH_COLUMNS)
+    return matches
+
+
+def quantities_beside(lesions: pd.DataFrame, images: Mapping[str, PETSeries], regions: Regions) -> pd.DataFrame:
+    """Return the columns of `region_contrast` and, of a reference, of `reference_errors`; arguments as above.
+
+    `lesions` are the rows of `lesion_table` of the regions.
+    """
+    volumes = {name: series.suv for name, series in images.items()}
+    voxel_size = images["after"].voxel_size
+    body = body_mask(volumes["after"], voxel_size=voxel_size)
+    found = [region_contrast(volumes, regions, body=body, voxel_size=voxel_size)]
+    if "reference" in volumes:
+        found.append(reference_errors(lesions, volumes["reference"], regions, voxel_size=voxel_size))
+    return pd.concat(found, axis=1)
+
+
+def matches_in_record(matches: pd.DataFrame) -> dict[str, Any]:
+    """Return what a run record keeps: how many are kept, lost and new, by the images that are compared."""
+    counts = {pair: match_counts(rows) for pair, rows in matches.groupby(["image", "against"], sort=False)}
+    return {
+        f"{image} with {against}": {"kept": count.n_kept, "lost": count.n_lost, "new": count.n_new}
+        for (image, against), count in counts.items()
+    }
