@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test test-all test-lowest lint weights gpu evaluate benchmark clean
+.PHONY: demo test test-all notebooks test-lowest lint weights gpu evaluate benchmark clean
 
 $(VENV)/.installed: setup.cfg setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,10 @@ test: $(VENV)/.installed
 
 test-all: $(VENV)/.installed
 	$(PYTEST)
+
+# Every notebook, executed on small volumes.
+notebooks: $(VENV)/.installed
+	$(PYTEST) tests/test_notebooks.py
 
 # The fast tests of what does not train, with the oldest packages that setup.cfg allows. typer needs click's streams.
 LOWEST := .venv-lowest

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = [
+    "NoSuchSeriesError",
     "PETError",
     "UndefinedMeasureError",
     "causes_of",
@@ -26,6 +27,10 @@ class PETError(ValueError):
 
     The message is one line: the file or folder, what was found, what was expected.
     """
+
+
+class NoSuchSeriesError(PETError):
+    """A study has PET, but not the series that was asked for. Another study may have it."""
 
 
 class UndefinedMeasureError(PETError):

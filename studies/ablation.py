@@ -18,9 +18,17 @@ from typing import Any
 import pandas as pd
 import torch
 
-from pipeline.comparison import Measurements, cases_of, compare_methods, evaluate_methods
+from pipeline.comparison import (
+    MEASURED_LESION_COLUMNS,
+    MEASURED_SCAN_COLUMNS,
+    Measurements,
+    cases_of,
+    compare_methods,
+    evaluate_methods,
+)
 from pipeline.files import new_folder
 from pipeline.inference import Denoiser, Method, StreamingInferer, fast_dtype, load_weights
+from pipeline.tables import write_table
 from pipeline.training import train_bundle
 from pipeline.training.checkpoint_files import newest_intact
 
@@ -113,8 +121,8 @@ def main() -> None:
     methods = {arm: trained(arm, options) for arm in options.arms}
     cases = cases_of([options.data / cohort for cohort in options.cohorts], split="test")
     measurements = evaluate_methods(cases, methods, competitors=None)
-    measurements.scans.to_csv(options.out / "scans.tsv", sep="\t", index=False)
-    measurements.lesions.to_csv(options.out / "lesions.tsv", sep="\t", index=False)
+    write_table(measurements.scans, options.out / "scans.tsv", columns=MEASURED_SCAN_COLUMNS)
+    write_table(measurements.lesions, options.out / "lesions.tsv", columns=MEASURED_LESION_COLUMNS)
     report(measurements, options.arms)
 
 

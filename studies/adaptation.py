@@ -13,7 +13,14 @@ import time
 from pathlib import Path
 
 from pipeline.adaptation import AdaptationSettings, adapt
-from pipeline.comparison import as_markdown, cases_of, evaluate_methods, result_tables
+from pipeline.comparison import (
+    MEASURED_LESION_COLUMNS,
+    MEASURED_SCAN_COLUMNS,
+    as_markdown,
+    cases_of,
+    evaluate_methods,
+    result_tables,
+)
 from pipeline.data import build_manifest
 from pipeline.inference import Denoiser
 from pipeline.simulation import FDG, scanner_preset, simulate_cohort
@@ -73,8 +80,8 @@ def main() -> None:
     cases = cases_of([others], split="test")
     methods = {"input": lambda series: series, **methods}
     measurements = evaluate_methods(cases, methods, competitors=None, on_case=lambda case: print(case, flush=True))
-    write_table(measurements.scans, options.out / "scans.tsv")
-    write_table(measurements.lesions, options.out / "lesions.tsv")
+    write_table(measurements.scans, options.out / "scans.tsv", columns=MEASURED_SCAN_COLUMNS)
+    write_table(measurements.lesions, options.out / "lesions.tsv", columns=MEASURED_LESION_COLUMNS)
     print(as_markdown(result_tables(measurements, ["before", "after"])))
 
 

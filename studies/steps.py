@@ -32,6 +32,15 @@ SAMPLERS: dict[str, dict[str, float | None]] = {
 STEPS = (1, 2, 3, 4, 6, 10, 20, 50, 100)
 KEYS = ["method", "sampler", "n_steps", "n_samples", "subject", "dose_reduction_factor"]
 MEASURES = {"psnr_noise_free": "PSNR against noise-free [dB]", "psnr_full": "PSNR against full dose [dB]"}
+COLUMNS = MEASURES | {
+    "method": "name of the diffusion",
+    "sampler": "how samples are drawn",
+    "n_steps": "steps of the sampler",
+    "n_samples": "samples that the image is the mean of",
+    "subject": "name of the subject",
+    "dose_reduction_factor": "full dose over the dose of the scan",
+    "cpu_seconds": "processor time for the scan [s]",
+}
 
 
 def sampled_by(denoiser: Denoiser, *, eta: float | None, n_steps: int, n_samples: int) -> Denoiser:
@@ -129,7 +138,7 @@ def main() -> None:
     rows = pd.read_csv(table, sep="\t").to_dict("records") if table.exists() else []
     for row in points(arguments, {tuple(row[key] for key in KEYS) for row in rows}):
         rows.append(row)
-        write_table(pd.DataFrame(rows), table)
+        write_table(pd.DataFrame(rows), table, columns=COLUMNS)
         print(row, flush=True)
     draw(pd.DataFrame(rows), arguments.output.with_suffix(".png"))
 

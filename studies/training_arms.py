@@ -28,6 +28,7 @@ from pipeline.images import body_mask
 from pipeline.inference import Denoiser, load_weights
 from pipeline.pet import PETSeries
 from pipeline.shipped import method_files
+from pipeline.tables import write_table
 from pipeline.training import checked_config, parse_setting, train_bundle
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "unipet_3d"
@@ -98,6 +99,16 @@ def trained(arm: str, options: argparse.Namespace) -> dict[str, Denoiser]:
     }
 
 
+COLUMNS = {
+    "scan": "name of the scan, and the scanner of a simulated one",
+    "DRF": "full dose over the dose of the scan",
+    "method": "arm of the study; input is the scan as it is",
+    "PSNR [dB]": "PSNR against full dose, peak 20 SUV [dB]",
+    "body [%]": "change of the mean SUV of the body from the noisy scan [%]",
+}
+"""Meaning and unit of the columns of ``arms.tsv``."""
+
+
 def scans_of(options: argparse.Namespace) -> Scans:
     """Return name, full dose and low doses of every scan to judge on."""
     cases = cases_of([options.manifest], split="validation", root=options.data, factors=options.drf)
@@ -147,7 +158,7 @@ def main() -> None:
         methods |= trained(arm, options)
     measured = pd.DataFrame(rows(scans_of(options), methods))
     options.out.mkdir(parents=True, exist_ok=True)
-    measured.to_csv(options.out / "arms.tsv", sep="\t", index=False)
+    write_table(measured, options.out / "arms.tsv", columns=COLUMNS)
     for measure in ("PSNR [dB]", "body [%]"):
         table = measured.pivot_table(index=["scan", "DRF"], columns="method", values=measure)
         print(f"\n{measure}\n{table[['input', *methods]].round(2).T.to_string()}")

@@ -46,6 +46,8 @@ class AdaptationSettings:
     """Of the noise, of who is held out, and of the training."""
     overrides: tuple[tuple[str, Any], ...] = ()
     """Keys and values on top of ``configs/adapt.yaml``."""
+    series: str | int | None = None
+    """What of each scan of DICOM :func:`pipeline.read_pet` reads; a manifest names the series itself."""
     allow_noisy: bool = False
     """Whether scans may be noisier than a full dose."""
     jobs: int = 2
@@ -110,7 +112,7 @@ def adapt(
     """
     settings, output = settings or AdaptationSettings(), Path(output)
     bundle = own_bundle() if settings.bundle is None else settings.bundle
-    scans = found_scans(sources, results=output)
+    scans = found_scans(sources, results=output, series=settings.series)
     protocol = common_protocol(scans)
     weights = _weights_of(bundle)
     key = _key_of(scans, settings, sha256_of(bundle / weights))
@@ -295,5 +297,6 @@ def _key_of(scans: Sequence[SiteScan], settings: AdaptationSettings, weights_sha
         for part in scan.subject.files()
         for file in files_of(scan.root / part.path)
     ]
-    content = [files, settings.bearing(), weights_sha256, __version__]
+    named = [image.series for scan in scans for image in scan.subject.images if image.series is not None]
+    content = [files, settings.bearing(), weights_sha256, __version__, *([named] if named else [])]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.comparison import Measurements, evaluate_scan, lesions_in_class
+from pipeline.comparison import (
+    MEASURED_LESION_COLUMNS,
+    MEASURED_SCAN_COLUMNS,
+    Measurements,
+    evaluate_scan,
+    lesions_in_class,
+)
 from pipeline.comparison.measure import Method
 from pipeline.data import Store
 from pipeline.evaluation import Interval, bootstrap_mean
@@ -81,8 +87,9 @@ def measured(
                 competitors=None,
                 subject=subject.id.removesuffix("-second"),
             )
-            write_table(found.lesions, folder / f"{subject.id}_lesions.tsv")
-            write_table(found.scans, folder / f"{subject.id}_scans.tsv")
+            of_lesions, of_scans = folder / f"{subject.id}_lesions.tsv", folder / f"{subject.id}_scans.tsv"
+            write_table(found.lesions, of_lesions, columns=MEASURED_LESION_COLUMNS)
+            write_table(found.scans, of_scans, columns=MEASURED_SCAN_COLUMNS)
             write_json(folder / f"{subject.id}.json", {"regions": found.regions})  # last: all are there
         on_scan(done, len(subjects))
     tables = {kind: [_read(folder / f"{s.id}_{kind}.tsv") for s in subjects] for kind in ("scans", "lesions")}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.console import Bundle, Device, Scanner, errors_in_one_line
+from pipeline.cli.console import Bundle, Device, Scanner, Series, errors_in_one_line
 
 __all__ = ["adapt"]
 
@@ -14,7 +14,9 @@ __all__ = ["adapt"]
 def adapt(
     scans: Annotated[
         list[Path],
-        typer.Argument(metavar="SCANS...", help="Full-dose scans, 1 to 50: DICOM, NIfTI, folders, BIDS, manifests."),
+        typer.Argument(
+            metavar="SCANS...", help="Full-dose scans, 1 to 50: DICOM, zip, NIfTI, folders, BIDS, manifests."
+        ),
     ],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Bundle to make; OUT.work beside it while it runs.")],
     scanner: Scanner = "generic",
@@ -30,6 +32,7 @@ def adapt(
     allow_noisy: Annotated[
         bool, typer.Option("--allow-noisy", help="Also take scans that are noisier than a full dose is.")
     ] = False,
+    series: Series = None,
     bundle: Bundle = None,
     device: Device = None,
     time_limit: Annotated[
@@ -55,6 +58,7 @@ def adapt(
             dose_reduction_factors=tuple(check_dose_reduction_factors(drf or (4.0, 10.0, 20.0, 100.0))),
             seed=seed,
             overrides=tuple(parse_setting(text) for text in settings or ()),
+            series=series,
             allow_noisy=allow_noisy,
             jobs=jobs,
             device=device,

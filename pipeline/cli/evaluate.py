@@ -1,14 +1,14 @@
 """Command `unipet evaluate`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.progress import Progress
 
-from pipeline.cli.console import Bundle, Device, errors_in_one_line, progress_bar
+from pipeline.cli.console import Bundle, Device, Series, errors_in_one_line, progress_bar
 from pipeline.cli.output import check_output, print_table
 
 if TYPE_CHECKING:
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from pipeline.inference import Denoiser
 
 __all__ = ["evaluate"]
+
+
+class RealScan(NamedTuple):
+    """A scan to read."""
+
+    path: Path
+    series: str | None
+    """What of DICOM is read."""
 
 
 class Split(StrEnum):
@@ -58,10 +66,17 @@ def evaluate(
     ] = None,
     scan: Annotated[
         Path | None,
-        typer.Option(help="Measure on this real full-dose scan instead: DICOM folder, zip, or NIfTI and JSON."),
+        typer.Option(
+            help="Measure on this real full-dose scan instead: DICOM folder, zip, DICOMDIR; or NIfTI and JSON."
+        ),
     ] = None,
     low: Annotated[
         list[str] | None, typer.Option(metavar="DRF=SCAN", help="Low-dose version of --scan, repeatable: 4=low.nii.gz.")
+    ] = None,
+    series: Series = None,
+    low_series: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DRF=SERIES", help="The same of a --low, repeatable: 4=7 is number 7 of the study."),
     ] = None,
     bundle: Bundle = None,
     device: Device = None,
@@ -69,7 +84,10 @@ def evaluate(
         Path | None, typer.Option(help="Keep the results of each subject in this folder; killed, the next run goes on.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Also write every scan to this .tsv file, and lesions beside: NAME_lesions.tsv.")
+        Path | None,
+        typer.Option(
+            help="Also write every scan to this .tsv file; beside it lesions, NAME_lesions.tsv, and dictionaries."
+        ),
     ] = None,
     markdown: Annotated[Path | None, typer.Option(help="Also write the tables to this Markdown file.")] = None,
     gate: Annotated[
@@ -102,7 +120,9 @@ def evaluate(
             raise PETError(f"{scan}: --scan was given with manifests, --keep or a gate, expected it alone")
         if scan is None and low:
             raise PETError("--low was given without --scan, expected the full-dose scan that it belongs to")
-        low_scans = {} if scan is None else _low_scans(low or [])
+        if scan is None and (series is not None or low_series):
+            raise PETError("--series was given without --scan; in a manifest an image names its series: itself")
+        scans = {} if scan is None else _real_scans(scan, series, low or [], low_series or [])
         compared = filters_named(filters or DEFAULT_FILTERS)
         names = list(dict.fromkeys(method or ["unipet"]))
         swaps: dict[str, pd.DataFrame] = {}
@@ -114,7 +134,7 @@ def evaluate(
                 competitors = _tuned(cases, others, compared, progress)
             methods = {name: Denoiser.from_bundle(bundle, method=name, device=device) for name in names}
             if scan is not None:
-                measurements = _measured_scan(scan, low_scans, competitors, methods, progress)
+                measurements = _measured_scan(scans, competitors, methods, progress)
                 preface = "One real scan: its full-dose image takes the place of the truth, noise and all"
             else:
                 kept = None if keep is None else _kept(keep, bundle, competitors, methods)
@@ -143,13 +163,14 @@ def _write(
     output: Path | None,
     markdown: Path | None,
 ) -> None:
-    from pipeline.comparison import as_markdown
+    from pipeline.comparison import MEASURED_LESION_COLUMNS, MEASURED_SCAN_COLUMNS, as_markdown
     from pipeline.files import write_text
     from pipeline.tables import write_table
 
     if output is not None:
-        write_table(measurements.scans, output)
-        write_table(measurements.lesions, output.with_name(f"{output.stem}_lesions{output.suffix}"))
+        lesions = output.with_name(f"{output.stem}_lesions{output.suffix}")
+        write_table(measurements.scans, output, columns=MEASURED_SCAN_COLUMNS)
+        write_table(measurements.lesions, lesions, columns=MEASURED_LESION_COLUMNS)
     if markdown is not None:
         write_text(markdown, as_markdown(tables, preface=f"{preface}."))
 
@@ -231,16 +252,20 @@ def _style_swaps(cases: "Sequence[Case]", methods: "dict[str, Denoiser]") -> "di
 
 
 def _measured_scan(
-    full: Path, low: dict[float, Path], competitors: "Competitors", methods: "dict[str, Denoiser]", progress: Progress
+    scans: "Mapping[float, RealScan]", competitors: "Competitors", methods: "dict[str, Denoiser]", progress: Progress
 ) -> "Measurements":
+    import numpy as np
+
     from pipeline.comparison import evaluate_scan
+    from pipeline.errors import PETError
     from pipeline.pet import read_pet
 
-    scans = {factor: read_pet(path) for factor, path in low.items()}
+    full, *low = [read_pet(scan.path, series=scan.series) for scan in scans.values()]
     task = progress.add_task("measuring", total=1 + len(competitors.filters) + len(methods))
-    return evaluate_scan(
-        read_pet(full), scans, methods, competitors=competitors, on_method=lambda name: progress.advance(task)
-    )
+    doses = dict(zip(list(scans)[1:], low, strict=True))
+    if same := next((factor for factor, dose in doses.items() if np.array_equal(dose.suv, full.suv)), None):
+        raise PETError(f"{scans[same].path}: has the voxels of the full dose, expected a scan of DRF {same:g}")
+    return evaluate_scan(full, doses, methods, competitors=competitors, on_method=lambda name: progress.advance(task))
 
 
 def _doses_that_some_lack(cases: "Sequence[Case]") -> str:
@@ -270,24 +295,34 @@ def _chosen(measurements: "Measurements") -> str:
     )
 
 
-def _low_scans(stated: Sequence[str]) -> dict[float, Path]:
-    """Dose reduction factor -> scan, from DRF=SCAN."""
+def _real_scans(full: Path, series: str | None, low: Sequence[str], low_series: Sequence[str]) -> dict[float, RealScan]:
+    """Return each dose reduction factor's scan, that of the full dose first."""
     from pipeline.errors import PETError
 
-    scans: dict[float, Path] = {}
+    paths, chosen = _by_dose("--low", "SCAN", low), _by_dose("--low-series", "SERIES", low_series)
+    if not paths:
+        raise PETError("--scan was given without --low, expected its low-dose versions as DRF=SCAN")
+    if other := next((factor for factor in chosen if factor not in paths), None):
+        raise PETError(f"--low-series {other:g}={chosen[other]}: there is no --low of DRF {other:g}, expected one")
+    scans = {1.0: RealScan(full, series)}
+    scans |= {factor: RealScan(Path(path), chosen.get(factor)) for factor, path in paths.items()}
+    return scans
+
+
+def _by_dose(option: str, what: str, stated: Sequence[str]) -> dict[float, str]:
+    """Return what is stated for each dose reduction factor, from DRF=TEXT."""
+    from pipeline.errors import PETError
+
+    found: dict[float, str] = {}
     for text in stated:
-        factor, equals, path = text.partition("=")
+        factor, _, value = text.partition("=")
         try:
             number = float(factor)
         except ValueError:
             number = 0.0
-        if not (equals and path and 1 < number < float("inf")):
-            raise PETError(
-                f"--low {text}: expected DRF=SCAN with a dose reduction factor above 1, such as 4=low.nii.gz"
-            )
-        if number in scans:
-            raise PETError(f"--low {text}: DRF {number:g} was given twice, expected one scan of each dose")
-        scans[number] = Path(path)
-    if not scans:
-        raise PETError("--scan was given without --low, expected its low-dose versions as DRF=SCAN")
-    return scans
+        if not (value and 1 < number < float("inf")):
+            raise PETError(f"{option} {text}: expected DRF={what} with a dose reduction factor above 1, such as 4")
+        if number in found:
+            raise PETError(f"{option} {text}: DRF {number:g} was given twice, expected one of each dose")
+        found[number] = value
+    return found

@@ -14,6 +14,8 @@ from pipeline.comparison.gate import GateLine, ReleaseGate, check_gate, read_gat
 from pipeline.comparison.kept import KeptResults, state_of
 from pipeline.comparison.lesions import CONCORDANCE, lesion_agreement, lesion_concordance
 from pipeline.comparison.measure import (
+    MEASURED_LESION_COLUMNS,
+    MEASURED_SCAN_COLUMNS,
     Measurements,
     evaluate_methods,
     evaluate_scan,
@@ -31,6 +33,8 @@ __all__ = [
     "COMPARED",
     "CONCORDANCE",
     "LESION_CLASSES",
+    "MEASURED_LESION_COLUMNS",
+    "MEASURED_SCAN_COLUMNS",
     "Case",
     "Competitors",
     "DoseRead",

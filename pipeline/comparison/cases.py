@@ -109,9 +109,10 @@ def check_other_cases(cases: Sequence[Case], others: Sequence[Case]) -> None:
     PETError
         If two of them are the same image.
     """
-    seen: dict[Path, str] = {}
+    seen: dict[tuple[Path, str | int | None], str] = {}
     for case in (*cases, *others):
-        place = (case.root / case.subject.full_dose.path).resolve()
+        full = case.subject.full_dose
+        place = (case.root / full.path).resolve(), full.series
         if place in seen:
             raise PETError(
                 f"{case.name}: is {seen[place]} once more, expected other subjects to measure and to tune on"

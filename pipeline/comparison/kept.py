@@ -111,7 +111,7 @@ def _usable(path: Path) -> Iterator[None]:
 
 def state_of(case: Case) -> list[Any]:
     """Return what results on a subject depend on: its doses and files, by name, size and time of change."""
-    places = [(file.path, case.root / file.path) for file in case.subject.files()]
+    places = [(file.place, case.root / file.path) for file in case.subject.files()]
     stats = [(path, place.stat()) for path, place in places if place.exists()]
     return [sorted(case.doses), [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]]
 

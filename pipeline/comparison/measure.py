@@ -20,6 +20,8 @@ from pipeline.pet import PETSeries
 from pipeline.pet.grid import check_same_grid
 
 __all__ = [
+    "MEASURED_LESION_COLUMNS",
+    "MEASURED_SCAN_COLUMNS",
     "Measurements",
     "evaluate_methods",
     "evaluate_scan",
@@ -29,24 +31,76 @@ __all__ = [
 ]
 
 
+_WHICH = {
+    "subject": "name of the subject, preceded by that of its data set where there are several",
+    "dose_reduction_factor": "full dose over the dose of the scan",
+    "method": "what the scan was denoised with; input is the scan as it is",
+}
+_TRUTH = "truth: the noise-free reconstruction in simulation, the full dose of a real scan"
+
+MEASURED_SCAN_COLUMNS: dict[str, str] = _WHICH | {
+    "scanner": "manufacturer, model and voxels of the scan",
+    "setting": "of a filter: width [mm] of the Gaussian, strength in units of the scan's noise of the others",
+    "chosen_on": "what the setting of a filter was chosen on: this scan, or other subjects of its scanner",
+    "psnr_*": "peak signal-to-noise ratio against the image *, peak 20 SUV, over the whole volume [dB]",
+    "psnr_full_peak_maximum": "PSNR against full dose, peak its highest SUV, another one for every subject [dB]",
+    "psnr_full_body_box": "PSNR against full dose, peak 20 SUV, in the bounding box of the body [dB]",
+    "nrmse_*": "root mean square of the error against the image *, over the root mean square of that",
+    "ssim_full": "structural similarity with full dose, range 20 SUV",
+    "local_variance_ratio_*": "local variance over that of the image *, median of its stylized region",
+    "udpet_score": "composite score of one dose, our reading of that of the UDPET challenge",
+    "liver_bias_percent": f"SUVmean of the liver against the {_TRUTH} [%]",
+    "liver_error_sd": f"standard deviation of the error in the liver against the {_TRUTH} [g/mL]",
+    "liver_error_frequency": "mean frequency of the error in the liver; noise is grainy, blotches are low [1/mm]",
+    "noise_power *": "power of the error in the liver at frequencies from * to 0.02 / mm more [(g/mL)^2 mm^3]",
+    "n_false_hot_spots": f"local maxima that the {_TRUTH} does not explain",
+    "n_false_hot_spots *": "those of n_false_hot_spots that lie so from the nearer end of the scan: *",
+    "change_percent *": "change of the mean SUV of the region * from that of the noisy scan [%]",
+    "spheres_rms_percent": "root mean square of the changes of the means of 50 mm spheres from the noisy scan [%]",
+    "spheres_largest_percent": "largest of the changes of the means of 50 mm spheres from the noisy scan [%]",
+    "n_lesions": "true lesions",
+    "n_lesions_full": "true lesions that are seen at full dose",
+    "n_lesions_seen": "true lesions that are seen in this image",
+    "n_lesions_both": "true lesions that are seen in both",
+    "n_spots_full": "spots that are seen at full dose and are no lesion",
+    "n_spots_seen": "spots that are seen in this image and are no lesion",
+    "n_spots_both": "spots of this image that are seen at full dose within 10 mm",
+}
+"""Meaning and unit of the columns of `Measurements.scans`; a ``*`` stands for an image, a region or a class."""
+
+MEASURED_LESION_COLUMNS: dict[str, str] = _WHICH | {
+    "region": "number of the lesion in its subject",
+    "diameter_mm": "diameter of the sphere of its volume [mm]",
+    **{
+        f"{quantity}_{end}": f"{meaning}{text}"
+        for quantity, meaning, unit in (
+            ("suv_max", "highest voxel", "g/mL"),
+            ("suv_peak", "highest mean of a 1 mL sphere", "g/mL"),
+            ("suv_mean", "mean of the lesion", "g/mL"),
+            ("mtv", "metabolic tumor volume, 41 % of the highest voxel of each image", "mL"),
+            ("tlg", "total lesion glycolysis, mean of that volume x volume", "g"),
+        )
+        for end, text in (
+            ("pred", f", in this image [{unit}]"),
+            ("reference", f", in the {_TRUTH} [{unit}]"),
+            ("error_percent", ": this image against the truth [%]"),
+        )
+    },
+}
+"""Meaning and unit of the columns of `Measurements.lesions`."""
+
+
 @dataclass(frozen=True)
 class Measurements:
     """What was measured; both tables begin with subject, dose_reduction_factor and method."""
 
     scans: pd.DataFrame
-    """One row per subject, dose and method: also ``scanner`` (with voxels), of a filter ``setting`` and what it was
-    ``chosen_on``. For every reference image NAME: ``psnr_NAME`` [dB] over the whole volume
-    at a peak of 20 SUV and ``nrmse_NAME``; ``psnr_full_peak_maximum``, the highest SUV of the full dose as peak, and
-    ``psnr_full_body_box``, peak 20 SUV in the body's bounding box; ``ssim_full``; ``local_variance_ratio_full`` and
-    that to the truth; ``udpet_score``, see :class:`pipeline.evaluation.CompositeReference`; the counts of
-    :class:`pipeline.evaluation.Concordance` with full dose. Against the truth: ``liver_bias_percent`` of SUVmean in the
-    liver; of the error in the liver ``liver_error_sd`` [g/mL], ``liver_error_frequency`` [1/mm], its mean, and
-    ``noise_power F`` [(g/mL)^2 mm^3] from F on for 0.02 / mm; ``n_false_hot_spots``, in all and by distance from the
-    ends. Against the noisy scan: ``change_percent REGION`` of the mean of body, liver, lung, muscle and brain, and of
-    50 mm spheres all over the body ``spheres_rms_percent`` and ``spheres_largest_percent``."""
+    """One row per subject, dose and method, see `MEASURED_SCAN_COLUMNS`: image quality against every reference image
+    (the composite and the counts are those of :class:`pipeline.evaluation.CompositeReference` and
+    :class:`pipeline.evaluation.Concordance`), errors against the truth, changes from the noisy scan."""
     lesions: pd.DataFrame
-    """One row per subject, dose, method and lesion: the columns of :func:`pipeline.evaluation.lesion_bias`, against
-    the truth."""
+    """One row per subject, dose, method and lesion, see `MEASURED_LESION_COLUMNS`, as
+    :func:`pipeline.evaluation.lesion_bias` gives them against the truth."""
     truth: str
     """What is taken for the truth: ``noise_free`` in simulation, ``full`` on a real scan."""
     regions: str = "lesions"

@@ -28,7 +28,8 @@ def decathlon_datalist(manifest: Manifest, root: str | Path) -> dict[str, Any]:
     Raises
     ------
     PETError
-        If there are no subjects, or a factor cannot be told from the headers.
+        If there are no subjects, a factor cannot be told from the headers, or an image is a series of a study, which
+        MONAI would not find.
     """
     subjects = without_excluded(manifest)
     if not subjects:
@@ -70,6 +71,8 @@ def _items(subject: Subject, root: Path) -> Iterator[dict[str, Any]]:
 def _suv_factor(image: Image, root: Path) -> float:
     path = root / image.path
     with naming(path):
+        if image.series is not None:
+            raise PETError(f"a study of which series {image.series} is meant, expected a folder of that series alone")
         if is_volume_name(path):
             factor = survey_nifti(path, sidecar=image.sidecar)[0].factor
             return 1.0 if factor is None else factor

@@ -72,6 +72,11 @@ class File(_Record):
         # One spelling, so that the same file is seen to be the same.
         return parts.as_posix()
 
+    @property
+    def place(self) -> str:
+        """Return what differs from file to file of a subject."""
+        return self.path
+
 
 class Image(File):
     """A PET image of a subject."""
@@ -79,8 +84,15 @@ class Image(File):
     role: Role = "dose"
     dose_reduction_factor: float = Field(default=1.0, ge=1, le=1000, allow_inf_nan=False)
     """1 is full dose."""
+    series: Annotated[str, Field(min_length=1)] | int | None = None
+    """Number, description or UID of the DICOM series, where the path is that of a study with several of PET."""
     sidecar: dict[str, Any] | None = None
     """PET-BIDS keys for a NIfTI that has no JSON file beside it; SUV then comes from these, file by file."""
+
+    @property
+    def place(self) -> str:
+        """Return the path, and the series where one is named: one study may hold several images."""
+        return self.path if self.series is None else f"{self.path}, series {self.series}"
 
 
 class Subject(_Record):
@@ -274,7 +286,7 @@ def read_image(image: Image, root: str | Path) -> PETSeries:
     PETError
         If the image cannot be read as SUVbw.
     """
-    return read_pet(Path(root) / image.path, sidecar=image.sidecar)
+    return read_pet(Path(root) / image.path, sidecar=image.sidecar, series=image.series)
 
 
 def _as_yaml(content: Mapping[str, Any], *, default_flow_style: bool | None, width: int) -> str:

@@ -12,7 +12,7 @@ from pipeline.pet.series import PETHeader, PETSeries
 from pipeline.pet.sidecar import SidecarHeader
 from pipeline.pet.volumes import is_volume_name
 
-__all__ = ["READING_VERSION", "SUVExplanation", "explain_suv", "read_pet"]
+__all__ = ["READING_VERSION", "SUVExplanation", "explain_suv", "names_volume", "read_pet"]
 
 READING_VERSION = 2
 """What SUV a given file gives, as a number: raise it by one whenever some file gives another SUV than before. It is
@@ -42,15 +42,21 @@ def read_pet(
     """
     path = Path(path)
     with naming(path):
-        if _is_volume(path, series):
+        if names_volume(path, series):
             return read_nifti(path, sidecar=sidecar)
         if sidecar is not None:
             raise PETError("a sidecar was given for DICOM, expected one for NIfTI only")
         return read_dicom_series(path, series=series)
 
 
-def _is_volume(path: Path, series: str | int | None) -> bool:
-    """Return whether a path is that of a NIfTI volume, for which no series can be chosen, rather than of DICOM."""
+def names_volume(path: Path, series: str | int | None) -> bool:
+    """Return whether a path is that of a NIfTI volume, for which no series can be chosen, rather than of DICOM.
+
+    Raises
+    ------
+    PETError
+        If there is nothing, or a series was chosen for a volume.
+    """
     if not path.exists():
         raise PETError("no such file or folder")
     if path.is_dir() or not is_volume_name(path):
@@ -123,7 +129,7 @@ def explain_suv(path: str | Path, *, series: str | int | None = None) -> SUVExpl
     path = Path(path)
     with naming(path):
         found: SidecarHeader | Survey
-        if _is_volume(path, series):
+        if names_volume(path, series):
             found, _ = survey_nifti(path)
             lowest = highest = 1.0 if found.factor is None else found.factor
         else:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import PETError, naming, reason_of
-from pipeline.files import image_stream, replaced_file, write_json
+from pipeline.files import image_stream, replaced_file
 from pipeline.images import Regions, numbered_lesions
 from pipeline.pet.grid import Grid, same_grid
 from pipeline.pet.series import PETSeries
@@ -25,6 +25,7 @@ from pipeline.tables import write_table
 __all__ = ["read_label_map", "write_label_map"]
 
 _ENDS = tuple(f"_dseg{end}" for end in NIFTI)
+_LOOKUP_COLUMNS = {"index": "number of the region in the label map", "name": "what the region is called"}
 
 
 def read_label_map(path: Path, series: PETSeries, *, names: Sequence[str] | None = None) -> Regions:
@@ -67,7 +68,8 @@ def _lookup_table(path: Path) -> dict[int, str]:
 def write_label_map(regions: Regions, path: str | Path, *, grid: Grid) -> Path:
     """Write regions as ``NAME_dseg.nii.gz``, its lookup table ``NAME_dseg.tsv``, and ``NAME_dseg.json``.
 
-    The JSON file says by which method they were drawn. Existing files are replaced.
+    The JSON file says by which method they were drawn, and what the columns of the table mean. Existing files are
+    replaced.
 
     Parameters
     ----------
@@ -99,8 +101,10 @@ def write_label_map(regions: Regions, path: str | Path, *, grid: Grid) -> Path:
         if not same_grid(Grid(grid.shape, image.get_qform()), grid):
             image.set_qform(None, code="unknown")
         rows = [(number, name_of(number, regions.names)) for number in regions.numbers]
-        write_table(pd.DataFrame(rows, columns=["index", "name"]), _table_path_of(path))
-        write_json(sidecar_path_of(path), {"Description": f"Regions: {regions.method}"})
+        table = pd.DataFrame(rows, columns=list(_LOOKUP_COLUMNS))
+        # The JSON file beside both is the sidecar of the one and the dictionary of the other.
+        about = {"Description": f"Regions: {regions.method}"}
+        write_table(table, _table_path_of(path), columns=_LOOKUP_COLUMNS, about=about)
         with replaced_file(path) as temporary:
             with image_stream(temporary) as stream:
                 image.to_stream(stream)

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 _NOT_BIDS = (
     *(".lock", "*dicom*", "*_desc-truth_pet.*", "*_desc-lesions_mask.nii.gz", "*_desc-organs_dseg.nii.gz"),
-    *("*_desc-attenuation_map.nii.gz", "*_lesions.tsv", "*_simulation.json"),
+    *("*_desc-attenuation_map.nii.gz", "*_lesions.tsv", "*_lesions.json", "*_simulation.json"),
 )
 """Files of a subject that BIDS has no place for in a raw data set."""
 

@@ -15,7 +15,7 @@ import pandas as pd
 from pipeline import __version__
 from pipeline.engine import run_tasks
 from pipeline.errors import PETError
-from pipeline.files import locked_folder, new_folder, remove_unfinished, write_json, write_text
+from pipeline.files import locked_folder, new_folder, remove_unfinished, write_json
 from pipeline.pet import PETSeries, write_nifti
 from pipeline.simulation.cohort import subject_seed
 from pipeline.simulation.lesion_places import (
@@ -37,6 +37,7 @@ from pipeline.simulation.scanner.reconstruction import SystemModel, system_model
 from pipeline.simulation.scanner.scanner import Scanner
 from pipeline.simulation.subject import measured_liver
 from pipeline.simulation.subject_folder import GENERATOR, is_complete, scan_header, subject_record
+from pipeline.tables import SUBJECT_COLUMN, write_table
 
 __all__ = ["ABSENT", "CONTRASTS", "LesionPairs", "PairedPatient", "simulate_lesion_pairs"]
 
@@ -45,6 +46,18 @@ ABSENT = "absent"
 
 _BELOW_DOME = 0.6  # of the scan's length lies below the top of the liver
 _GENERATOR = 1  # goes up when the same seed gives other images
+_COLUMNS = {
+    "scan": "name of a scan of the subject: without lesions, or with those of one kind at each place",
+    "place": "number of the place, the same in all scans",
+    "site": "organ that the place lies in",
+    "diameter": "diameter of the lesion there, n/a without one [mm]",
+    "level": "faint or clear, n/a without a lesion",
+    "contrast": "uptake of the lesion over that of the place without it",
+    "background": "uptake of the place without a lesion [g/mL]",
+    "x": "centre from that of voxel (0, 0, 0), +x is the patient's right [mm]",
+    "y": "centre from that of voxel (0, 0, 0), +y is anterior [mm]",
+    "z": "centre from that of voxel (0, 0, 0), +z is superior [mm]",
+}
 
 CONTRASTS: Mapping[str, Mapping[float, tuple[float, float]]] = {
     "liver": {7.0: (0.8, 1.8), 10.0: (0.35, 0.8), 14.0: (0.2, 0.45)},
@@ -128,6 +141,7 @@ class PairedPatient:
 
         Columns: scan, place, site, diameter [mm], level (faint or clear), contrast, background [g/mL], and the centre
         x, y, z from that of voxel (0, 0, 0) [mm]. In scans without lesions diameter, level and contrast are missing.
+        What was written by later versions than 0.3.0 has the column subject, too.
 
         Raises
         ------
@@ -253,8 +267,8 @@ def _write_patient(folder: Path, study: LesionPairs, index: int) -> None:
                 counts = draw_counts(acquisition, scale / factor, for_counts)
                 image = model.reconstruct(counts, acquisition, scale=scale / factor)
                 write(made.scan(name, factor), image, factor, f"lesions {name}, dose reduced by {factor:g}")
-        text = table.to_csv(sep="\t", index=False, float_format="%.4f", na_rep="n/a", lineterminator="\n")
-        write_text(pet / f"{made.name}_lesions.tsv", text)
+        table.insert(0, "subject", made.name)
+        write_table(table, pet / f"{made.name}_lesions.tsv", columns=SUBJECT_COLUMN | _COLUMNS)
         said = {"liver_cov_target": round(cov, 5), "counts_per_suv_mm": scale, "body_weight": truth.body_weight}
         write_json(pet / f"{made.name}_simulation.json", subject_record(study.request(index), said, pet))
 
@@ -295,5 +309,4 @@ def _table(
                 lesion, level = lesions[i]
                 row |= {"diameter": lesion.diameter, "level": level, "contrast": lesion.contrast}
             rows.append(row)
-    columns = ["scan", "place", "site", "diameter", "level", "contrast", "background", "x", "y", "z"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(_COLUMNS))

@@ -13,15 +13,17 @@ import numpy as np
 
 from pipeline import __version__
 from pipeline.errors import PETError
-from pipeline.files import image_stream, new_folder, replaced_file, write_json, write_text
+from pipeline.files import image_stream, new_folder, replaced_file, write_json
 from pipeline.pet import DicomOptions, PETHeader, PETSeries, write_dicom_series, write_nifti
 from pipeline.pet.suv.nuclides import HALF_LIFE
 from pipeline.simulation.low_dose import DoseMode, dose_entity
+from pipeline.simulation.patient.lesions import LESION_COLUMNS
 from pipeline.simulation.patient.organs import ORGAN_LABELS
 from pipeline.simulation.patient.phantom import Phantom
 from pipeline.simulation.patient.uptake import Tracer
 from pipeline.simulation.scanner.scanner import Scanner
 from pipeline.simulation.subject import SimulatedSubject
+from pipeline.tables import SUBJECT_COLUMN, write_table
 
 __all__ = ["GENERATOR", "is_complete", "scan_header", "subject_record", "subject_request", "write_subject"]
 
@@ -145,7 +147,8 @@ def write_subject(subject: SimulatedSubject, folder: str | Path, *, dicom: bool 
     Images lie in ``pet/`` as float32 SUVbw with JSON sidecars: ``rec-full``, ``rec-fullrepeat``, ``rec-noisefree``,
     ``rec-drf004``, ``rec-drf007p5``, ... and ``desc-truth``; labels as ``desc-lesions_mask`` and
     ``desc-organs_dseg``; the attenuation map [1/mm] as ``desc-attenuation_map``; the lesions' true values as
-    ``lesions.tsv``; every parameter as ``simulation.json``. A subject without references has the doses and the lesions.
+    ``lesions.tsv``, with its dictionary; every parameter as ``simulation.json``. A subject without references has the
+    doses and the lesions.
 
     `folder` is new or empty, such as ``sub-0001``, in an existing folder; it is returned. With `dicom` each PET image
     is also written as a DICOM series in Bq/mL, to ``dicom/rec-full/`` and so on. All series of a subject share a study;
@@ -193,8 +196,9 @@ def write_subject(subject: SimulatedSubject, folder: str | Path, *, dicom: bool 
         if subject.has_references:
             _write_volume(patient.labels, affine, Path(f"{stem}_desc-organs_dseg.nii.gz"))
             _write_volume(patient.attenuation, affine, Path(f"{stem}_desc-attenuation_map.nii.gz"))
-        lesions = subject.lesions.to_csv(sep="\t", index=False, float_format="%.4f", lineterminator="\n")
-        write_text(Path(f"{stem}_lesions.tsv"), lesions)
+        lesions = subject.lesions
+        lesions.insert(0, "subject", folder.name)
+        write_table(lesions, f"{stem}_lesions.tsv", columns=SUBJECT_COLUMN | LESION_COLUMNS)
         said = {"organ_labels": dict(ORGAN_LABELS), **subject.parameters}
         write_json(Path(f"{stem}_simulation.json"), subject_record(request, said, pet))
     return folder

@@ -6,13 +6,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import pandas as pd
 from ignite.engine import Engine, Events
 from torch import Tensor
 
-from pipeline.files import write_text
+from pipeline.tables import write_table
 from pipeline.training.distributed import is_main_process
 
 __all__ = ["EpochLog", "ProgressRow", "duration", "progress_rows"]
+
+PROGRESS_COLUMNS = {
+    "stage": "stage of the training",
+    "epoch": "number of the epoch in its stage, from 1",
+    "seconds": "duration of the epoch [s]",
+    "name": "what the value is: a loss, mean of the epoch, or a metric of the validation after it",
+    "value": "the value, PSNR in dB",
+}
+"""Meaning and unit of the columns of the table that an `EpochLog` writes."""
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +39,14 @@ class ProgressRow(NamedTuple):
 
 
 def progress_rows(path: Path) -> Iterator[ProgressRow]:
-    """Rows of a table that an :class:`EpochLog` wrote; a last row that a killed process did not finish is left out."""
+    """Rows of a table that an :class:`EpochLog` wrote; a last row that a killed process did not finish is left out.
+
+    Tables of version 0.3.0 have no header line.
+    """
     for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else ():
         cells = line.split("\t")
-        if line.endswith("\n") and len(cells) == len(ProgressRow._fields):
+        is_whole = line.endswith("\n") and len(cells) == len(ProgressRow._fields)
+        if is_whole and cells[1].isdigit():
             yield ProgressRow(cells[0], int(cells[1]), float(cells[2]), cells[3], float(cells[4]))
 
 
@@ -47,7 +61,7 @@ def duration(seconds: float) -> str:
 class EpochLog:
     """Handler that logs each epoch's mean losses, the last validation metrics, and the time left.
 
-    The same values are appended to the tab-separated table `path`: stage, epoch, seconds, name, value. The metrics of
+    The same values are appended to the tab-separated table `path`, see `PROGRESS_COLUMNS`. The metrics of
     `evaluator` are shown beside the losses in the epochs in which it ran. With its state in a checkpoint the means of
     an interrupted epoch are those of the whole epoch. Rows of epochs that are run again, because they came after the
     checkpoint, are dropped from the table.
@@ -104,7 +118,9 @@ class EpochLog:
         left = self.seconds / self.n_iterations * (last * cast(int, state.epoch_length) - state.iteration)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         logger.info("%s %d/%d  %s  %s left", self.stage, state.epoch, last, shown, duration(left))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not self.path.is_file():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._write([])
         with self.path.open("a", encoding="utf-8") as file:
             file.writelines(
                 f"{self.stage}\t{state.epoch}\t{seconds:.1f}\t{name}\t{value:.6g}\n" for name, value in values.items()
@@ -114,7 +130,10 @@ class EpochLog:
         if not self.path.is_file():
             return
         kept = [row for row in progress_rows(self.path) if row.stage != self.stage or row.epoch < epoch]
-        write_text(self.path, "".join("\t".join(map(str, row)) + "\n" for row in kept))
+        self._write(kept)
+
+    def _write(self, rows: list[ProgressRow]) -> None:
+        write_table(pd.DataFrame(rows, columns=list(PROGRESS_COLUMNS)), self.path, columns=PROGRESS_COLUMNS)
 
 
 def _losses(output: Any) -> dict[str, float]:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from pipeline.data import build_manifest
+from tests.described_tables import check_dictionaries
 
 UNTRAINED = """
 method: small
@@ -151,6 +152,7 @@ def test_tables_and_page_of_stored_results_alone(measured, benchmark, tmp_path, 
     shutil.copytree(measured[0] / "results", tmp_path / "out" / "results")
     monkeypatch.setattr("pipeline.benchmark.run.measure_benchmark", lambda *a, **k: pytest.fail("measured"))
     assert benchmark(tmp_path / "out", "--report-only").returncode == 0
+    check_dictionaries(tmp_path / "out", n_tables=len(list(measured[0].glob("*.tsv"))))
     for name in ("benchmark.md", "table.tsv", "images_lesions.tsv"):
         assert (tmp_path / "out" / name).read_bytes() == (measured[0] / name).read_bytes()
 

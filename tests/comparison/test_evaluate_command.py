@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.data import Manifest, build_manifest
 from pipeline.data.manifest import Cohort, Exclusion, Recipe
+from tests.described_tables import check_dictionaries
 
 METHOD = ("--method", "identity")
 
@@ -51,6 +52,7 @@ def test_several_cohorts_tables_files_and_a_gate_that_is_met(cohorts, tmp_path):
     assert mean["identity", 4] == mean["input", 4]
     assert mean["input", 20] < mean["input", 4]
     assert mean["gaussian", 20] >= mean["input", 20]
+    check_dictionaries(tmp_path, n_tables=2)
     text = (tmp_path / "tables.md").read_text()
     assert text.startswith("2 subjects (one, two); settings of the filters (gaussian, nonlocal_means) chosen on other")
     # What stands in the document is the mean of what stands in the rows.

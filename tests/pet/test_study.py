@@ -158,7 +158,8 @@ def test_the_right_series_is_read(study, form, tmp_path):
 def test_of_two_the_user_chooses_from_one_message(form, tmp_path):
     place = form(two_pet(tmp_path / "study"))
     assert refusal(place) == (
-        f"{place}: 2 PET series, expected one; choose it by number, description or UID (--series) from: "
+        f"{place}: 2 PET series, expected one; choose it by number, description or UID (--series; "
+        "series: in a manifest) from: "
         'number 3, PT, "WB AC", 12 images; number 7, PT, "WB late", 12 images; number 2, CT, "CT of it", 3 images'
     )
     late = read_pet(place, series="late")

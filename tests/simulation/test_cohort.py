@@ -16,6 +16,7 @@ from pipeline.data import build_manifest
 from pipeline.pet import PETError, read_dicom_series, read_nifti
 from pipeline.simulation import ORGAN_LABELS, PSMA_11, simulate_cohort, simulate_subject, write_subject
 from pipeline.simulation.cohort import CohortRequest, simulate_cohorts, subject_seed
+from tests.described_tables import check_dictionaries
 
 OPTIONS = {"seed": 3, "scanner": FLAT_SCANNER, "dose_reduction_factors": (4, 20), "n_lesions": 4}
 
@@ -40,7 +41,7 @@ def test_a_subject_has_every_file(cohort):
     expected = {f"sub-0001_{i}_pet.{e}" for i in images for e in ("nii.gz", "json")}
     expected |= {"sub-0001_desc-lesions_mask.nii.gz", "sub-0001_desc-organs_dseg.nii.gz"}
     expected |= {"sub-0001_desc-attenuation_map.nii.gz"}
-    expected |= {"sub-0001_lesions.tsv", "sub-0001_simulation.json"}
+    expected |= {"sub-0001_lesions.tsv", "sub-0001_lesions.json", "sub-0001_simulation.json"}
     assert {p.name for p in (subjects[0] / "pet").iterdir()} == expected
 
 
@@ -55,6 +56,8 @@ def test_what_is_read_is_what_was_simulated(cohort):
     np.testing.assert_array_equal(np.asarray(lesions.dataobj), again.truth.lesion_labels)
     assert nib.aff2axcodes(lesions.affine) == ("R", "A", "S")
     table = pd.read_csv(f"{stem}_lesions.tsv", sep="\t")
+    assert set(table["subject"]) == {"sub-0002"}
+    check_dictionaries(subjects[1], n_tables=1)
     assert list(table["id"]) == list(again.lesions["id"])
     np.testing.assert_allclose(table["suv_mean"], again.lesions["suv_mean"], atol=1e-4)
 
@@ -157,7 +160,8 @@ def test_a_foreign_folder_is_refused(tmp_path):
 def test_training_subjects_have_what_training_needs_and_no_more(tmp_path):
     (subject,) = simulate_cohort(tmp_path, n_subjects=1, **OPTIONS, axial_extent=600, references=False)
     images = {f"sub-0001_rec-{r}_pet.{e}" for r in ("full", "drf004", "drf020") for e in ("nii.gz", "json")}
-    others = {"sub-0001_desc-lesions_mask.nii.gz", "sub-0001_lesions.tsv", "sub-0001_simulation.json"}
+    others = {"sub-0001_desc-lesions_mask.nii.gz", "sub-0001_lesions.tsv", "sub-0001_lesions.json"}
+    others |= {"sub-0001_simulation.json"}
     assert {p.name for p in (subject / "pet").iterdir()} == images | others
     assert nib.load(subject / "pet" / "sub-0001_rec-full_pet.nii.gz").shape == (16, 16, 20)
     before = (subject / "pet" / "sub-0001_simulation.json").stat().st_mtime_ns

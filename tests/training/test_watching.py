@@ -12,6 +12,7 @@ from tiny_training import tiny_parts, tiny_trainer
 from pipeline.training import EpochLog, ProgressFigure, ValidationPicture
 from pipeline.training.progress import ProgressRow, duration, progress_rows
 from pipeline.training.progress_figure import coronal_projections
+from tests.described_tables import check_dictionaries
 
 
 class Validation:
@@ -64,6 +65,7 @@ def test_the_table_has_the_same_values(watched):
     assert {row.name for row in rows} == {"loss", "critic", "reconstruction", "adversarial", "psnr"}
     assert [(row.epoch, row.value) for row in rows if row.name == "psnr"] == [(2, 32.0), (4, 34.0)]
     assert [row.epoch for row in rows if row.name == "loss"] == [1, 2, 3, 4]
+    check_dictionaries(watched, n_tables=1)
 
 
 def test_the_mean_of_a_loss_counts_the_iterations_that_had_it(tmp_path):

@@ -19,7 +19,7 @@ from pipeline.inference import Denoiser
 from pipeline.pet import write_nifti
 from pipeline.regions import write_label_map
 from pipeline.workflow import RegionRule, denoise_scan, insert_noise_into_scan
-from tests.described_tables import check_tables
+from tests.described_tables import check_dictionaries, check_tables
 from tests.series import Scan as Body
 from tests.series import save_series, slices_of
 
@@ -66,6 +66,7 @@ def test_every_table_names_the_scan_and_says_what_its_columns_are(scan, identity
     check_tables(
         (tmp_path / "out" / f"{kind}.tsv" for kind in ("lesions", "matches", "changes", "spots")), scan="sub-01"
     )
+    check_dictionaries(tmp_path / "out", n_tables=5)
 
 
 def test_lesions_are_matched_with_the_scan_and_with_a_reference(scan, identity, body_series, tmp_path):

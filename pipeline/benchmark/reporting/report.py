@@ -9,6 +9,7 @@ import pandas as pd
 
 from pipeline.benchmark.definition import PARTS, Definition
 from pipeline.benchmark.reporting.claims import CLAIMS, MEASURES, ClaimLine, answer_claims, claim_frame
+from pipeline.benchmark.reporting.columns import columns_of
 from pipeline.benchmark.reporting.findings import Findings
 from pipeline.benchmark.reporting.shown import cost_figures, curve_figures, phantom_figures, sample_figures
 from pipeline.benchmark.reporting.tables import all_tables, difference_frame, summary_frame
@@ -33,7 +34,7 @@ def write_reports(definition: Definition, output: Path) -> list[Path]:
     """Write tables and page of the results that are stored below a folder; return their paths.
 
     ``benchmark.md`` holds all tables, ``benchmark.html`` the page, ``figures`` its figures as PNG, and the TSV files
-    ``table`` the one table, ``differences``, ``claims``, and every row that was measured.
+    ``table`` the one table, ``differences``, ``claims``, and every row that was measured, each with its dictionary.
 
     Raises
     ------
@@ -55,7 +56,11 @@ def write_reports(definition: Definition, output: Path) -> list[Path]:
     written = [markdown]
     frames = {"table": summary_frame(findings).reset_index(), "differences": difference_frame(findings)}
     frames |= {"claims": claim_frame(lines), **dict(_raw(findings))}
-    written += [write_table(frame, output / f"{name}.tsv") for name, frame in frames.items() if not frame.empty]
+    written += [
+        write_table(frame, output / f"{name}.tsv", columns=columns_of(name))
+        for name, frame in frames.items()
+        if not frame.empty
+    ]
     curves = [*curve_figures(findings), *phantom_figures(findings), *cost_figures(findings)]
     images = sample_figures(findings)
     page = write_benchmark_page(

@@ -34,11 +34,11 @@ def names_of(subject: Subject | FoundSession) -> frozenset[str]:
 
 
 def excluded_of(files: Iterable[File], exclusions: Collection[Exclusion]) -> set[str]:
-    """Return the paths of those files of a subject that its exclusions mean, by path or as the scan of a dose."""
+    """Return the places of those files of a subject that its exclusions mean, by path or as the scan of a dose."""
     paths = {exclusion.path for exclusion in exclusions}
     factors = {exclusion.dose_reduction_factor for exclusion in exclusions if exclusion.path is None}
     return {
-        file.path
+        file.place
         for file in files
         if file.path in paths
         or (isinstance(file, Image) and file.role == "dose" and file.dose_reduction_factor in factors)
@@ -57,9 +57,9 @@ def without_excluded(manifest: Manifest) -> tuple[Subject, ...]:
     for subject in manifest.subjects:
         stated = [exclusion for name in names_of(subject) for exclusion in by_name.get(name, ())]
         gone = excluded_of(subject.files(), stated)
-        if any(exclusion.is_whole for exclusion in stated) or subject.full_dose.path in gone:
+        if any(exclusion.is_whole for exclusion in stated) or subject.full_dose.place in gone:
             continue
-        images = tuple(image for image in subject.images if image.path not in gone)
-        without = {name: None for name, file in other_files(subject).items() if file.path in gone}
+        images = tuple(image for image in subject.images if image.place not in gone)
+        without = {name: None for name, file in other_files(subject).items() if file.place in gone}
         kept.append(subject.model_copy(update={"images": images, **without}))
     return tuple(kept)

@@ -20,8 +20,9 @@ from pipeline.pet.dicom.reading.reader import survey_series
 from pipeline.pet.dicom.values import text_of
 from pipeline.pet.grid import Grid, canonical_grid, grid_difference
 from pipeline.pet.nifti import survey_nifti
+from pipeline.pet.read import names_volume
 from pipeline.pet.tracer_names import tracer_conflict
-from pipeline.pet.volumes import is_volume_name, read_grid
+from pipeline.pet.volumes import read_grid
 
 __all__ = ["ImageHeader", "read_image_header", "read_session", "reason_for"]
 
@@ -65,11 +66,13 @@ class ImageHeader:
         return tracer_conflict(label=self.tracer, nuclide=nuclide, half_life=half_life, expected=tracer)
 
 
-def read_image_header(path: Path, *, sidecar: Mapping[str, Any] | None = None) -> ImageHeader:
+def read_image_header(
+    path: Path, *, sidecar: Mapping[str, Any] | None = None, series: str | int | None = None
+) -> ImageHeader:
     """Read the headers of an image, and refuse all that `pipeline.pet.read_pet` would refuse for its headers.
 
     A NIfTI volume takes milliseconds, a DICOM series two milliseconds a slice. `sidecar` stands for the JSON files of a
-    NIfTI volume; if None, they are read.
+    NIfTI volume; if None, they are read. `series` is that of `read_pet`.
 
     Raises
     ------
@@ -77,12 +80,10 @@ def read_image_header(path: Path, *, sidecar: Mapping[str, Any] | None = None) -
         If there is no such image, or its headers do not suffice to read it as SUVbw.
     """
     with naming(path):
-        if is_volume_name(path):
+        if names_volume(path, series):
             found, grid = survey_nifti(path, sidecar=sidecar)
             return ImageHeader(grid, found.header)
-        if not path.exists():
-            raise PETError("no such file or folder")
-        survey = survey_series(path, with_pixels=False)
+        survey = survey_series(path, with_pixels=False, series=series)
         grid = canonical_grid(Grid(survey.stack.shape, survey.stack.affine))
         return ImageHeader(grid, survey.header, _identities_of(survey.files[0].stored))
 

@@ -104,15 +104,17 @@ def _leaks(manifest: Manifest, contents: Mapping[str, str | None]) -> Iterator[P
     for subject in manifest.subjects:
         for image in subject.images:
             # Of labels many are equal: those without a lesion.
-            for key in filter(None, (image.path, contents[image.path])):
+            sha256 = contents[image.path]
+            # Of a study that holds several images the content is that of all.
+            for key in filter(None, (image.place, sha256 and image.place.replace(image.path, sha256, 1))):
                 if key not in seen:
-                    seen[key] = subject.id, subject.split, image.path
+                    seen[key] = subject.id, subject.split, image.place
                     continue
                 other, split, path = seen[key]
                 is_leak = split != subject.split
-                what = f"the same file as {other} in {split}" if key == image.path else f"the same content as {path}"
-                detail = f"{what} of {other} in {split}" if key != image.path else what
-                yield Problem("leak" if is_leak else "duplicate", subject.id, image.path, detail)
+                what = f"the same file as {other} in {split}" if key == image.place else f"the same content as {path}"
+                detail = f"{what} of {other} in {split}" if key != image.place else what
+                yield Problem("leak" if is_leak else "duplicate", subject.id, image.place, detail)
                 break
 
 

@@ -41,10 +41,10 @@ def check_images(
         if image.path in without:
             continue
         try:
-            headers[image.path] = read_image_header(root / image.path, sidecar=image.sidecar)
+            headers[image.place] = read_image_header(root / image.path, sidecar=image.sidecar, series=image.series)
         except Exception as error:  # noqa: BLE001 - a damaged file makes libraries raise anything
-            problems.append(Problem("header", subject.id, image.path, reason_for(error, root)))
-    full = headers.get(subject.full_dose.path)
+            problems.append(Problem("header", subject.id, image.place, reason_for(error, root)))
+    full = headers.get(subject.full_dose.place)
     problems += _against_manifest(subject, headers, full)
     problems += _labels(subject, None if full is None else full.grid, root, without)
     identities = {identity for header in headers.values() for identity in header.identities}
@@ -55,24 +55,24 @@ def check_images(
         )
     if with_voxels:
         problems += _label_values(subject, root, without)
-        problems += _voxels(subject, [image for image in subject.images if image.path in headers], root)
+        problems += _voxels(subject, [image for image in subject.images if image.place in headers], root)
     return problems, identities
 
 
 def _against_manifest(
     subject: Subject, headers: Mapping[str, ImageHeader], full: ImageHeader | None
 ) -> Iterator[Problem]:
-    for path, header in headers.items():
+    for place, header in headers.items():
         difference = None if full is None else grid_difference(header.grid, full.grid)
         if difference is not None:
-            yield Problem("geometry", subject.id, path, difference)
+            yield Problem("geometry", subject.id, place, difference)
         elif subject.shape not in (None, header.shape) or not np.allclose(
             header.voxel_size, subject.voxel_size or header.voxel_size, rtol=1e-3
         ):
             stated = f"shape {subject.shape}, voxels {subject.voxel_size} mm"
-            yield Problem("geometry", subject.id, path, f"{header.grid}, the manifest says {stated}")
+            yield Problem("geometry", subject.id, place, f"{header.grid}, the manifest says {stated}")
         if conflict := header.conflict_with(subject.tracer):
-            yield Problem("tracer", subject.id, path, conflict)
+            yield Problem("tracer", subject.id, place, conflict)
 
 
 def _labels(subject: Subject, full: Grid | None, root: Path, without: Collection[str]) -> Iterator[Problem]:
@@ -126,7 +126,7 @@ def _voxels(subject: Subject, images: Collection[Image], root: Path) -> Iterator
             noise = noise_meter(series.suv, voxel_size=series.voxel_size, body=body)
             mean = float(series.suv[body].mean(dtype=np.float64))
         except Exception as error:  # noqa: BLE001 - a damaged file makes libraries raise anything
-            yield Problem("values", subject.id, image.path, reason_for(error, root))
+            yield Problem("values", subject.id, image.place, reason_for(error, root))
             if factor == 1:
                 return
             continue
@@ -135,14 +135,14 @@ def _voxels(subject: Subject, images: Collection[Image], root: Path) -> Iterator
             if not MEAN_SUV[0] <= mean <= MEAN_SUV[1]:
                 wanted = f"expected {MEAN_SUV[0]:g} to {MEAN_SUV[1]:g}: dose, weight or a time is likely wrong"
                 detail = f"mean SUV of the body is {mean:.3g} g/mL, {wanted}"
-                yield Problem("values", subject.id, image.path, detail)
+                yield Problem("values", subject.id, image.place, detail)
         elif abs(mean / mean_full - 1) > MEAN_AGREEMENT:
             change = f"{100 * (mean / mean_full - 1):+.0f} %"
             detail = f"mean SUV of the body is {change} from full dose, expected the same activity"
-            yield Problem("values", subject.id, image.path, detail)
+            yield Problem("values", subject.id, image.place, detail)
         if noise <= noisiest[1]:
             found = f"noise is {noise:.4f} at dose reduction factor {factor:g} and {noisiest[1]:.4f} at {noisiest[0]:g}"
-            yield Problem("noise", subject.id, image.path, f"{found}, expected it to rise")
+            yield Problem("noise", subject.id, image.place, f"{found}, expected it to rise")
         noisiest = max(noisiest, (factor, noise), key=lambda pair: pair[1])
 
 

@@ -245,6 +245,8 @@ class _Task:
             "inputs": [(i.what, i.sha256) for i in inputs],
             "sidecars": {image_name(i): i.sidecar for i in self.subject.images},
         }
+        if named := {image_name(i): i.series for i in self.subject.images if i.series is not None}:
+            content["series"] = named
         if self._noise is not None:
             content["insertion"] = self._noise.settings()
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

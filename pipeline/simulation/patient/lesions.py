@@ -17,8 +17,18 @@ from pipeline.simulation.patient.uptake import Tracer
 
 __all__ = ["LESION_COLUMNS", "LESION_SITES", "draw_lesion_count", "paint_lesions"]
 
-LESION_COLUMNS = ["id", "site", "diameter", "volume", "suv_mean", "suv_max", "x", "y", "z"]
-"""Columns of a lesion table: id, site, equivalent diameter [mm], volume [mL], true SUVbw [g/mL], centre [mm]."""
+LESION_COLUMNS: dict[str, str] = {
+    "id": "number of the lesion in the volume of lesions",
+    "site": "where the lesion lies",
+    "diameter": "diameter of the sphere of its volume [mm]",
+    "volume": "true volume [mL]",
+    "suv_mean": "true mean of SUVbw [g/mL]",
+    "suv_max": "true maximum of SUVbw [g/mL]",
+    "x": "centre, +x is the patient's right [mm]",
+    "y": "centre, +y is anterior [mm]",
+    "z": "centre, +z is superior [mm]",
+}
+"""Meaning and unit of the columns of a lesion table, in order."""
 
 _SMALLEST, _LARGEST = 4.0, 60.0  # [mm]
 
@@ -200,7 +210,7 @@ def paint_lesions(
     rows = [
         {"id": k, "site": name, **_measure(canvas, lesion_labels, k, box)} for k, (name, box) in enumerate(painted, 1)
     ]
-    return lesion_labels, pd.DataFrame(rows, columns=LESION_COLUMNS)
+    return lesion_labels, pd.DataFrame(rows, columns=list(LESION_COLUMNS))
 
 
 def _measure(

@@ -13,7 +13,7 @@ from typing import TypeVar
 from pydicom.dataset import Dataset
 from pydicom.uid import PositronEmissionTomographyImageStorage
 
-from pipeline.errors import PETError, naming, one_line
+from pipeline.errors import NoSuchSeriesError, PETError, naming, one_line
 from pipeline.pet.dicom.reading.enhanced import read_frames
 from pipeline.pet.dicom.reading.files import ENHANCED, FoundFiles, SliceFile
 from pipeline.pet.dicom.reading.header import attenuation_corrected
@@ -61,6 +61,8 @@ def choose_pet(found: FoundFiles, wanted: str | int | None) -> tuple[Sequence[Sl
     ------
     PETError
         If no series is, or several are; the message lists them.
+    NoSuchSeriesError
+        If no series is the one that is wanted.
     """
     every = by_series(found.slices)
     pet = {uid: files for uid, files in every.items() if any(_sop_class(file) in PET_CLASSES for file in files)}
@@ -77,9 +79,9 @@ def choose_pet(found: FoundFiles, wanted: str | int | None) -> tuple[Sequence[Sl
         notes.append(f"Of {len(pet)} PET series the only one that is corrected for attenuation was read.")
     if len(chosen) != 1:
         n, which = len(chosen), "" if wanted is None else f" {str(wanted)[:LONGEST_DESCRIPTION]}"
-        raise PETError(
-            f"{n or 'no'} PET series{which}, expected one; choose it by number, description or UID (--series) from: "
-            f"{listed(every)}"
+        raise (PETError if n else NoSuchSeriesError)(
+            f"{n or 'no'} PET series{which}, expected one; choose it by number, description or UID (--series; series: "
+            f"in a manifest) from: {listed(every)}"
         )
     ((uid, files),) = chosen.items()
     if found.n_other:
