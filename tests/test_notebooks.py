@@ -14,7 +14,11 @@ NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.i
 
 # What makes each quick, in place of its own parameters; number of its figures; and what it must say.
 QUICK = {
-    "01_from_dicom_to_report": ("axial_extent = 240", 2, ["PSNR against noise-free [dB]", "report.html", "viewer.html"]),
+    "01_from_dicom_to_report": (
+        "axial_extent = 240",
+        2,
+        ["PSNR against noise-free [dB]", "report.html", "viewer.html"],
+    ),
     "02_train_on_simulated_data": (
         "n_patients, axial_extent, n_epochs, n_patches = 3, 160, 2, 16\n"
         'settings = [("n_scans", 2), ("fitted#n_scans", 2), ("patches#reconstruction#voxel_size", [4.0, 6.0])]',
