@@ -19,7 +19,8 @@ ALLOWED = {
     "tables": {"errors", "files"},
     "shipped": {"errors", "files"},
     "ending": {"errors"},
-    "engine": {"errors"},
+    "engine": {"errors", "files"},
+    "memory": set(),
     "pet": {"errors", "files"},
     "images": {"constants", "errors", "pet"},
     "regions": {"errors", "files", "images", "pet", "tables"},
@@ -44,7 +45,7 @@ ALLOWED = {
         "tables",
         "transforms",
     },
-    "inference": {"constants", "diffusion", "errors", "files", "networks", "pet", "shipped", "transforms"},
+    "inference": {"constants", "diffusion", "errors", "files", "memory", "networks", "pet", "shipped", "transforms"},
     "report": {"errors", "evaluation", "files", "images", "pet", "trust"},
     "comparison": {
         *("data", "errors", "evaluation", "files", "images", "inference", "networks", "engine", "pet"),

@@ -1,19 +1,14 @@
 """Tasks run, and their results as they finish."""
 
-import multiprocessing
-import os
-import signal
-import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar, overload
 
+from pipeline.engine.cluster import connected
+from pipeline.engine.dispatch import Dispatch
 from pipeline.engine.workers import Workers
-from pipeline.errors import PETError, line_for_user, reason_of
+from pipeline.errors import line_for_user, reason_of
 
 __all__ = ["Failure", "run_tasks"]
 
@@ -45,9 +40,9 @@ def run_tasks(
 ) -> Iterator[tuple[int, Result | Failure]]:
     """Run tasks that need nothing of each other, and yield each one's index and result as it finishes.
 
-    A task whose worker is lost runs again on another one. When the caller stops iterating, or an error ends the
-    iteration, tasks that wait are dropped, and those that run are ended in a way that lets them remove what they have
-    half written.
+    A task whose worker is lost runs again on another one, three times in all. When the caller stops iterating, or an
+    error ends the iteration, tasks that wait are dropped, and those that run are ended in a way that lets them remove
+    what they have half written.
 
     Parameters
     ----------
@@ -61,18 +56,28 @@ def run_tasks(
     Raises
     ------
     PETError
-        If a worker was ended from outside too often, as the system does when memory runs out; not with `keep_going`.
+        If the scheduler is lost; and, without `keep_going`, if a task has lost its worker three times, as when the
+        system ends it because memory runs out.
     Exception
-        Whatever a task raises; not with `keep_going`.
+        Whatever a task raises, without `keep_going`.
     """
     workers = Workers.of(where)
+    if not tasks:
+        return
     runs: list[Callable[[], Result | Failure]] = [partial(_outcome, task) if keep_going else task for task in tasks]
-    alone = workers.jobs == 1 or (len(tasks) < 2 and not keep_going)
+    alone = workers.jobs == 1 or (len(tasks) == 1 and not keep_going)
     if alone and not workers.fresh and not workers.elsewhere:
         for index, task in enumerate(runs):
             yield index, task()
-    else:
-        yield from _run_in_processes(runs, jobs=workers.jobs)
+        return
+    with connected(workers, len(tasks)) as client:
+        for index, outcome in Dispatch(client, runs, workers).results():
+            if not isinstance(outcome, Exception):
+                yield index, outcome
+            elif keep_going:
+                yield index, _failure(outcome)
+            else:
+                raise outcome
 
 
 def _outcome(task: Callable[[], Result]) -> Result | Failure:
@@ -80,38 +85,8 @@ def _outcome(task: Callable[[], Result]) -> Result | Failure:
     try:
         return task()
     except Exception as error:  # noqa: BLE001 - one that fails must not stop the others, whatever it raises
-        return Failure(line_for_user(error) or f"{type(error).__name__}: {reason_of(error)}")
+        return _failure(error)
 
 
-def _run_in_processes(tasks: Sequence[Callable[[], Result]], *, jobs: int) -> Iterator[tuple[int, Result]]:
-    others = set(multiprocessing.active_children())
-    # Fresh processes: forking one that holds BLAS or GPU threads may hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max(1, min(jobs, len(tasks))), mp_context=context, initializer=_start_worker) as pool:
-        index_of = {pool.submit(task): index for index, task in enumerate(tasks)}
-        try:
-            for future in as_completed(index_of):
-                yield index_of[future], future.result()
-        except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in set(multiprocessing.active_children()) - others:
-                worker.terminate()
-            if isinstance(error, BrokenProcessPool):
-                reason = "a process was ended from outside, as when memory runs out"
-                raise PETError(f"{reason}; expected enough for {jobs} jobs, try fewer") from error
-            raise
-
-
-def _start_worker() -> None:
-    """Let the parent alone answer Ctrl-C, clean up when ended, and end with the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Wait for the parent's end: killed, it cannot end its workers, which would go on writing beside a second run."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _failure(error: Exception) -> Failure:
+    return Failure(line_for_user(error) or f"{type(error).__name__}: {reason_of(error)}")

@@ -47,3 +47,10 @@ class Workers:
     def elsewhere(self) -> bool:
         """Whether the workers may be other machines."""
         return self.scheduler is not None or self.slurm is not None
+
+    def what_is_at_once(self) -> str:
+        """Return in words what memory must suffice for."""
+        if self.elsewhere:
+            return "each worker"
+        each = "" if self.memory is None else f" of {self.memory / 2**30:.3g} GiB"
+        return f"{self.jobs} jobs{each}, try fewer"

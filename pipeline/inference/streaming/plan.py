@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from pipeline.inference.streaming.planes import KEPT_PLANES
 from pipeline.inference.streaming.slabs import Slab, Stage, body_slabs, computed_fraction, every_slab, network_stages
+from pipeline.memory import free_memory
 from pipeline.networks import NOISE_CHANNELS, BaseDenoisingNetwork, ReadsScans, is_streamable, read_by
 from pipeline.networks.noise.statistics import statistics_bytes
 
@@ -22,9 +22,6 @@ _CPU_BYTES = 16 * 2**20
 _CUDA_BYTES = 512 * 2**20
 _THICKEST = 16
 
-_MEMINFO = Path("/proc/meminfo")
-_GROUPS = Path("/sys/fs/cgroup")
-_OWN_GROUPS = Path("/proc/self/cgroup")
 # What torch and oneDNN say on a CPU when an allocation fails.
 _SAYINGS = ("can't allocate memory", "could not create a primitive", "could not create a memory object")
 
@@ -164,8 +161,7 @@ def available_memory(device: torch.device | str) -> int | None:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    amounts = [amount for amount in (_of_machine(), *map(_of_group, _group_folders())) if amount is not None]
-    return min(amounts, default=None)
+    return free_memory()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -179,45 +175,3 @@ def release_memory(device: torch.device | str) -> None:
     """Give cached memory of a GPU back; what is no longer referred to on a CPU is free already."""
     if torch.device(device).type == "cuda":
         torch.cuda.empty_cache()
-
-
-def _of_machine() -> int | None:
-    try:
-        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
-    except OSError:  # not Linux
-        return None
-    found = [line.split() for line in lines if line.startswith("MemAvailable:")]
-    return int(found[0][1]) * 1024 if found else None
-
-
-def _group_folders() -> list[Path]:
-    """Return the control groups around this process, from the inside out: each may have a limit of its own."""
-    try:
-        lines = _OWN_GROUPS.read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return []
-    folders = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers in ("", "memory"):  # version 2, version 1
-            root = _GROUPS / controllers
-            own = root / path.lstrip("/")
-            # In a container the path may be that of the host; the root is then the container's own.
-            folders += [own, *(folder for folder in own.parents if folder == root or root in folder.parents)]
-    return list(dict.fromkeys([*folders, _GROUPS]))
-
-
-def _of_group(folder: Path) -> int | None:
-    """Return what a control group may still take; its cached files do not count, they give way."""
-    is_first_version = (folder / "memory.limit_in_bytes").is_file()
-    names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if is_first_version else ("memory.max", "memory.current")
-    try:
-        limit, used = ((folder / name).read_text(encoding="ascii").strip() for name in names)
-        statistics = (folder / "memory.stat").read_text(encoding="ascii").split()
-    except OSError:  # no such limit
-        return None
-    if limit == "max":
-        return None
-    pairs = dict(zip(statistics[::2], statistics[1::2], strict=False))
-    cached = pairs.get("total_inactive_file", pairs.get("inactive_file", 0))
-    return max(int(limit) - int(used) + int(cached), 0)
