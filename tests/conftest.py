@@ -12,6 +12,15 @@ from tests.coarse_augmentation import COARSE_AUGMENTATION
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def workers_of_all_tests():
+    """Workers start when the first test needs them, which takes seconds, and serve all further ones."""
+    from pipeline.engine import workers_kept
+
+    with workers_kept():
+        yield
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """Root of the checkout."""

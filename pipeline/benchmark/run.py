@@ -30,6 +30,7 @@ from pipeline.comparison import (
     state_of,
     tune_competitors,
 )
+from pipeline.engine import Workers
 from pipeline.errors import PETError
 from pipeline.files import locked_folder
 from pipeline.shipped import method_files, own_bundle
@@ -61,7 +62,7 @@ def measure_benchmark(
     methods: Sequence[str] = (),
     parts: Sequence[str] = (),
     device: str | None = None,
-    jobs: int = 1,
+    jobs: Workers | int = 1,
     say: Callable[[str], object] = print,
     on_step: Callable[[str, str], object] = lambda row, part: None,
 ) -> list[Path]:
@@ -242,7 +243,7 @@ def _setting(cases: Sequence[Case], name: str, factor: float) -> dict[str, Any]:
     return {"settings": [{"scanner": scanner, "setting": value} for (_, scanner, _), value in found.items()]}
 
 
-def _run(device: str | None, jobs: int) -> dict[str, Any]:
+def _run(device: str | None, jobs: Workers | int) -> dict[str, Any]:
     """Return when, where and with what a result was measured."""
     return {
         "version": __version__,
@@ -251,7 +252,7 @@ def _run(device: str | None, jobs: int) -> dict[str, Any]:
         "n_cores": os.cpu_count(),
         "device": device or ("cuda" if torch.cuda.is_available() else "cpu"),
         "threads": torch.get_num_threads(),
-        "jobs": jobs,
+        "jobs": Workers.of(jobs).jobs,
         "torch": torch.__version__,
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.benchmark.definition import Definition, Source
 from pipeline.comparison import Case, KeptResults, cases_of
-from pipeline.engine import run_tasks
+from pipeline.engine import Workers, run_tasks
 
 __all__ = ["Part", "Piece", "Tables", "Work"]
 
@@ -38,7 +38,7 @@ class Work:
     folder: Path
     """Folder of the benchmark's own results."""
     kept: KeptResults
-    jobs: int = 1
+    jobs: Workers | int = 1
     say: Callable[[str], object] = print
     """Is told in one line what is left out."""
     on_case: Callable[[str], None] = lambda case: None

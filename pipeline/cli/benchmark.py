@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.console import Bundle, Device, errors_in_one_line, progress_bar
+from pipeline.cli.console import Bundle, Device, Jobs, Scheduler, Slurm, errors_in_one_line, progress_bar
 
 __all__ = ["benchmark"]
 
@@ -29,7 +29,9 @@ def benchmark(
         Path | None, typer.Option(help="Folder of the subjects, simulated where missing; by default DIR/data.")
     ] = None,
     scans: Annotated[Path | None, typer.Option(help="Folder of real scans.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Subjects simulated or measured at once.")] = 1,
+    jobs: Jobs = 1,
+    scheduler: Scheduler = None,
+    slurm: Slurm = None,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Measure nothing: table and page of the results that are there.")
     ] = False,
@@ -46,10 +48,11 @@ def benchmark(
         from pipeline.benchmark import own_definition, read_definition
         from pipeline.benchmark.reporting.report import write_reports
         from pipeline.benchmark.run import measure_benchmark
+        from pipeline.engine import Workers, workers_kept
 
         found = read_definition(own_definition() if definition is None else definition)
         if not report_only:
-            with progress_bar() as progress:
+            with workers_kept(), progress_bar() as progress:
                 task = progress.add_task("measuring", total=None)
                 measure_benchmark(
                     found,
@@ -61,7 +64,7 @@ def benchmark(
                     methods=list(dict.fromkeys(method or ())),
                     parts=list(dict.fromkeys(part or ())),
                     device=device,
-                    jobs=jobs,
+                    jobs=Workers(jobs=jobs, scheduler=scheduler, slurm=slurm),
                     say=lambda line: progress.console.print(line, markup=False, highlight=False),
                     on_step=lambda row, name: progress.update(task, description=f"{row}, {name}"),
                 )

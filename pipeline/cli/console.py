@@ -23,10 +23,13 @@ __all__ = [
     "Bundle",
     "Deidentify",
     "Device",
+    "Jobs",
     "Private",
     "Reconstructor",
     "Scanner",
+    "Scheduler",
     "Series",
+    "Slurm",
     "Units",
     "console",
     "errors_in_one_line",
@@ -54,6 +57,17 @@ Series = Annotated[
 Scanner = Annotated[str, typer.Option(help="Scanner preset, such as generic, biograph, mct, vision, dmi, gemini.")]
 Reconstructor = Annotated[
     str | None, typer.Option(help="Where reconstructions run: cuda or cpu by torch; by default numpy, exact by seed.")
+]
+
+
+Jobs = Annotated[int, typer.Option(min=1, help="How many at once: processes on this machine, or jobs of SLURM.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Dask scheduler whose workers do it instead, such as tcp://node1:8786."),
+]
+Slurm = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Do it in jobs of SLURM instead: YAML of cores, memory, queue, walltime, ..."),
 ]
 
 

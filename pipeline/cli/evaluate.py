@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 from rich.progress import Progress
 
-from pipeline.cli.console import Bundle, Device, Series, errors_in_one_line, progress_bar
+from pipeline.cli.console import Bundle, Device, Jobs, Scheduler, Series, Slurm, errors_in_one_line, progress_bar
 from pipeline.cli.output import check_output, print_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from pipeline.comparison import Case, Competitors, KeptResults, Measurements, ResultTable
+    from pipeline.engine import Workers
     from pipeline.inference import Denoiser
 
 __all__ = ["evaluate"]
@@ -60,7 +61,9 @@ def evaluate(
     ] = None,
     tuning_split: Annotated[Split, typer.Option(help="Which subjects of a manifest to tune on.")] = Split.validation,
     root: Annotated[Path | None, typer.Option(help="Folder of the manifests' data; by default that of each.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Subjects simulated or measured at once.")] = 1,
+    jobs: Jobs = 1,
+    scheduler: Scheduler = None,
+    slurm: Slurm = None,
     method: Annotated[
         list[str] | None, typer.Option(help="Method of the bundle, repeatable; by default unipet.")
     ] = None,
@@ -108,10 +111,12 @@ def evaluate(
     with errors_in_one_line():
         from pipeline.comparison import check_gate, filters_named, read_gate, result_tables
         from pipeline.comparison.baselines import DEFAULT_FILTERS, Competitors
+        from pipeline.engine import Workers, workers_kept
         from pipeline.errors import PETError
         from pipeline.inference import Denoiser
 
         sources = source or []
+        workers = Workers(jobs=jobs, scheduler=scheduler, slurm=slurm)
         for path, suffixes in ((output, (".tsv",)), (markdown, ())):
             if path is not None:
                 check_output(path, suffixes=suffixes)
@@ -126,11 +131,11 @@ def evaluate(
         compared = filters_named(filters or DEFAULT_FILTERS)
         names = list(dict.fromkeys(method or ["unipet"]))
         swaps: dict[str, pd.DataFrame] = {}
-        with progress_bar() as progress:
-            cases = [] if scan is not None else _cases(sources, split, root, jobs, progress, subjects, drf)
+        with workers_kept(), progress_bar() as progress:
+            cases = [] if scan is not None else _cases(sources, split, root, workers, progress, subjects, drf)
             competitors = Competitors(filters=compared)
             if tuning:
-                others = _cases(tuning, tuning_split, root, jobs, progress, None, drf)
+                others = _cases(tuning, tuning_split, root, workers, progress, None, drf)
                 competitors = _tuned(cases, others, compared, progress)
             methods = {name: Denoiser.from_bundle(bundle, method=name, device=device) for name in names}
             if scan is not None:
@@ -138,7 +143,7 @@ def evaluate(
                 preface = "One real scan: its full-dose image takes the place of the truth, noise and all"
             else:
                 kept = None if keep is None else _kept(keep, bundle, competitors, methods)
-                measurements = _measured_cases(cases, competitors, methods, kept, jobs, progress)
+                measurements = _measured_cases(cases, competitors, methods, kept, workers, progress)
                 if demands is not None and demands.style_swap_db is not None:
                     swaps = _style_swaps(cases, methods)
                 which = ", ".join(p.resolve().name if p.is_dir() else f"{p.stem}, split {split}" for p in sources)
@@ -179,7 +184,7 @@ def _cases(
     sources: Sequence[Path],
     split: Split,
     root: Path | None,
-    jobs: int,
+    jobs: "Workers",
     progress: Progress,
     subjects: int | None,
     factors: Sequence[float] | None,
@@ -229,7 +234,7 @@ def _measured_cases(
     competitors: "Competitors",
     methods: "dict[str, Denoiser]",
     kept: "KeptResults | None",
-    jobs: int,
+    jobs: "Workers",
     progress: Progress,
 ) -> "Measurements":
     from pipeline.comparison import evaluate_methods

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.console import Reconstructor, errors_in_one_line, progress_bar
+from pipeline.cli.console import Jobs, Reconstructor, Scheduler, Slurm, errors_in_one_line, progress_bar
 
 __all__ = ["prepare"]
 
@@ -15,7 +15,9 @@ def prepare(
     source: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest with subjects, or a simulated recipe.")],
     store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder to make or to bring up to date.")],
     root: Annotated[Path | None, typer.Option(help="Folder of the data; by default that of the manifest.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Subjects simulated or converted at once.")] = 1,
+    jobs: Jobs = 1,
+    scheduler: Scheduler = None,
+    slurm: Slurm = None,
     device: Reconstructor = None,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every input again to see what changed.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Remove subjects that the manifest no longer has.")] = False,
@@ -37,7 +39,10 @@ def prepare(
     """
     with errors_in_one_line():
         from pipeline.data import NoiseInsertion, described_data, prepare_store
+        from pipeline.engine import Workers, workers_kept
         from pipeline.simulation import scanner_preset
+
+        workers = Workers(jobs=jobs, scheduler=scheduler, slurm=slurm)
 
         insertion = None
         if insert_drf:
@@ -47,19 +52,19 @@ def prepare(
                 seed=seed,
                 liver_cov=liver_cov,
             )
-        with progress_bar() as progress:
+        with workers_kept(), progress_bar() as progress:
             task = progress.add_task("simulating", total=None)
 
             def advance(n_done: int, total: int) -> None:
                 progress.update(task, completed=n_done, total=total)
 
-            described, folder = described_data(source, root=root, jobs=jobs, device=device, progress=advance)
+            described, folder = described_data(source, root=root, jobs=workers, device=device, progress=advance)
             progress.update(task, description="preparing", completed=0, total=None)
             done = prepare_store(
                 described,
                 store,
                 root=folder,
-                jobs=jobs,
+                jobs=workers,
                 insertion=insertion,
                 rehash=rehash,
                 prune=prune,

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.console import Reconstructor, Scanner, console, errors_in_one_line, progress_bar
+from pipeline.cli.console import (
+    Jobs,
+    Reconstructor,
+    Scanner,
+    Scheduler,
+    Slurm,
+    console,
+    errors_in_one_line,
+    progress_bar,
+)
 
 __all__ = ["simulate"]
 
@@ -25,7 +34,9 @@ def simulate(
         float | None, typer.Option(min=1, help="Part of the body, around the liver [mm]; by default all of it.")
     ] = None,
     dicom: Annotated[bool, typer.Option("--dicom", help="Also write every image as a DICOM series.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Subjects simulated at once.")] = 1,
+    jobs: Jobs = 1,
+    scheduler: Scheduler = None,
+    slurm: Slurm = None,
     device: Reconstructor = None,
 ) -> None:
     """Simulate whole-body scans at full and reduced dose, with a manifest and a picture of them.
@@ -33,6 +44,7 @@ def simulate(
     Example: `unipet simulate data/ --subjects 3 --drf 4 --drf 20`
     """
     with errors_in_one_line():
+        from pipeline.engine import Workers
         from pipeline.simulation import DEFAULT_DOSE_REDUCTION_FACTORS, scanner_preset, simulate_cohort, tracer_named
         from pipeline.workflow import describe_cohort
 
@@ -49,7 +61,7 @@ def simulate(
                 n_lesions=lesions,
                 axial_extent=axial_extent,
                 dicom=dicom,
-                jobs=jobs,
+                jobs=Workers(jobs=jobs, scheduler=scheduler, slurm=slurm),
                 device=device,
                 progress=lambda *_: progress.advance(task),
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.data import described_data, read_image
 from pipeline.data.building.exclusions import without_excluded
 from pipeline.data.manifest import Image, Role, Split, Subject
+from pipeline.engine import Workers
 from pipeline.errors import PETError
 from pipeline.pet import PETSeries
 
@@ -47,7 +48,7 @@ def cases_of(
     split: Split,
     root: str | Path | None = None,
     cohorts: Mapping[str, int] | None = None,
-    jobs: int = 1,
+    jobs: Workers | int = 1,
     progress: Callable[[int, int], object] | None = None,
     n_subjects: int | None = None,
     factors: Sequence[float] | None = None,

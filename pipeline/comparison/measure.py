@@ -13,7 +13,7 @@ from pipeline.comparison.figures import figures_of_scan, lesions_of_scan
 from pipeline.comparison.kept import KeptResults
 from pipeline.comparison.methods import Method, filtered, with_dose
 from pipeline.comparison.reference import Reference, full_dose_reference, reference_of
-from pipeline.engine import run_tasks
+from pipeline.engine import Workers, run_tasks
 from pipeline.errors import PETError
 from pipeline.evaluation import LESION_BIAS_COLUMNS, weighted_over_doses
 from pipeline.pet import PETSeries
@@ -144,7 +144,7 @@ def evaluate_methods(
     *,
     competitors: Competitors | None,
     kept: KeptResults | None = None,
-    jobs: int = 1,
+    jobs: Workers | int = 1,
     on_case: Callable[[str], None] = lambda case: None,
 ) -> Measurements:
     """Measure the input, the filters and every method on every subject and low dose.

@@ -9,6 +9,7 @@ from pipeline.data.building.build import build_manifest
 from pipeline.data.manifest import Cohort, Manifest, Recipe, Split
 from pipeline.data.store.prepare import prepare_store
 from pipeline.data.store.store import Store
+from pipeline.engine import Workers
 from pipeline.errors import PETError, naming
 from pipeline.simulation import check_dose_reduction_factors, scanner_preset, tracer_named
 from pipeline.simulation.cohort import CohortRequest, simulate_cohorts, subject_seed
@@ -51,7 +52,7 @@ def simulated_manifest(
     recipe: Manifest,
     folder: str | Path,
     *,
-    jobs: int = 1,
+    jobs: Workers | int = 1,
     checksums: bool = False,
     device: str | None = None,
     progress: Callable[[int, int], object] | None = None,
@@ -115,7 +116,7 @@ def described_data(
     root: str | Path | None = None,
     split: Split | None = None,
     cohorts: Mapping[str, int] | None = None,
-    jobs: int = 1,
+    jobs: Workers | int = 1,
     device: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> tuple[Manifest, Path]:

@@ -32,6 +32,7 @@ _SETTINGS = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
+    "distributed.deploy.lost-worker-timeout": "365 days",  # else one that is lost again while it restarts is given up
     "distributed.admin.large-graph-warning-threshold": "1 GiB",
 }
 
@@ -178,6 +179,8 @@ def slurm_arguments(workers: Workers) -> dict[str, Any]:
         options += ["--resources", ",".join(f"{name}={amount:g}" for name, amount in workers.resources.items())]
     return {
         "security": True,  # the scheduler can be reached from the network
+        "shared_temp_directory": str(path.resolve().parent),  # keys that the nodes read
+        "scheduler_options": {"dashboard": False, "dashboard_address": "127.0.0.1:0"},
         "job_cpu": cores,
         **arguments,
         "cores": 1,

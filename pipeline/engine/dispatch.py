@@ -2,9 +2,11 @@
 
 import logging
 import queue
+import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pipeline.engine.on_worker import TaskOfRun, end_tasks
@@ -22,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 _MOST_LOSSES = 3
 _POLL = 0.5  # [s] between looks for workers that have come
+_STARTING = 300.0  # [s] for a worker on this machine to start or to start again
 _ENDING = 20.0  # [s] for workers to say that their tasks have ended
 
 
@@ -46,7 +49,7 @@ class Dispatch(Generic[Result]):
         """What is running -> index of the task, and address of its worker."""
         self._losses: Counter[int] = Counter()
         self._finished: queue.SimpleQueue[Future] = queue.SimpleQueue()
-        self._told = False
+        self._alone_since: float | None = None
 
     def results(self) -> Iterator[tuple[int, Result | Exception]]:
         """Yield the index of each task as it finishes, and its result or the error that it raised."""
@@ -92,15 +95,16 @@ class Dispatch(Generic[Result]):
     def _fill(self) -> None:
         """Give each worker that has nothing to do a task."""
         free = self._free_workers()
-        if not free and not self._running and not self._told:
-            logger.warning("no worker has come yet, waiting for the first")
-            self._told = True
+        if free or self._running:
+            self._alone_since = None
+        else:
+            self._wait_for_workers()
         for address in free:
             if not self._waiting:
                 return
             index = self._waiting.popleft()
             future = self._client.submit(
-                TaskOfRun(self._tasks[index], self._run),
+                TaskOfRun(self._tasks[index], self._run, str(Path.cwd())),
                 key=f"unipet-{self._run}-{index}-{self._losses[index]}",
                 workers=[address],
                 allow_other_workers=True,
@@ -109,6 +113,15 @@ class Dispatch(Generic[Result]):
             )
             self._running[future] = index, address
             future.add_done_callback(self._finished.put)
+
+    def _wait_for_workers(self) -> None:
+        """Say once that there are none; those of this machine must start in bounded time."""
+        if self._alone_since is None:
+            self._alone_since = time.monotonic()
+            if self._workers.elsewhere:
+                logger.warning("there is no worker yet, waiting for the first")
+        if not self._workers.elsewhere and time.monotonic() - self._alone_since > _STARTING:
+            raise PETError(f"no worker has started within {_STARTING:.0f} s, try fewer than {self._workers.jobs} jobs")
 
     def _free_workers(self) -> list[str]:
         """Return the addresses of workers without a task of ours that have what a task needs."""

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from pipeline.errors import naming
+
 __all__ = ["TaskOfRun", "dask_setup", "end_tasks"]
 
 Result = TypeVar("Result")
@@ -34,13 +36,23 @@ class TaskOfRun(Generic[Result]):
 
     task: Callable[[], Result]
     run: str
+    folder: str
+    """That of the client, which paths are relative to; workers see the same files."""
 
     def __call__(self) -> Result:
-        """Run the task."""
+        """Run the task.
+
+        Raises
+        ------
+        PETError
+            If this machine does not see the client's folder.
+        """
         thread = threading.get_ident()
         with _lock:
             _threads[thread] = self.run
         try:
+            with naming("folder of the command, on the worker"):
+                os.chdir(self.folder)
             return self.task()
         finally:
             with _lock:

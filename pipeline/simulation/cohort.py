@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.engine import run_tasks
+from pipeline.engine import Workers, run_tasks
 from pipeline.errors import PETError
 from pipeline.files import locked_folder, remove_unfinished
 from pipeline.pet.derived_files import describe_dataset
@@ -113,7 +113,7 @@ def simulate_cohort(
     axial_extent: float | None = None,
     references: bool = True,
     dicom: bool = False,
-    jobs: int = 1,
+    jobs: Workers | int = 1,
     device: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[Path]:
@@ -151,7 +151,7 @@ def simulate_cohort(
 def simulate_cohorts(
     cohorts: Sequence[CohortRequest],
     *,
-    jobs: int = 1,
+    jobs: Workers | int = 1,
     device: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[list[Path]]:
@@ -159,8 +159,7 @@ def simulate_cohorts(
 
     Otherwise as `simulate_cohort`, which is one of them. The result is the subjects' folders of each cohort.
     """
-    if jobs < 1:
-        raise PETError(f"jobs {jobs}, expected at least 1")
+    workers = Workers.of(jobs)
     of_cohorts = [cohort.tasks(device) for cohort in cohorts]
     n_subjects = sum(map(len, of_cohorts))
     with ExitStack() as locks:
@@ -175,7 +174,7 @@ def simulate_cohorts(
                 progress(kept + 1, n_subjects)
         if missing:
             logger.info("simulating %d of %d subjects", len(missing), n_subjects)
-        for index, _ in run_tasks(missing, where=jobs):
+        for index, _ in run_tasks(missing, where=workers):
             n_done += 1
             logger.info("%s: done, %d of %d subjects", missing[index].folder, n_done, n_subjects)
             if progress is not None:

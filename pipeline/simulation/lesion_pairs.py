@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline import __version__
-from pipeline.engine import run_tasks
+from pipeline.engine import Workers, run_tasks
 from pipeline.errors import PETError
 from pipeline.files import locked_folder, new_folder, remove_unfinished, write_json
 from pipeline.pet import PETSeries, write_nifti
@@ -159,7 +159,7 @@ def simulate_lesion_pairs(
     folder: str | Path,
     study: LesionPairs,
     *,
-    jobs: int = 1,
+    jobs: Workers | int = 1,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[PairedPatient]:
     """Simulate the patients of a study, ``sub-0001``, ``sub-0002``, ... into a folder; those already there are kept.

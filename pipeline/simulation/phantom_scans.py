@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from pipeline import __version__
-from pipeline.engine import run_tasks
+from pipeline.engine import Workers, run_tasks
 from pipeline.files import locked_folder, new_folder, remove_unfinished, write_json
 from pipeline.pet import PETHeader, PETSeries, write_nifti
 from pipeline.simulation.low_dose import check_dose_reduction_factors, dose_entity, nested_doses
@@ -91,7 +91,7 @@ class PhantomScans:
         return sorted((self.folder / "pet").iterdir())
 
 
-def simulate_phantom(folder: str | Path, study: PhantomStudy, *, jobs: int = 1) -> list[PhantomScans]:
+def simulate_phantom(folder: str | Path, study: PhantomStudy, *, jobs: Workers | int = 1) -> list[PhantomScans]:
     """Simulate the scans of a study, one folder for each ratio; what is already there is kept.
 
     `jobs` is the number of processes.

@@ -32,7 +32,7 @@ from pipeline.data.manifest import (
     other_files,
 )
 from pipeline.data.store.fingerprints import content_sha256, files_of
-from pipeline.engine import run_tasks
+from pipeline.engine import Workers, run_tasks
 from pipeline.errors import PETError
 from pipeline.pet.tracer_names import tracer_in
 
@@ -53,7 +53,7 @@ def build_manifest(
     exclusions: Iterable[Exclusion] = (),
     units: str | None = None,
     checksums: bool = False,
-    jobs: int = 1,
+    jobs: Workers | int = 1,
     progress: Callable[[int, int], object] | None = None,
 ) -> Manifest:
     """Describe a folder of data: its subjects with split, doses, tracer, scanner and grid, and what is left out.

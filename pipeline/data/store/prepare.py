@@ -37,7 +37,7 @@ from pipeline.data.store.store import (
     write_record,
 )
 from pipeline.data.store.volume_file import VolumeFile, write_volume
-from pipeline.engine import run_tasks
+from pipeline.engine import Workers, run_tasks
 from pipeline.errors import PETError, naming, reason_of
 from pipeline.files import UNFINISHED, locked_folder, new_folder, write_text
 from pipeline.images import numbered_lesions
@@ -105,7 +105,7 @@ def prepare_store(
     store: str | Path,
     *,
     root: str | Path,
-    jobs: int = 1,
+    jobs: Workers | int = 1,
     insertion: NoiseInsertion | None = None,
     rehash: bool = False,
     prune: bool = False,
@@ -128,8 +128,7 @@ def prepare_store(
     PETError
         If the manifest has no subjects, or the folder is something else than a store.
     """
-    if jobs < 1:
-        raise PETError(f"jobs is {jobs}, expected at least 1")
+    workers = Workers.of(jobs)
     store, root = Path(store), Path(root)
     subjects = without_excluded(manifest)
     if not subjects:
@@ -141,7 +140,7 @@ def prepare_store(
         _remove_unfinished(store)
         tasks = [_Task(subject, root=root, store=store, insertion=insertion, rehash=rehash) for subject in subjects]
         outcomes: dict[int, Outcome] = {}
-        for index, outcome in run_tasks(tasks, where=jobs):
+        for index, outcome in run_tasks(tasks, where=workers):
             outcomes[index] = outcome
             logger.info("%s: %s %s", store, outcome.subject, outcome.status)
             if progress is not None:

@@ -228,7 +228,7 @@ def test_refusals(scans, tmp_path):
     (tmp_path / "notes" / "mine.txt").write_text("mine")
     with pytest.raises(PETError, match=r"notes: holds something and no store\.json"):
         scans.prepare(tmp_path / "notes")
-    with pytest.raises(PETError, match="jobs is 0"):
+    with pytest.raises(PETError, match="jobs 0"):
         scans.prepare(tmp_path / "store", jobs=0)
     with pytest.raises(PETError, match="no such folder"):
         prepare_store(scans.manifest, tmp_path / "store", root=tmp_path / "nowhere")
