@@ -9,6 +9,8 @@ import pandas as pd
 __all__ = ["check_dictionaries", "check_tables"]
 
 _WITH_UNIT = {"_mm": "mm", "_ml": "mL", "_percent": "%"}
+_WITHOUT_UNIT = ("percent", "skewness", "kurtosis", "coefficient_of_variation", "coefficient_of_dispersion")
+_SQUARES = ("variance", "energy")
 
 
 def check_tables(tables: Iterable[Path], *, scan: str) -> None:
@@ -40,6 +42,7 @@ def _checked(path: Path) -> pd.DataFrame:
         unit = next((unit for ending, unit in _WITH_UNIT.items() if column.endswith(ending)), None)
         assert unit is None or entry["Units"] == unit, (path, column)
         # What is numbers of SUV has a unit.
-        if column.startswith(("suv_", "tlg_")) and not column.endswith("percent"):
-            assert entry["Units"] == ("g" if column.startswith("tlg") else "g/mL"), (path, column)
+        if column.startswith(("suv_", "sul_", "tlg")) and not column.endswith(_WITHOUT_UNIT):
+            expected = "g" if column.startswith("tlg") else "g2/mL2" if column.endswith(_SQUARES) else "g/mL"
+            assert entry["Units"] == expected, (path, column)
     return table

@@ -266,5 +266,5 @@ def test_a_forgotten_output_costs_no_scan(unipet, studies):
     assert done.returncode == 1
     assert "full: holds ac, which is no result, expected a new folder" in done.stderr
     done = unipet("denoise", studies / "low.zip", studies / "low", studies / "full", "--reference", studies / "full")
-    assert "--reference, --ct and --lesions belong to one scan" in done.stderr
+    assert "--percist-reference and --ct belong to one scan" in done.stderr
     assert set(studies.rglob("*")) == before

@@ -30,13 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["denoise", "denoise_several"]
 
 
-class Regions(StrEnum):
-    """Images that the regions are drawn on."""
-
-    smoothed = "smoothed"
-    fixed = "fixed"
-
-
 class Layout(StrEnum):
     """How results lie in OUT."""
 
@@ -69,18 +62,41 @@ def denoise(
     strength: Annotated[
         float | None, typer.Option(help="Part of the change that is made: 0 is the scan as it is. [default: 1]")
     ] = None,
-    threshold: Annotated[float, typer.Option(help="SUV from which voxels form regions [g/mL].")] = 4.0,
-    min_volume: Annotated[float, typer.Option(help="Smaller regions are left out [mL].")] = 1.0,
     regions: Annotated[
-        Regions,
+        str | None,
         typer.Option(
-            help="smoothed draws regions on both images after a Gaussian of 8 mm, so that noise forms none: volumes "
-            "differ from those of fixed, the published rule of a fixed SUV on the images as they are."
+            metavar="RULE",
+            help="smoothed: from --threshold on after a Gaussian of 8 mm, so that noise forms none; or a published "
+            "rule on the images as they are: suv2.5, suv4, 41%, 50% (of SUVmax; other numbers, too), adaptive, percist "
+            "(by the liver), percist-blood. [default: smoothed; --lesions as drawn]",
         ),
-    ] = Regions.smoothed,
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="SUV from which voxels form regions, of smoothed [g/mL]. [default: 4]")
+    ] = None,
+    min_volume: Annotated[float, typer.Option(help="Smaller regions are left out [mL].")] = 1.0,
+    percist_reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MASK or NUMBERS",
+            help="The organ of percist: a mask; MEAN,SD [g/mL]; or X,Y,Z of the centre to measure around, RAS+ [mm]. "
+            "[default: the liver that is found]",
+        ),
+    ] = None,
+    exclude: Annotated[
+        Path | None,
+        typer.Option(help="Physiological uptake, which belongs to no region: label map, DICOM SEG or RTSTRUCT."),
+    ] = None,
+    exclude_name: Annotated[
+        list[str] | None,
+        typer.Option(help="Of --exclude, the region of this name or number; repeatable. [default: all]"),
+    ] = None,
     lesions: Annotated[
         Path | None,
-        typer.Option(help="Regions that somebody drew, in place of those: label map, DICOM SEG or RTSTRUCT."),
+        typer.Option(
+            help="Regions that somebody drew, in place of those: label map, DICOM SEG or RTSTRUCT; with --regions the "
+            "volumes in which that rule draws."
+        ),
     ] = None,
     lesion_name: Annotated[
         list[str] | None,
@@ -135,18 +151,23 @@ def denoise(
         from pipeline.simulation import scanner_preset
         from pipeline.workflow import DenoiseOptions, FolderDenoiser, RegionRule, RepeatRule, ScanList, denoise_scan
 
-        if len(source) > 1 and not (reference is None and ct is None and lesions is None):
-            raise PETError("--reference, --ct and --lesions belong to one scan, expected one")
-        if layout == "bids" and not (reference is None and lesions is None):
-            raise PETError("--reference and --lesions belong to a folder of its own, expected no --layout bids")
         dicom = DicomOptions(units=units.upper(), keep_private=private, deidentify=deidentify)
         rule = RegionRule(
+            delineation=regions,
             threshold=threshold,
             min_volume=min_volume,
-            fwhm=8.0 if regions == "smoothed" else 0.0,
+            exclude=exclude,
+            exclude_names=tuple(exclude_name or ()),
+            percist_reference=None if percist_reference is None else _numbers_or_path(percist_reference),
             given=lesions,
             names=tuple(lesion_name or ()),
         )
+        of_one = reference is not None or rule.belongs_to_one_scan
+        named = "--reference, --lesions, --exclude and --percist-reference"
+        if len(source) > 1 and (of_one or ct is not None):
+            raise PETError(f"{named} and --ct belong to one scan, expected one")
+        if layout == "bids" and of_one:
+            raise PETError(f"{named} belong to a folder of its own, expected no --layout bids")
         if not repeats and (repeat_maps or ct is not None or scanner != "generic" or reconstructor is not None):
             raise PETError("--repeat-maps, --ct, --scanner and --reconstructor belong to --repeats, expected it, too")
         repeated = (
@@ -206,6 +227,13 @@ def denoise(
             before, after = (_decibel(result.run[key]) for key in ("psnr_input_db", "psnr_output_db"))
             print(f"PSNR against the reference (peak 20 SUV): input {before}, output {after}")
         print(f"{output / 'report.html'} written in {seconds_so_far():.0f} s")
+
+
+def _numbers_or_path(text: str) -> "Path | tuple[float, ...]":
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        return Path(text)
 
 
 def _check_holds_results(output: Path) -> None:

@@ -13,8 +13,10 @@ from pipeline.images.delineation import (
     delineated_regions,
     fixed_threshold,
     fraction_of_maximum,
+    named_threshold,
     region_and_surroundings,
 )
+from pipeline.images.drawing import Delineation, regions_in_either
 from pipeline.images.gaussian import gaussian_filter_mm
 from pipeline.images.liver import LiverNoise, find_liver, measured_liver_cov
 from pipeline.images.noise import (
@@ -24,7 +26,14 @@ from pipeline.images.noise import (
     noise_meter,
     smoothed_noise_meter,
 )
-from pipeline.images.percist import ReferenceRegion, blood_pool_reference, liver_reference, percist_threshold
+from pipeline.images.percist import (
+    ReferenceRegion,
+    blood_pool_reference,
+    given_reference,
+    liver_reference,
+    masked_reference,
+    percist_threshold,
+)
 from pipeline.images.regions import (
     Regions,
     ball_offsets,
@@ -32,7 +41,6 @@ from pipeline.images.regions import (
     equivalent_diameter,
     label_touching,
     numbered_lesions,
-    regions_in_either,
     shell_around,
     voxel_volume,
 )
@@ -42,6 +50,7 @@ __all__ = [
     "PUBLISHED_HIGH_PASS_ENERGY",
     "SEED_SUV",
     "THRESHOLDS",
+    "Delineation",
     "LiverNoise",
     "ReferenceRegion",
     "Regions",
@@ -57,11 +66,14 @@ __all__ = [
     "fixed_threshold",
     "fraction_of_maximum",
     "gaussian_filter_mm",
+    "given_reference",
     "high_pass_energy",
     "high_pass_energy_table",
     "label_touching",
     "liver_reference",
+    "masked_reference",
     "measured_liver_cov",
+    "named_threshold",
     "noise_meter",
     "numbered_lesions",
     "percist_threshold",

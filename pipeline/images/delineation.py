@@ -3,6 +3,8 @@
 Volumes by different rules differ by a factor of six (docs/quantification.md): quote `Regions.method` with every one.
 """
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from pipeline.errors import UndefinedMeasureError
+from pipeline.errors import PETError, UndefinedMeasureError
 from pipeline.images.regions import Regions, label_touching, labelled_hottest_first, voxel_volume
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "delineated_regions",
     "fixed_threshold",
     "fraction_of_maximum",
+    "named_threshold",
     "region_and_surroundings",
 ]
 
@@ -87,6 +90,25 @@ THRESHOLDS: dict[str, Threshold] = {
     "adaptive": background_adapted(ISOCONTOUR),
 }
 """Thresholds that need nothing but the image, by the name that a user says. `percist_threshold` needs a reference."""
+
+
+def named_threshold(name: str) -> Threshold:
+    """Return a threshold by its name: one of `THRESHOLDS`, or such as "suv3" or "45%".
+
+    Raises
+    ------
+    PETError
+        No threshold has that name.
+    """
+    if name in THRESHOLDS:
+        return THRESHOLDS[name]
+    if (found := re.fullmatch(r"suv(\d+\.?\d*)|(\d+\.?\d*)%", name)) is not None:
+        suv, percent = (None if text is None else float(text) for text in found.groups())
+        if suv is not None and 0 < suv < math.inf:
+            return fixed_threshold(suv)
+        if percent is not None and 0 < percent < 100:
+            return fraction_of_maximum(percent / 100)
+    raise PETError(f"threshold {name!r} is not known, expected suv4, 41%, other numbers of these, or adaptive")
 
 
 def delineated_regions(

@@ -13,10 +13,21 @@ from numpy.typing import NDArray
 
 from pipeline.errors import PETError
 from pipeline.images.delineation import Threshold
-from pipeline.images.liver import liver_sphere, values_around, voxel_at
+from pipeline.images.liver import LIVER_SPHERE_DIAMETER, liver_sphere, values_around, voxel_at
 from pipeline.pet import PETSeries
 
-__all__ = ["ReferenceRegion", "blood_pool_reference", "liver_reference", "percist_threshold"]
+__all__ = [
+    "Organ",
+    "ReferenceRegion",
+    "blood_pool_reference",
+    "given_reference",
+    "liver_reference",
+    "masked_reference",
+    "percist_threshold",
+]
+
+Organ = Literal["liver", "blood pool"]
+"""What lesions are compared with."""
 
 BLOOD_POOL_CYLINDER = (10.0, 20.0)
 """Diameter and length along the patient of the cylinder in the descending thoracic aorta [mm]."""
@@ -28,16 +39,18 @@ _FACTORS = {"liver": 1.5, "blood pool": 2.0}
 class ReferenceRegion:
     """Uptake of the organ that lesions are compared with."""
 
-    organ: Literal["liver", "blood pool"]
+    organ: Organ
     """Where it was measured."""
-    center: tuple[float, float, float]
-    """Centre of the sphere or cylinder, RAS+ [mm]."""
+    measured_in: str
+    """Sphere, cylinder or mask; "" of numbers that were given."""
+    center: tuple[float, float, float] | None
+    """Centre of the sphere, the cylinder or the mask, RAS+ [mm]; None of numbers that were given."""
     suv_mean: float
     """Mean SUVbw in it [g/mL]."""
     suv_sd: float
     """Standard deviation over its voxels, of a sample (n - 1) [g/mL]."""
     n_voxels: int
-    """Number of its voxels."""
+    """Number of its voxels; 0 of numbers that were given."""
     found: bool
     """Whether its place was found in the image; else the user gave it."""
 
@@ -58,7 +71,8 @@ def liver_reference(series: PETSeries, *, center: Sequence[float] | None = None)
         If no liver is found, the sphere leaves the image, has too few voxels or a mean that is not positive.
     """
     voxel, values = liver_sphere(series, center)
-    return _reference("liver", series, voxel, values, found=center is None)
+    shape = f"sphere of {LIVER_SPHERE_DIAMETER:g} mm"
+    return _reference("liver", shape, series, voxel, values, found=center is None)
 
 
 def blood_pool_reference(series: PETSeries, *, center: Sequence[float]) -> ReferenceRegion:
@@ -79,7 +93,34 @@ def blood_pool_reference(series: PETSeries, *, center: Sequence[float]) -> Refer
     cylinder = steps[np.linalg.norm(steps[:, :2] * sides[:2], axis=1) <= diameter / 2]
     voxel = voxel_at(series, center, what="blood pool cylinder")
     values = values_around(series, voxel, cylinder, what="blood pool cylinder")
-    return _reference("blood pool", series, voxel, values, found=False)
+    shape = f"cylinder of {diameter:g} x {length:g} mm"
+    return _reference("blood pool", shape, series, voxel, values, found=False)
+
+
+def masked_reference(series: PETSeries, mask: NDArray[np.bool_], organ: Organ) -> ReferenceRegion:
+    """Measure an organ in a mask that somebody drew, shape (X, Y, Z) of the series.
+
+    Raises
+    ------
+    PETError
+        If the mask has fewer than two voxels, or a mean that is not positive.
+    """
+    values = series.suv[mask].astype(np.float64)
+    center = np.argwhere(mask).mean(axis=0) if len(values) else np.zeros(3)
+    return _reference(organ, "mask", series, center, values, found=False)
+
+
+def given_reference(suv_mean: float, suv_sd: float, organ: Organ) -> ReferenceRegion:
+    """Take the mean and SD of an organ as somebody measured them, SUVbw [g/mL].
+
+    Raises
+    ------
+    PETError
+        If one is not above 0.
+    """
+    if not (0 < suv_mean < np.inf and 0 < suv_sd < np.inf):
+        raise PETError(f"mean {suv_mean:g} and SD {suv_sd:g} of the {organ}, expected both above 0")
+    return ReferenceRegion(organ, "", None, float(suv_mean), float(suv_sd), 0, found=False)
 
 
 def percist_threshold(reference: ReferenceRegion) -> Threshold:
@@ -93,14 +134,18 @@ def percist_threshold(reference: ReferenceRegion) -> Threshold:
 
 
 def _reference(
-    organ: Literal["liver", "blood pool"],
+    organ: Organ,
+    shape: str,
     series: PETSeries,
-    voxel: NDArray[np.integer],
+    voxel: NDArray[np.integer] | NDArray[np.float64],
     values: NDArray[np.float64],
     *,
     found: bool,
 ) -> ReferenceRegion:
     if len(values) < 2:
-        raise PETError(f"the {organ} reference has {len(values)} voxel, expected 2 or more for an SD")
+        raise PETError(f"the {organ} reference has {len(values)} voxels, expected 2 or more for an SD")
+    if not values.mean() > 0:
+        raise PETError(f"mean SUV in the {organ} reference is {values.mean():.3g}, expected above 0")
     x, y, z = (float(v) for v in (series.affine @ [*voxel, 1.0])[:3])
-    return ReferenceRegion(organ, (x, y, z), float(values.mean()), float(values.std(ddof=1)), len(values), found)
+    mean, sd = float(values.mean()), float(values.std(ddof=1))
+    return ReferenceRegion(organ, shape, (x, y, z), mean, sd, len(values), found)

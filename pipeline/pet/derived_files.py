@@ -27,7 +27,7 @@ _DOI = re.compile(r"10\.\d{4,9}/[-._;()/:A-Za-z0-9]+")
 
 _PROGRAM = {"Name": PRODUCT, "Version": __version__}
 
-_TABLES = ("lesions", "matches", "changes", "spots", "repeats", "noise")
+_TABLES = ("lesions", "quantities", "burden", "matches", "changes", "spots", "repeats", "noise")
 
 _NOT_BIDS = (
     *(".lock", "dicom", "dicom_*", "*_dicom", "*_dicom_*", "*report.html", "*viewer.html", "*run.json"),

@@ -1,5 +1,6 @@
 """How far a denoised scan may be believed: what its noise and its denoiser do to every number, measured on the scan."""
 
+from pipeline.trust.burden import BURDEN_COLUMNS, burden_table, tmtv_and_tlg
 from pipeline.trust.calibration import TrustCalibration, read_calibration
 from pipeline.trust.domain import Domain, DoseReading, domain_of
 from pipeline.trust.evidence import EVIDENCE_COLUMNS, Evidence, evidence_of_change
@@ -11,6 +12,7 @@ from pipeline.trust.spots import SPOT_COLUMNS, LargestSpot, Spots, spots_of
 from pipeline.trust.unfamiliar import style_rows, unfamiliar_noise
 
 __all__ = [
+    "BURDEN_COLUMNS",
     "EVIDENCE_COLUMNS",
     "REPEAT_COLUMNS",
     "SPOT_COLUMNS",
@@ -27,6 +29,7 @@ __all__ = [
     "Spots",
     "TrustCalibration",
     "TrustedValue",
+    "burden_table",
     "domain_of",
     "evidence_of_change",
     "measured_regions",
@@ -37,5 +40,6 @@ __all__ = [
     "scan_trust",
     "spots_of",
     "style_rows",
+    "tmtv_and_tlg",
     "unfamiliar_noise",
 ]

@@ -127,6 +127,7 @@ def measured_regions(
     noise: ScanNoise,
     calibration: TrustCalibration,
     threshold: float | None = None,
+    drawn: NDArray[np.bool_] | None = None,
     post_filter: float | None = None,
     bias: Mapping[int, tuple[float, float]] | None = None,
 ) -> list[RegionTrust]:
@@ -145,6 +146,8 @@ def measured_regions(
     threshold
         SUV that drew the regions [g/mL]; None takes all of a region as drawn by something else than noise, and its
         value as far above what drew it.
+    drawn
+        What the denoised image alone draws, shape (X, Y, Z); by default what reaches the threshold after 8 mm.
     post_filter
         Filter that the header states [mm], see `resolution`.
     bias
@@ -159,7 +162,7 @@ def measured_regions(
     if not y.shape == x.shape == labels.shape == noise.voxel_sd.shape:
         raise ValueError(f"measured_regions: shapes {y.shape}, {x.shape}, {labels.shape} of images and labels differ")
     finest = resolution(noise, post_filter=post_filter)
-    drawn = _drawn(x, threshold, noise)
+    drawn = _drawn(x, threshold, noise) if drawn is None else drawn
     found = []
     for number, box, mask in each_region(labels):
         mean, peak = region_parts(y, x, box, mask, noise=noise, drawn=drawn, threshold=threshold)

@@ -142,6 +142,7 @@ def scan_trust(
     regions: Regions,
     *,
     threshold: float | None,
+    drawn: NDArray[np.bool_] | None = None,
     style_deviation: Mapping[str, float] | None = None,
     repeats: RegionRepeats | None = None,
     not_stated: Sequence[str] = (),
@@ -157,6 +158,8 @@ def scan_trust(
         As `pipeline.images.regions_in_either` draws them on the two, or as a reader did.
     threshold
         SUV that they were drawn at [g/mL]; None if they were drawn otherwise.
+    drawn
+        What the denoised image alone draws, see `measured_regions`.
     style_deviation
         The noise of the scan beside that of the training scans [SD], see `UniPET.style_deviation`.
     repeats
@@ -191,6 +194,7 @@ def scan_trust(
             noise=noise,
             calibration=calibration,
             threshold=threshold,
+            drawn=drawn,
             bias=bias,
         )
         errors = ""

@@ -27,8 +27,8 @@ from pipeline.tables import write_scan_table
 from pipeline.trust import EVIDENCE_COLUMNS, SPOT_COLUMNS, TRUST_COLUMNS, Repeats, ScanTrust, scan_trust
 from pipeline.workflow.matched import matches_in_record, quantities_beside, write_matches
 from pipeline.workflow.places import ResultFiles
-from pipeline.workflow.region_files import write_region_files
-from pipeline.workflow.region_rule import RegionRule
+from pipeline.workflow.region_files import write_burden, write_region_files
+from pipeline.workflow.region_rule import RegionRule, ScanRegions
 from pipeline.workflow.repeat import RepeatRule, repeats_of, write_repeats
 from pipeline.workflow.scan_run import ScanRun, check_elsewhere, shown, source_sha256
 
@@ -52,7 +52,9 @@ class ScanResult:
     after: PETSeries
     """Denoised."""
     lesions: pd.DataFrame
-    """Regions with their SUV before and after, and what they are worth, as in ``lesions.tsv``.""" ""
+    """Regions with their SUV before and after, and what they are worth, as in ``lesions.tsv``."""
+    burden: pd.DataFrame
+    """What all regions amount to before and after, as in ``burden.tsv``."""
     trust: ScanTrust
     """How far the result may be believed."""
     run: dict[str, Any]
@@ -78,11 +80,12 @@ def denoise_scan(
     The folder then holds ``NAME_desc-denoised_pet.nii.gz`` with its sidecar, ``NAME_desc-uncertainty_pet.nii.gz``, the
     standard deviation of every voxel [g/mL], of a method that knows it, ``dicom/`` (where the source has what DICOM
     needs: dose, weight and times), the regions as ``NAME_dseg.nii.gz`` and, beside a DICOM series, in
-    ``dicom_regions/`` as a SEG with a report of their measurements, ``lesions.tsv``, ``matches.tsv`` (which lesions are
-    kept, lost and new), ``changes.tsv`` (where signal was removed or added), ``spots.tsv`` (local maxima, and whether
-    noise alone makes such), ``report.html``, ``viewer.html`` if it is asked for, and ``run.json``; of a scan that is
-    repeated also ``repeats.tsv``, and volumes if they are asked for, see `write_repeats`. Beside every table lies what
-    its columns mean, ``lesions.json`` and so on.
+    ``dicom_regions/`` as a SEG with a report of their measurements, ``lesions.tsv``, ``quantities.tsv`` (every
+    quantity of every region in each image), ``burden.tsv`` (TMTV, TLG and how they change), ``matches.tsv`` (which
+    lesions are kept, lost and new), ``changes.tsv`` (where signal was removed or added), ``spots.tsv`` (local maxima,
+    and whether noise alone makes such), ``report.html``, ``viewer.html`` if it is asked for, and ``run.json``; of a
+    scan that is repeated also ``repeats.tsv``, and volumes if they are asked for, see `write_repeats`. Beside every
+    table lies what its columns mean, ``lesions.json`` and so on.
 
     Parameters
     ----------
@@ -171,17 +174,19 @@ def denoise_into(
             uncertainty=uncertainty,
         )
     with run.step("measuring"), naming(run.source):
-        found = regions.regions_of(before, after)
+        drawn = regions.on(before, after)
+        found = drawn.regions
         quality = {} if reference is None else _quality(before, after, reference)
         deviations = denoiser.style_deviation(before)
         dose = denoiser.dose_of(before)
-    repeated, why_not = _repeated(files, run, before, after, denoiser, found, regions, repeats)
+    repeated, why_not = _repeated(files, run, before, after, denoiser, drawn, repeats)
     with run.step("judging"), naming(run.source):
         trust = scan_trust(
             before,
             after,
             found,
-            threshold=regions.threshold if regions.given is None else None,
+            threshold=drawn.outline[0] if drawn.noise_may_draw else None,
+            drawn=drawn.drawn_in(after.suv),
             style_deviation=deviations,
             repeats=None if repeated is None else repeated.regions,
             not_stated=why_not,
@@ -194,20 +199,21 @@ def denoise_into(
             ("spots", trust.spots.spots, SPOT_COLUMNS),
         ):
             write_scan_table(table, files.file(f"{kind}.tsv"), scan=files.scan, columns=columns)
-        matches = write_matches(images, found, files, own=lambda suv: regions.own(before.with_suv(suv, note="")))
+        matches = write_matches(images, found, files, own=drawn.own)
+        burden = write_burden(drawn, images, files, trust=trust, repeats=repeated)
         no_objects = write_region_files(found, lesions, files, before, regions, dicom, objection)
     doses = {} if dose is None else {"dose_reduction_factor": round(dose[0], 2), "dose_reduction_factor_is": dose[1]}
     record = run.record(
         before,
         objection=objection,
-        warnings=trust.warnings,
+        warnings=[*drawn.warnings, *trust.warnings],
         method=denoiser.method,
         strength=denoiser.strength,
         weights_sha256=denoiser.weights_sha256,
         **doses,
         **denoiser.sampling,
         device=str(denoiser.device),
-        regions=found.method,
+        **drawn.record(before.voxel_size),
         dicom_regions="written" if no_objects is None else f"not written, {no_objects}",
         style_deviation_sd={name: round(deviation, 2) for name, deviation in deviations.items()},
         **quality,
@@ -234,7 +240,9 @@ def denoise_into(
             path = files.file("viewer.html")
             write_viewer(path, title=files.scan, before=before, after=after, regions=found, lesions=lesions)
     write_json(files.file("run.json"), record)
-    return ScanResult(name=files.scan, before=before, after=after, lesions=lesions, trust=trust, run=record)
+    return ScanResult(
+        name=files.scan, before=before, after=after, lesions=lesions, burden=burden, trust=trust, run=record
+    )
 
 
 def _repeated(
@@ -243,16 +251,14 @@ def _repeated(
     before: PETSeries,
     after: PETSeries,
     denoiser: "Denoiser",
-    found: Regions,
-    regions: RegionRule,
+    drawn: ScanRegions,
     rule: RepeatRule | None,
 ) -> tuple[Repeats | None, list[str]]:
     """Return the repeats of a scan, which are written, or None and why there are none if some were asked for."""
     if rule is None:
         return None, []
     with run.step("repeating"), naming(run.source):
-        outline = (regions.threshold, regions.fwhm)
-        repeats, why_not = repeats_of(before, after, denoiser, rule, found, outline=outline, on_step=run.on_step)
+        repeats, why_not = repeats_of(before, after, denoiser, rule, drawn, on_step=run.on_step)
         if repeats is None:
             return None, [why_not]
         write_repeats(repeats, files, after=after, maps=rule.maps)

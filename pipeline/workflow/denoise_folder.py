@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,9 +67,8 @@ class DenoiseOptions:
 
     def record(self) -> dict[str, Any]:
         """Return what differs from the defaults, for the record of a run; results of other options are others."""
-        # Regions that somebody drew belong to one scan.
-        drawn = {name: value for name, value in asdict(self.regions).items() if name not in ("given", "names")}
-        differing: dict[str, Any] = {} if self.regions == RegionRule() else {"regions": drawn}
+        drawn = self.regions.record()
+        differing: dict[str, Any] = {} if drawn == RegionRule().record() else {"regions": drawn}
         if self.repeats is not None:
             differing |= self.repeats.record(repeated=True) | {"repeat_maps": self.repeats.maps}
         differing |= {"viewer": True} if self.viewer else {}

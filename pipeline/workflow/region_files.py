@@ -1,14 +1,20 @@
-"""The regions of a scan as files: a label map and, beside a DICOM series, a SEG with a report of their measurements."""
+"""The regions of a scan as files: label map, quantities, burden and, beside a DICOM series, SEG and report."""
 
+from collections.abc import Mapping
+
+import numpy as np
 import pandas as pd
 
+from pipeline.evaluation import REGION_QUANTITIES, region_quantities, suvbw_per_sul
 from pipeline.images import Regions
 from pipeline.pet import DicomOptions, PETSeries
 from pipeline.regions import Kind, write_label_map, write_measurement_report, write_segmentation
+from pipeline.tables import write_scan_table
+from pipeline.trust import BURDEN_COLUMNS, Repeats, ScanTrust, burden_table
 from pipeline.workflow.places import ResultFiles
-from pipeline.workflow.region_rule import RegionRule
+from pipeline.workflow.region_rule import RegionRule, ScanRegions
 
-__all__ = ["MOST_REGIONS", "write_region_files"]
+__all__ = ["MOST_REGIONS", "write_burden", "write_region_files"]
 
 MOST_REGIONS = 200
 """Regions that a rule drew, up to which they are written as DICOM objects; each takes 30 ms."""
@@ -44,3 +50,42 @@ def write_region_files(
         lesions, folder / "sr.dcm", segmentation=folder / "seg.dcm", series_folder=series, grid=grid
     )
     return None
+
+
+def write_burden(
+    drawn: ScanRegions,
+    images: Mapping[str, PETSeries],
+    files: ResultFiles,
+    *,
+    trust: ScanTrust,
+    repeats: Repeats | None,
+) -> pd.DataFrame:
+    """Write ``quantities.tsv``, a row per region and image, and ``burden.tsv``, what they amount to; return that.
+
+    `images` are the series "before" and "after", and perhaps others, by name; `trust` is what is said of `drawn`.
+    """
+    voxel_size, affine = images["before"].voxel_size, images["before"].affine
+    per_sul = suvbw_per_sul(images["before"].header)
+    quantities = []
+    for name, series in images.items():
+        of_image = region_quantities(
+            series.suv, drawn.regions, voxel_size=voxel_size, affine=affine, suvbw_per_sul=per_sul
+        )
+        of_image.insert(1, "image", name)
+        quantities.append(of_image)
+    table = pd.concat(quantities).sort_values("region", kind="stable")
+    columns = REGION_QUANTITIES | {"image": BURDEN_COLUMNS["image"]}
+    write_scan_table(table, files.file("quantities.tsv"), scan=files.scan, columns=columns)
+
+    counting = np.sqrt((trust.regions["tlg_measured_sd"] ** 2).sum(skipna=False))
+    own = {name: found for name, series in images.items() if (found := drawn.own(series.suv)) is not None}
+    burden = burden_table(
+        {name: series.suv for name, series in images.items()},
+        drawn.regions,
+        voxel_size=voxel_size,
+        own=own,
+        tlg_sd=float(counting) if np.isfinite(counting) else None,
+        repeats=repeats,
+    )
+    write_scan_table(burden, files.file("burden.tsv"), scan=files.scan, columns=BURDEN_COLUMNS)
+    return burden

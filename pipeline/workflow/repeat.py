@@ -6,15 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.errors import PETError, line_for_user
-from pipeline.images import Regions
 from pipeline.pet import PETSeries
 from pipeline.pet.nifti import write_nifti
 from pipeline.simulation import GENERIC, Scanner
 from pipeline.simulation.ct import attenuation_of_series
 from pipeline.tables import write_scan_table
-from pipeline.trust import REPEAT_COLUMNS, Repeats, repeat_scan, repeatable_scan
+from pipeline.trust import REPEAT_COLUMNS, Repeats, repeat_scan, repeatable_scan, tmtv_and_tlg
 from pipeline.workflow.places import ResultFiles
+from pipeline.workflow.region_rule import ScanRegions
 
 if TYPE_CHECKING:
     from pipeline.inference import Denoiser
@@ -60,15 +63,15 @@ def repeats_of(
     after: PETSeries,
     denoiser: "Denoiser",
     rule: RepeatRule,
-    regions: Regions,
+    drawn: ScanRegions,
     *,
-    outline: tuple[float, float],
     on_step: Callable[[str], None],
 ) -> tuple[Repeats | None, str]:
     """Return the repeats of a scan, or None and in one line why it could not be repeated.
 
-    `after` is the scan `before` as the denoiser made it, `regions` were drawn on both at an SUV [g/mL] after a Gaussian
-    [mm], `outline`. `on_step` is told how far it is and how long it takes.
+    `after` is the scan `before` as the denoiser made it, and `drawn` are the regions of both. Where a rule drew them,
+    it draws in every repeat, too: `Repeats.totals` are TMTV and TLG in these outlines. `on_step` is told how far it is
+    and how long it takes.
 
     Raises
     ------
@@ -89,14 +92,19 @@ def repeats_of(
         left = (time.monotonic() - begun) / done * (rule.n - done)
         on_step(f"repeated {done} of {rule.n} times, {left:.0f} s left")
 
+    def total(image: NDArray[np.floating]) -> tuple[float, float]:
+        found = drawn.own(image)
+        return tmtv_and_tlg(image, drawn.regions if found is None else found, voxel_size=before.voxel_size)
+
     on_step(f"repeated 0 of {rule.n} times")
     repeats = repeat_scan(
         scan,
         rule.n,
         seed=rule.seed,
         denoise=denoiser,
-        labels=regions.labels if regions.n_regions else None,
-        outline=outline,
+        labels=drawn.regions.labels if drawn.regions.n_regions else None,
+        outline=drawn.outline,
+        total=None if drawn.rule is None else total,
         on_repeat=told,
     )
     return repeats, ""

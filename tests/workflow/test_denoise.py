@@ -31,6 +31,8 @@ def test_the_folder_holds_everything_about_the_scan(scan, identity, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         *(
             ".bidsignore",
+            "burden.json",
+            "burden.tsv",
             "changes.json",
             "changes.tsv",
             "dataset_description.json",
@@ -38,6 +40,8 @@ def test_the_folder_holds_everything_about_the_scan(scan, identity, tmp_path):
             "lesions.tsv",
             "matches.json",
             "matches.tsv",
+            "quantities.json",
+            "quantities.tsv",
             "report.html",
             "run.json",
             "spots.json",
@@ -63,10 +67,9 @@ def test_a_viewer_is_written_if_asked_for(scan, identity, tmp_path):
 def test_every_table_names_the_scan_and_says_what_its_columns_are(scan, identity, tmp_path):
     result = denoise_scan(scan, tmp_path / "out", identity)
     assert len(result.lesions) == 1
-    check_tables(
-        (tmp_path / "out" / f"{kind}.tsv" for kind in ("lesions", "matches", "changes", "spots")), scan="sub-01"
-    )
-    check_dictionaries(tmp_path / "out", n_tables=5)
+    kinds = ("lesions", "quantities", "burden", "matches", "changes", "spots")
+    check_tables((tmp_path / "out" / f"{kind}.tsv" for kind in kinds), scan="sub-01")
+    check_dictionaries(tmp_path / "out", n_tables=7)
 
 
 def test_lesions_are_matched_with_the_scan_and_with_a_reference(scan, identity, body_series, tmp_path):
@@ -138,7 +141,7 @@ def test_results_carry_a_digest_of_their_source(scan, identity, body_series, tmp
     assert denoise_scan(scan, tmp_path / "b", identity).run["source_sha256"] != first
 
 
-@pytest.mark.parametrize("field", ["threshold", "min_volume", "fwhm"])
+@pytest.mark.parametrize("field", ["threshold", "min_volume"])
 @pytest.mark.parametrize("value", [math.inf, math.nan, -1.0])
 def test_a_rule_of_regions_is_finite(field, value):
     with pytest.raises(PETError, match="expected finite numbers"):
@@ -172,7 +175,7 @@ def test_regions_of_a_reader_are_measured_as_they_are(scan, identity, tmp_path):
 
 
 def test_the_published_rule_takes_the_images_as_they_are(scan, identity, tmp_path):
-    denoise_scan(scan, tmp_path / "out", identity, regions=RegionRule(threshold=4.0, fwhm=0.0))
+    denoise_scan(scan, tmp_path / "out", identity, regions=RegionRule(delineation="suv4"))
     table = pd.read_csv(tmp_path / "out" / "lesions.tsv", sep="\t")
     assert table["volume_ml"].tolist() == [64 * 0.125]  # 4 x 4 x 4 voxels of 5 mm
     assert table["method"].tolist() == ["fixed SUV >= 4 in either image, >= 1 mL, 26-connectivity"]
@@ -266,7 +269,7 @@ class _Refusing(SimpleInferer):
 def test_regions_of_noise_are_no_segments(identity, tmp_path, monkeypatch):
     scan = save_series(slices_of(Body()), tmp_path / "scan")
     monkeypatch.setattr("pipeline.workflow.region_files.MOST_REGIONS", 0)
-    run = denoise_scan(scan, tmp_path / "out", identity, regions=RegionRule(threshold=0.5, fwhm=0)).run
+    run = denoise_scan(scan, tmp_path / "out", identity, regions=RegionRule(delineation="suv0.5")).run
     assert run["dicom"] == "written"
     assert re.fullmatch(
         r"not written, \d+ regions were drawn, most of them noise, expected at most 0", run["dicom_regions"]

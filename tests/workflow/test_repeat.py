@@ -11,9 +11,8 @@ from torch import nn
 
 from pipeline import read_pet
 from pipeline.errors import PETError
-from pipeline.images import regions_in_either
 from pipeline.trust import repeatable_scan
-from pipeline.workflow import RepeatRule, denoise_scan
+from pipeline.workflow import RegionRule, RepeatRule, denoise_scan
 from pipeline.workflow.places import ResultFiles
 from pipeline.workflow.repeat import repeats_of, write_repeats
 from tests.described_tables import check_tables
@@ -65,16 +64,17 @@ def test_tables_and_maps_of_repeats(smooth, tmp_path, monkeypatch):
             before, after, seed=seed, liver=LIVER, preset=SCANNER, attenuation=MU
         ),
     )
-    regions = regions_in_either(noisy.suv, denoised.suv, voxel_size=noisy.voxel_size, threshold=2.6)
+    drawn = RegionRule(threshold=2.6).on(noisy, denoised)
+    regions = drawn.regions
     told = []
-    repeats, why_not = repeats_of(
-        noisy, denoised, smooth, RepeatRule(n=3), regions, outline=(2.6, 8.0), on_step=told.append
-    )
+    repeats, why_not = repeats_of(noisy, denoised, smooth, RepeatRule(n=3), drawn, on_step=told.append)
     assert why_not == ""
     assert told[:2] == ["fitting a scanner to the scan", "repeated 0 of 3 times"]
     assert told[-1].startswith("repeated 3 of 3 times, 0 s left")
     assert repeats.regions.found.shape == (3, regions.n_regions)
     assert repeats.regions.found[:, 0].all()
+    assert repeats.totals.shape == (3, 2, 2)  # TMTV and TLG, noisy and denoised
+    assert (repeats.totals[:, 0] != repeats.totals[:, 1]).all()
 
     files = ResultFiles(folder=tmp_path, name="x", scan="x")
     write_repeats(repeats, files, after=denoised, maps=True)

@@ -30,7 +30,7 @@ REGION_QUANTITIES: dict[str, str] = (
         "mtv_ml": "metabolic tumour volume: number of voxels x voxel volume [mL]",
         "mesh_volume_ml": "volume within the surface, by marching cubes [mL]",
         "suv_max": "highest voxel [g/mL]",
-        "suv_mean": "mean [g/mL]",
+        "suv_mean": "mean of the region [g/mL]",
         "suv_peak": "highest mean of a 1 mL sphere centred in the region and not clipped to it [g/mL]",
         "suv_peak_local": "mean of the 1 mL sphere around the hottest voxel [g/mL]",
         "tlg": "total lesion glycolysis: suv_mean x mtv_ml [g]",
