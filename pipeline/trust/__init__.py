@@ -1,6 +1,6 @@
 """How far a denoised scan may be believed: what its noise and its denoiser do to every number, measured on the scan."""
 
-from pipeline.trust.burden import BURDEN_COLUMNS, burden_table, tmtv_and_tlg
+from pipeline.trust.burden import BURDEN_COLUMNS, burden_changes, burden_table
 from pipeline.trust.calibration import TrustCalibration, read_calibration
 from pipeline.trust.domain import Domain, DoseReading, domain_of
 from pipeline.trust.evidence import EVIDENCE_COLUMNS, Evidence, evidence_of_change
@@ -29,6 +29,7 @@ __all__ = [
     "Spots",
     "TrustCalibration",
     "TrustedValue",
+    "burden_changes",
     "burden_table",
     "domain_of",
     "evidence_of_change",
@@ -40,6 +41,5 @@ __all__ = [
     "scan_trust",
     "spots_of",
     "style_rows",
-    "tmtv_and_tlg",
     "unfamiliar_noise",
 ]

@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from pipeline.evaluation import TOTAL_BURDEN, half_width, total_burden
-from pipeline.images import Regions, voxel_volume
-from pipeline.trust.repeats import QUANTITIES, Repeats
+from pipeline.images import Delineation, Regions, voxel_volume
+from pipeline.trust.repeats import Repeats
 
-__all__ = ["BURDEN_COLUMNS", "burden_table", "tmtv_and_tlg"]
+__all__ = ["BURDEN_COLUMNS", "burden_changes", "burden_table"]
 
 LEVEL = 0.95
 """Probability that intervals are stated at."""
@@ -54,11 +54,29 @@ BURDEN_COLUMNS: dict[str, str] = (
 """Meaning and unit of every column of `burden_table`, in order."""
 
 
-def tmtv_and_tlg(suv: ArrayLike, regions: Regions, *, voxel_size: Sequence[float]) -> tuple[float, float]:
-    """Return the volume of all regions [mL] and their total lesion glycolysis [g] in an image of the same shape."""
-    values = np.asarray(suv)[regions.labels > 0]
+def burden_changes(
+    before: NDArray[np.floating],
+    after: NDArray[np.floating],
+    *,
+    rule: Delineation | None,
+    regions: Regions,
+    voxel_size: Sequence[float],
+) -> tuple[float, float, float]:
+    """Return the changes of TMTV [mL] and of TLG [g] in own outlines, and of TLG in common ones, all drawn by the rule.
+
+    Without a rule the common outlines are those of `regions`, and the first two are NaN. Images have one shape.
+    """
     voxel = voxel_volume(voxel_size)
-    return len(values) * voxel, float(values.sum(dtype=np.float64)) * voxel
+    if rule is None:
+        volume = glycolysis = float("nan")
+        common = regions.labels > 0
+    else:
+        inside = [rule.of(image).labels > 0 for image in (before, after)]
+        first, second = (image[mask].sum(dtype=np.float64) for image, mask in zip((before, after), inside, strict=True))
+        volume = (np.count_nonzero(inside[1]) - np.count_nonzero(inside[0])) * voxel
+        glycolysis = float(second - first) * voxel
+        common = rule.of_either(before, after).labels > 0
+    return volume, glycolysis, float((after[common] - before[common]).sum(dtype=np.float64)) * voxel
 
 
 def burden_table(
@@ -85,7 +103,7 @@ def burden_table(
     tlg_sd
         Standard deviation that counting gives the TLG of all regions before denoising [g]; None if it is not known.
     repeats
-        Of the scan, denoised, their `Repeats.totals` by `tmtv_and_tlg` in their own outlines.
+        Of the scan, denoised, with `Repeats.changes` by `burden_changes`.
     """
     rows = []
     for outlines, drawn in (("common", dict.fromkeys(images, regions)), ("own", own or {})):
@@ -105,16 +123,13 @@ def _spread_of_change(
     outlines: str, tlg_sd: float | None, repeats: Repeats | None
 ) -> tuple[dict[str, float], str | None]:
     """Return half the width of the interval of the change of TMTV [mL] and TLG [g], and what says so."""
-    if outlines == "own":
-        if repeats is None or repeats.totals is None:
-            return {}, None
-        changes = repeats.totals[:, 1] - repeats.totals[:, 0]
-        tmtv, tlg = half_width(LEVEL, n_draws=len(changes)) * changes.std(axis=0, ddof=1)
-        return {"tmtv": float(tmtv), "tlg": float(tlg)}, "repeats"
-    if repeats is not None and repeats.regions is not None and repeats.regions.denoised is not None:
-        changes = (repeats.regions.denoised - repeats.regions.measured)[..., QUANTITIES.index("tlg")].sum(axis=1)
-        return {"tlg": float(half_width(LEVEL, n_draws=len(changes)) * changes.std(ddof=1))}, "repeats"
-    return ({}, None) if tlg_sd is None else ({"tlg": float(half_width(LEVEL)) * tlg_sd}, "counting")
+    if repeats is not None and repeats.changes is not None:
+        spread = half_width(LEVEL, n_draws=len(repeats.changes)) * repeats.changes.std(axis=0, ddof=1)
+        tmtv, own_tlg, common_tlg = spread.tolist()
+        return ({"tmtv": tmtv, "tlg": own_tlg} if outlines == "own" else {"tlg": common_tlg}), "repeats"
+    if outlines == "own" or tlg_sd is None:
+        return {}, None
+    return {"tlg": float(half_width(LEVEL)) * tlg_sd}, "counting"
 
 
 def _changes(

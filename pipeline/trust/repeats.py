@@ -233,8 +233,8 @@ class Repeats:
     """Of the denoised repeats; None without a denoiser."""
     regions: RegionRepeats | None
     """By region; None without regions."""
-    totals: NDArray[np.float64] | None = None
-    """What every repeat amounts to as a whole, noisy and denoised, shape (repeats, 2, numbers); None if not asked."""
+    changes: NDArray[np.float64] | None = None
+    """What denoising changes in every repeat as a whole, shape (repeats, numbers); None if that was not asked."""
 
 
 def repeat_scan(
@@ -245,7 +245,7 @@ def repeat_scan(
     denoise: Callable[[PETSeries], PETSeries] | None = None,
     labels: NDArray[np.integer] | None = None,
     outline: tuple[float, float] | None = None,
-    total: Callable[[NDArray[np.floating]], Sequence[float]] | None = None,
+    change: Callable[[NDArray[np.floating], NDArray[np.floating]], Sequence[float]] | None = None,
     on_repeat: Callable[[int], None] = lambda done: None,
 ) -> Repeats:
     """Repeat a scan n times, and each time denoise and measure it.
@@ -253,8 +253,8 @@ def repeat_scan(
     One repeat is in memory at a time, and four volumes of sums. `denoise` makes of a noisy series a denoised one, as it
     did of the scan. `labels` number regions, 0 outside, shape (X, Y, Z). `outline` is the SUV [g/mL] that drew them and
     the width of the Gaussian [mm] before: a denoised repeat shows a region again if it reaches that SUV in it, smoothed
-    alike. `total` says what an image amounts to as a whole, such as its TMTV. `on_repeat` is told how many repeats are
-    done. Repeat k depends on the seed, not on n.
+    alike. `change` says what two images differ by as a whole, noisy and denoised. `on_repeat` is told how many repeats
+    are done. Repeat k depends on the seed, not on n.
 
     Raises
     ------
@@ -270,7 +270,7 @@ def repeat_scan(
     measured: list[NDArray[np.float64]] = []
     remeasured: list[NDArray[np.float64]] = []
     found: list[NDArray[np.bool_]] = []
-    totals: list[list[Sequence[float]]] = []
+    changes: list[Sequence[float]] = []
 
     def values(image: NDArray[np.floating]) -> NDArray[np.float64]:
         return _measured(image, labels, scan.noisy.voxel_size)
@@ -284,8 +284,8 @@ def repeat_scan(
             remeasured.append(values(again))
             if outline is not None and labels is not None:
                 found.append(_shown(again, labels, outline, scan.noisy.voxel_size))
-            if total is not None:
-                totals.append([total(image), total(again)])
+            if change is not None:
+                changes.append(change(image, again))
         on_repeat(k)
     regions = None
     if labels is not None:
@@ -295,7 +295,7 @@ def repeat_scan(
         shown_again = np.array(found) if found else None
         regions = RegionRepeats(numbers, of_scan, of_denoised, np.array(measured), again_all, shown_again)
     again_moments = None if denoised is None else denoised.of(expectation)
-    return Repeats(noisy.of(expectation), again_moments, regions, np.array(totals, np.float64) if totals else None)
+    return Repeats(noisy.of(expectation), again_moments, regions, np.array(changes, np.float64) if changes else None)
 
 
 def _measured(

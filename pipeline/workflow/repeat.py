@@ -15,7 +15,7 @@ from pipeline.pet.nifti import write_nifti
 from pipeline.simulation import GENERIC, Scanner
 from pipeline.simulation.ct import attenuation_of_series
 from pipeline.tables import write_scan_table
-from pipeline.trust import REPEAT_COLUMNS, Repeats, repeat_scan, repeatable_scan, tmtv_and_tlg
+from pipeline.trust import REPEAT_COLUMNS, Repeats, burden_changes, repeat_scan, repeatable_scan
 from pipeline.workflow.places import ResultFiles
 from pipeline.workflow.region_rule import ScanRegions
 
@@ -70,8 +70,8 @@ def repeats_of(
     """Return the repeats of a scan, or None and in one line why it could not be repeated.
 
     `after` is the scan `before` as the denoiser made it, and `drawn` are the regions of both. Where a rule drew them,
-    it draws in every repeat, too: `Repeats.totals` are TMTV and TLG in these outlines. `on_step` is told how far it is
-    and how long it takes.
+    it draws anew in every repeat: `Repeats.changes` are those of the burden, see `burden_changes`. `on_step` is told
+    how far it is and how long it takes.
 
     Raises
     ------
@@ -92,9 +92,8 @@ def repeats_of(
         left = (time.monotonic() - begun) / done * (rule.n - done)
         on_step(f"repeated {done} of {rule.n} times, {left:.0f} s left")
 
-    def total(image: NDArray[np.floating]) -> tuple[float, float]:
-        found = drawn.own(image)
-        return tmtv_and_tlg(image, drawn.regions if found is None else found, voxel_size=before.voxel_size)
+    def change(noisy: NDArray[np.floating], again: NDArray[np.floating]) -> tuple[float, float, float]:
+        return burden_changes(noisy, again, rule=drawn.rule, regions=drawn.regions, voxel_size=before.voxel_size)
 
     on_step(f"repeated 0 of {rule.n} times")
     repeats = repeat_scan(
@@ -104,7 +103,7 @@ def repeats_of(
         denoise=denoiser,
         labels=drawn.regions.labels if drawn.regions.n_regions else None,
         outline=drawn.outline,
-        total=None if drawn.rule is None else total,
+        change=change,
         on_repeat=told,
     )
     return repeats, ""
