@@ -44,6 +44,8 @@ def test_denoise_writes_everything(denoised):
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in out.iterdir()) == [
         ".bidsignore",
+        "burden.json",
+        "burden.tsv",
         "changes.json",
         "changes.tsv",
         "dataset_description.json",
@@ -53,6 +55,8 @@ def test_denoise_writes_everything(denoised):
         "lesions.tsv",
         "matches.json",
         "matches.tsv",
+        "quantities.json",
+        "quantities.tsv",
         "report.html",
         "run.json",
         "spots.json",
@@ -219,6 +223,9 @@ def test_output_folder_with_content_is_left_alone(unipet, noisy, tmp_path):
         (["--bundle", "/nowhere"], "/nowhere: not a bundle"),
         (["--device", "cuda:9"], "cuda:9"),
         (["--threshold", "0"], "threshold"),
+        (["--regions", "fixed"], "regions 'fixed' are not known, expected one of: smoothed, suv2.5, suv4, 41%"),
+        (["--percist-reference", "2.1,0.2"], "a PERCIST reference is given with regions smoothed, expected regions"),
+        (["--exclude", "/nowhere.nii.gz"], "/nowhere.nii.gz: no such file"),
         (["--units", "CNTS"], "units 'CNTS' cannot be written, expected one of BQML, GML"),
         (["--reference", "/nowhere.nii.gz"], "/nowhere.nii.gz"),
     ],

@@ -158,6 +158,7 @@ def denoise_into(
     if reference is not None:
         check_same_grid({"the reference": reference.grid, str(run.source): before.grid})
     _check_memory(before, run.source)
+    rule = regions.read(before)
     with run.step("denoising"), naming(run.source):
         after, uncertainty = denoiser.with_uncertainty(before)
     with run.step("writing"):
@@ -174,7 +175,7 @@ def denoise_into(
             uncertainty=uncertainty,
         )
     with run.step("measuring"), naming(run.source):
-        drawn = regions.on(before, after)
+        drawn = rule.on(before, after)
         found = drawn.regions
         quality = {} if reference is None else _quality(before, after, reference)
         deviations = denoiser.style_deviation(before)

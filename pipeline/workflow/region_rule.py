@@ -28,7 +28,7 @@ from pipeline.images.percist import Organ
 from pipeline.pet import PETSeries
 from pipeline.regions import read_regions
 
-__all__ = ["RegionRule", "ScanRegions"]
+__all__ = ["ReadRule", "RegionRule", "ScanRegions"]
 
 SMOOTHED, AS_DRAWN = "smoothed", "as drawn"
 SMOOTHED_SUV = 4.0
@@ -123,8 +123,45 @@ class RegionRule:
             return {"threshold": fixed, "min_volume": self.min_volume, "fwhm": 0.0}
         return {"delineation": by, "min_volume": self.min_volume}
 
+    def read(self, scan: PETSeries) -> "ReadRule":
+        """Read what the rule was given, on the grid of a scan, before anything is done that takes minutes.
+
+        Raises
+        ------
+        PETError
+            Something that is given cannot be read, holds nothing, or does not lie in the scan.
+        """
+        given = None if self.given is None else read_regions(self.given, scan, names=self.names or None)
+        exclude = organ = None
+        if self.exclude is not None:
+            exclude = read_regions(self.exclude, scan, names=self.exclude_names or None).labels > 0
+            with naming(self.exclude):
+                if not exclude.any():
+                    raise PETError("holds no voxel, expected a mask of physiological uptake to exclude")
+                if exclude.all():
+                    raise PETError("excludes every voxel of the scan, expected a mask of physiological uptake")
+        if isinstance(self.percist_reference, Path):
+            organ = read_regions(self.percist_reference, scan).labels > 0
+            with naming(self.percist_reference):
+                masked_reference(scan, organ, PERCIST[self.drawn_by])  # refuses what has no mean or SD
+        return ReadRule(self, given=given, exclude=exclude, organ=organ)
+
+
+@dataclass(frozen=True)
+class ReadRule:
+    """A rule with the regions and masks that it was given, on the grid of one scan."""
+
+    rule: RegionRule
+    """As the user stated it."""
+    given: Regions | None = None
+    """Regions that somebody drew."""
+    exclude: NDArray[np.bool_] | None = None
+    """Voxels that belong to no region, shape (X, Y, Z)."""
+    organ: NDArray[np.bool_] | None = None
+    """Voxels of the reference of PERCIST, shape (X, Y, Z)."""
+
     def on(self, before: PETSeries, after: PETSeries) -> "ScanRegions":
-        """Return the regions of a scan, before and after denoising, and the rule as it is for this scan.
+        """Return the regions of the scan, before and after denoising, and the rule as it is for this scan.
 
         The reference of PERCIST is measured once, in the image after, and its threshold holds for both images: the SD
         in the liver of a noisy image is its noise, and the threshold would rise with it.
@@ -132,59 +169,47 @@ class RegionRule:
         Raises
         ------
         PETError
-            Something that is given cannot be read or does not lie in the scan, or no liver is found.
+            No liver is found, or the place that was given for it is none.
         """
-        given = None if self.given is None else read_regions(self.given, before, names=self.names or None)
-        exclude = self._excluded(before)
-        if given is not None and self.drawn_by == AS_DRAWN:
+        rule, given, exclude = self.rule, self.given, self.exclude
+        if given is not None and rule.drawn_by == AS_DRAWN:
             return ScanRegions(_without(given, exclude), exclude=exclude)
         references = self._references(before, after)
-        rule = Delineation(
+        drawing = Delineation(
             threshold=self._threshold(references),
             voxel_size=before.voxel_size,
-            min_volume=self.min_volume,
-            fwhm=SMOOTHED_FWHM if self.drawn_by == SMOOTHED else 0.0,
+            min_volume=rule.min_volume,
+            fwhm=SMOOTHED_FWHM if rule.drawn_by == SMOOTHED else 0.0,
             volumes_of_interest=None if given is None else given.labels,
             exclude=exclude,
         )
-        regions = rule.of_either(before.suv, after.suv)
+        regions = drawing.of_either(before.suv, after.suv)
         if given is not None:
             regions = replace(regions, names={n: given.names[n] for n in regions.numbers if n in given.names})
-        return ScanRegions(regions, rule=rule, references=references, exclude=exclude)
+        return ScanRegions(regions, rule=drawing, references=references, exclude=exclude)
 
     def _threshold(self, references: dict[str, ReferenceRegion]) -> Threshold:
         if references:
             return percist_threshold(references["after"])
-        if self.drawn_by == SMOOTHED:
-            return fixed_threshold(self.threshold or SMOOTHED_SUV)
-        return named_threshold(self.drawn_by)
-
-    def _excluded(self, series: PETSeries) -> NDArray[np.bool_] | None:
-        if self.exclude is None:
-            return None
-        mask = read_regions(self.exclude, series, names=self.exclude_names or None).labels > 0
-        with naming(self.exclude):
-            if not mask.any():
-                raise PETError("holds no voxel, expected a mask of physiological uptake to exclude")
-            if mask.all():
-                raise PETError("excludes every voxel of the scan, expected a mask of physiological uptake")
-        return mask
+        if self.rule.drawn_by == SMOOTHED:
+            return fixed_threshold(self.rule.threshold or SMOOTHED_SUV)
+        return named_threshold(self.rule.drawn_by)
 
     def _references(self, before: PETSeries, after: PETSeries) -> dict[str, ReferenceRegion]:
         """Return the reference of PERCIST, "after", and what "before" has in the same place, if there is one."""
-        if self.drawn_by not in PERCIST:
+        if self.rule.drawn_by not in PERCIST:
             return {}
-        organ, given = PERCIST[self.drawn_by], self.percist_reference
-        if isinstance(given, Path):
-            mask = read_regions(given, before).labels > 0
-            with naming(given):
-                return {name: masked_reference(s, mask, organ) for name, s in (("before", before), ("after", after))}
-        if given is not None and len(given) == 2:
-            return {"after": given_reference(*given, organ)}
-        if organ == "blood pool" and given is not None:
-            return {n: blood_pool_reference(s, center=given) for n, s in (("before", before), ("after", after))}
+        organ, images = PERCIST[self.rule.drawn_by], {"before": before, "after": after}
+        if (mask := self.organ) is not None:
+            return {name: masked_reference(image, mask, organ) for name, image in images.items()}
+        numbers = self.rule.percist_reference
+        center = None if isinstance(numbers, Path) else numbers
+        if center is not None and len(center) == 2:
+            return {"after": given_reference(*center, organ)}
+        if organ == "blood pool" and center is not None:
+            return {name: blood_pool_reference(image, center=center) for name, image in images.items()}
         try:
-            found = liver_reference(after, center=given)
+            found = liver_reference(after, center=center)
         except PETError as error:
             raise PETError(f"{error}; a PERCIST reference can be given") from error
         return {"before": liver_reference(before, center=found.center), "after": found}

@@ -25,11 +25,12 @@ def content(root: Path) -> list[str]:
 
 
 def files_of(stem: str) -> set[str]:
-    tables = [f"{kind}.{ending}" for kind in ("lesions", "matches", "changes", "spots") for ending in ("tsv", "json")]
+    tables = [f"{kind}.{ending}" for kind in TABLES for ending in ("tsv", "json")]
     volumes = ["desc-denoised_pet.nii.gz", "desc-denoised_pet.json", "dseg.nii.gz", "dseg.tsv", "dseg.json"]
     return {f"{stem}_{name}" for name in (*tables, *volumes, "report.html", "run.json")}
 
 
+TABLES = ("lesions", "quantities", "burden", "matches", "changes", "spots")
 DATASET = {".bidsignore", "dataset_description.json"}
 
 
@@ -56,9 +57,7 @@ def test_scans_are_added_to_one_data_set(body_series, identity, tmp_path):
         read_pet(out / f"{stem}_rec-drf004_desc-denoised_pet.nii.gz").suv, read_pet(second).suv
     )
     for name in ("sub-01_ses-a", "sub-01_ses-a_rec-drf004"):
-        check_tables(
-            (one.place / f"{name}_{kind}.tsv" for kind in ("lesions", "matches", "changes", "spots")), scan=name
-        )
+        check_tables((one.place / f"{name}_{kind}.tsv" for kind in TABLES), scan=name)
 
 
 def test_another_subject_of_the_same_name_is_another_subject(body_series, identity, tmp_path):

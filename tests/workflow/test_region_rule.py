@@ -30,7 +30,7 @@ def mask_of(series: PETSeries, path, part, affine=None):
 
 
 def test_the_reference_is_found_once_and_holds_for_both_images(patient):
-    drawn = RegionRule(delineation="percist", min_volume=0).on(*patient)
+    drawn = RegionRule(delineation="percist", min_volume=0).read(patient[0]).on(*patient)
     found = drawn.references["after"]
     assert found.found
     assert drawn.rule.threshold.suv == found.threshold
@@ -46,10 +46,10 @@ def test_the_reference_is_found_once_and_holds_for_both_images(patient):
 
 
 def test_a_given_reference_draws_as_the_one_that_was_found(patient):
-    found = RegionRule(delineation="percist", min_volume=0).on(*patient)
+    found = RegionRule(delineation="percist", min_volume=0).read(patient[0]).on(*patient)
     reference = found.references["after"]
     for given in ((reference.suv_mean, reference.suv_sd), reference.center):
-        drawn = RegionRule(delineation="percist", min_volume=0, percist_reference=given).on(*patient)
+        drawn = RegionRule(delineation="percist", min_volume=0, percist_reference=given).read(patient[0]).on(*patient)
         np.testing.assert_array_equal(drawn.regions.labels, found.regions.labels)
         assert not drawn.references["after"].found
 
@@ -59,7 +59,7 @@ def test_a_mask_is_a_reference_of_either_organ(patient, tmp_path):
     mask = mask_of(before, tmp_path / "organ.nii.gz", np.s_[30:34, 30:34, 60:64])
     values = after.suv[30:34, 30:34, 60:64].astype(float)
     for name, factor in (("percist", 1.5), ("percist-blood", 2.0)):
-        drawn = RegionRule(delineation=name, percist_reference=mask).on(before, after)
+        drawn = RegionRule(delineation=name, percist_reference=mask).read(before).on(before, after)
         assert drawn.rule.threshold.suv == pytest.approx(factor * values.mean() + 2 * values.std(ddof=1))
         assert drawn.references["after"].measured_in == "mask"
 
@@ -67,8 +67,8 @@ def test_a_mask_is_a_reference_of_either_organ(patient, tmp_path):
 def test_without_a_liver_a_reference_must_be_given(body_series):
     series = body_series()
     with pytest.raises(PETError, match=r"no liver was found: .*; a PERCIST reference can be given"):
-        RegionRule(delineation="percist").on(series, series)
-    drawn = RegionRule(delineation="percist", percist_reference=(2.0, 0.25)).on(series, series)
+        RegionRule(delineation="percist").read(series).on(series, series)
+    drawn = RegionRule(delineation="percist", percist_reference=(2.0, 0.25)).read(series).on(series, series)
     assert drawn.rule.threshold.suv == 3.5
     assert drawn.record(series.voxel_size)["percist_reference"].startswith(
         "liver, as given: mean 2, SD 0.25, threshold"
@@ -79,8 +79,8 @@ def test_excluded_voxels_belong_to_no_region(body_series, tmp_path):
     series = body_series()
     mask = mask_of(series, tmp_path / "organs.nii.gz", np.s_[8:, :, :])
     for rule in ({"delineation": "suv4"}, {"delineation": "41%"}, {}):
-        whole = RegionRule(**rule, min_volume=0).on(series, series)
-        part = RegionRule(**rule, min_volume=0, exclude=mask).on(series, series)
+        whole = RegionRule(**rule, min_volume=0).read(series).on(series, series)
+        part = RegionRule(**rule, min_volume=0, exclude=mask).read(series).on(series, series)
         expected = whole.regions.labels > 0
         expected[8:] = False
         np.testing.assert_array_equal(part.regions.labels > 0, expected)
@@ -92,10 +92,10 @@ def test_given_regions_lose_excluded_voxels_and_can_be_volumes_to_draw_in(body_s
     series = body_series()
     given = mask_of(series, tmp_path / "lesions.nii.gz", np.s_[5:9, 5:9, 5:9])
     mask = mask_of(series, tmp_path / "organs.nii.gz", np.s_[8:, :, :])
-    as_drawn = RegionRule(given=given, exclude=mask).on(series, series)
+    as_drawn = RegionRule(given=given, exclude=mask).read(series).on(series, series)
     assert np.count_nonzero(as_drawn.regions.labels) == 3 * 4 * 4
     assert as_drawn.own(series.suv) is None
-    within = RegionRule(given=given, delineation="50%").on(series, series)
+    within = RegionRule(given=given, delineation="50%").read(series).on(series, series)
     assert np.count_nonzero(within.regions.labels) == 3**3  # of the hot cube
     assert "in given volumes" in within.regions.method
     assert not within.noise_may_draw
@@ -104,7 +104,7 @@ def test_given_regions_lose_excluded_voxels_and_can_be_volumes_to_draw_in(body_s
 def test_nothing_left_is_a_warning(body_series, tmp_path):
     series = body_series()
     mask = mask_of(series, tmp_path / "organs.nii.gz", np.s_[6:10, 6:10, 6:10])
-    drawn = RegionRule(delineation="suv4", exclude=mask).on(series, series)
+    drawn = RegionRule(delineation="suv4", exclude=mask).read(series).on(series, series)
     assert drawn.warnings == ["no region is left outside of the excluded voxels"]
 
 
@@ -116,19 +116,19 @@ def test_masks_that_do_not_fit_are_one_line(body_series, tmp_path, option):
     away[:3, 3] += 500
     path = mask_of(series, tmp_path / "mask.nii.gz", np.s_[:4], affine=away)
     with pytest.raises(PETError, match=r"mask\.nii\.gz: 1024 of 1024 labelled voxels lie outside of the scan"):
-        RegionRule(**rule, **{option: path}).on(series, series)
+        RegionRule(**rule, **{option: path}).read(series).on(series, series)
     mask_of(series, path, np.s_[:0])
     with pytest.raises(PETError, match=r"mask\.nii\.gz: (holds no voxel|the liver reference has 0 voxels), expected"):
-        RegionRule(**rule, **{option: path}).on(series, series)
+        RegionRule(**rule, **{option: path}).read(series).on(series, series)
     with pytest.raises(PETError, match=r"nowhere\.nii\.gz: no such file"):
-        RegionRule(**rule, **{option: tmp_path / "nowhere.nii.gz"}).on(series, series)
+        RegionRule(**rule, **{option: tmp_path / "nowhere.nii.gz"}).read(series).on(series, series)
 
 
 def test_a_mask_of_everything_is_refused(body_series, tmp_path):
     series = body_series()
     path = mask_of(series, tmp_path / "mask.nii.gz", np.s_[:])
     with pytest.raises(PETError, match=r"mask\.nii\.gz: excludes every voxel of the scan, expected"):
-        RegionRule(exclude=path).on(series, series)
+        RegionRule(exclude=path).read(series).on(series, series)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_options_that_do_not_go_together_are_refused(options, line):
 def test_a_reference_of_impossible_numbers_is_refused(body_series, numbers):
     series = body_series()
     with pytest.raises(PETError, match="of the liver, expected both above 0"):
-        RegionRule(delineation="percist", percist_reference=numbers).on(series, series)
+        RegionRule(delineation="percist", percist_reference=numbers).read(series).on(series, series)
 
 
 def test_the_record_keeps_the_words_of_earlier_versions():

@@ -64,7 +64,7 @@ def test_tables_and_maps_of_repeats(smooth, tmp_path, monkeypatch):
             before, after, seed=seed, liver=LIVER, preset=SCANNER, attenuation=MU
         ),
     )
-    drawn = RegionRule(threshold=2.6).on(noisy, denoised)
+    drawn = RegionRule(threshold=2.6).read(noisy).on(noisy, denoised)
     regions = drawn.regions
     told = []
     repeats, why_not = repeats_of(noisy, denoised, smooth, RepeatRule(n=3), drawn, on_step=told.append)
