@@ -78,7 +78,7 @@ def rows_of(seed: int, drf: float, denoise: Denoiser, options: argparse.Namespac
         for k, (pair, regions) in enumerate(zip(pairs, drawn, strict=True)):
             inside = regions.labels > 0
             fixed = np.array([(x - y)[inside].sum(dtype=np.float64) for y, x in pairs]) * voxel_volume(size)
-            expected = dict(zip(QUANTITIES, np.delete(changes, k, axis=0).mean(axis=0), strict=True))
+            expected = dict(zip(list(QUANTITIES)[:3], np.delete(changes, k, axis=0).mean(axis=0), strict=True))
             expected["TLG, fixed"] = np.delete(fixed, k).mean()
             again = [burden_changes(*other, regions=regions, **options_of) for other in repeats.get(k, ())]
             images = dict(zip(("before", "after"), pair, strict=True))

@@ -200,8 +200,9 @@ def denoise_into(
             ("spots", trust.spots.spots, SPOT_COLUMNS),
         ):
             write_scan_table(table, files.file(f"{kind}.tsv"), scan=files.scan, columns=columns)
-        matches = write_matches(images, found, files, own=drawn.own)
-        burden = write_burden(drawn, images, files, trust=trust, repeats=repeated)
+        own = drawn.own({name: series.suv for name, series in images.items()})
+        matches = write_matches(images, found, files, own=own)
+        burden = write_burden(images, found, files, own=own, trust=trust, repeats=repeated)
         no_objects = write_region_files(found, lesions, files, before, regions, dicom, objection)
     doses = {} if dose is None else {"dose_reduction_factor": round(dose[0], 2), "dose_reduction_factor_is": dose[1]}
     record = run.record(

@@ -1,11 +1,9 @@
 """The images of one scan beside each other: their lesions matched, and of each region contrast and errors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pipeline.evaluation import (
     MATCH_COLUMNS,
@@ -28,19 +26,19 @@ def write_matches(
     common: Regions,
     files: ResultFiles,
     *,
-    own: Callable[[NDArray[np.floating]], Regions | None],
+    own: Mapping[str, Regions],
 ) -> pd.DataFrame:
     """Write ``matches.tsv``, which lesions are kept, lost and new between the images of a scan, and return it.
 
-    `images` are "before", "after" and perhaps "reference"; `common` are the regions of the lesion table. `own` returns
-    the regions that the same rule draws in one image, or None where somebody drew `common`: then those are an image's
+    `images` are "before", "after" and perhaps "reference"; `common` are the regions of the lesion table. `own` has
+    the regions that the same rule draws in each image, and none where somebody drew `common`: then those are an image's
     own that are seen in it, see `pipeline.evaluation.seen_regions`.
     """
     before = images["before"]
-    regions = {}
-    for name, series in images.items():
-        drawn = own(series.suv)
-        regions[name] = seen_regions(series.suv, common, voxel_size=series.voxel_size) if drawn is None else drawn
+    regions = {
+        name: own.get(name) or seen_regions(series.suv, common, voxel_size=series.voxel_size)
+        for name, series in images.items()
+    }
     matches = matches_of_images(
         {name: series.suv for name, series in images.items()},
         regions,

@@ -12,7 +12,7 @@ from pipeline.regions import Kind, write_label_map, write_measurement_report, wr
 from pipeline.tables import write_scan_table
 from pipeline.trust import BURDEN_COLUMNS, Repeats, ScanTrust, burden_table
 from pipeline.workflow.places import ResultFiles
-from pipeline.workflow.region_rule import RegionRule, ScanRegions
+from pipeline.workflow.region_rule import RegionRule
 
 __all__ = ["MOST_REGIONS", "write_burden", "write_region_files"]
 
@@ -53,24 +53,24 @@ def write_region_files(
 
 
 def write_burden(
-    drawn: ScanRegions,
     images: Mapping[str, PETSeries],
+    common: Regions,
     files: ResultFiles,
     *,
+    own: Mapping[str, Regions],
     trust: ScanTrust,
     repeats: Repeats | None,
 ) -> pd.DataFrame:
     """Write ``quantities.tsv``, a row per region and image, and ``burden.tsv``, what they amount to; return that.
 
-    `images` are the series "before" and "after", and perhaps others, by name; `trust` is what is said of `drawn`.
+    `images` are the series "before" and "after", and perhaps others, by name; `trust` is what is said of the `common`
+    regions, and `own` are those that a rule drew in each image alone.
     """
     voxel_size, affine = images["before"].voxel_size, images["before"].affine
     per_sul = suvbw_per_sul(images["before"].header)
     quantities = []
     for name, series in images.items():
-        of_image = region_quantities(
-            series.suv, drawn.regions, voxel_size=voxel_size, affine=affine, suvbw_per_sul=per_sul
-        )
+        of_image = region_quantities(series.suv, common, voxel_size=voxel_size, affine=affine, suvbw_per_sul=per_sul)
         of_image.insert(1, "image", name)
         quantities.append(of_image)
     table = pd.concat(quantities).sort_values("region", kind="stable")
@@ -78,10 +78,9 @@ def write_burden(
     write_scan_table(table, files.file("quantities.tsv"), scan=files.scan, columns=columns)
 
     counting = np.sqrt((trust.regions["tlg_measured_sd"] ** 2).sum(skipna=False))
-    own = {name: found for name, series in images.items() if (found := drawn.own(series.suv)) is not None}
     burden = burden_table(
         {name: series.suv for name, series in images.items()},
-        drawn.regions,
+        common,
         voxel_size=voxel_size,
         own=own,
         tlg_sd=float(counting) if np.isfinite(counting) else None,

@@ -247,9 +247,9 @@ class ScanRegions:
         """Whether noise may have made regions, for nobody said where they are."""
         return self.rule is not None and self.rule.volumes_of_interest is None
 
-    def own(self, suv: NDArray[np.floating]) -> Regions | None:
-        """Return the regions that the same rule draws in one image; None of regions that somebody drew."""
-        return None if self.rule is None else self.rule.of(suv)
+    def own(self, images: Mapping[str, NDArray[np.floating]]) -> dict[str, Regions]:
+        """Return the regions that the same rule draws in each image; none of regions that somebody drew."""
+        return {} if self.rule is None else {name: self.rule.of(suv) for name, suv in images.items()}
 
     def drawn_in(self, suv: NDArray[np.floating]) -> NDArray[np.bool_] | None:
         """Return what the same rule draws in one image, of any size; None where noise may draw no region."""

@@ -40,9 +40,10 @@ def test_the_reference_is_found_once_and_holds_for_both_images(patient):
     assert record["percist"]["before"]["suv_sd"] > found.suv_sd  # noise
     assert "liver, sphere of 30 mm found at (" in record["percist_reference"]
     json.dumps(record)
-    for image in patient:
-        np.testing.assert_array_equal(drawn.own(image.suv).labels > 0, drawn.drawn_in(image.suv))
-        assert f"SUV >= {found.threshold:.3g}" in drawn.own(image.suv).method
+    images = dict(zip(("before", "after"), (series.suv for series in patient), strict=True))
+    for name, own in drawn.own(images).items():
+        np.testing.assert_array_equal(own.labels > 0, drawn.drawn_in(images[name]))
+        assert f"SUV >= {found.threshold:.3g}" in own.method
 
 
 def test_a_given_reference_draws_as_the_one_that_was_found(patient):
@@ -94,7 +95,7 @@ def test_given_regions_lose_excluded_voxels_and_can_be_volumes_to_draw_in(body_s
     mask = mask_of(series, tmp_path / "organs.nii.gz", np.s_[8:, :, :])
     as_drawn = RegionRule(given=given, exclude=mask).read(series).on(series, series)
     assert np.count_nonzero(as_drawn.regions.labels) == 3 * 4 * 4
-    assert as_drawn.own(series.suv) is None
+    assert as_drawn.own({"before": series.suv}) == {}
     within = RegionRule(given=given, delineation="50%").read(series).on(series, series)
     assert np.count_nonzero(within.regions.labels) == 3**3  # of the hot cube
     assert "in given volumes" in within.regions.method
