@@ -23,15 +23,15 @@ def content_sha256(path: str | Path, *, progress: Callable[[int], object] | None
 
     A folder's digest is that of one line ``<sha256>  <name>\n`` per file below it, names relative to the folder with
     forward slashes and in the order of their UTF-8 bytes, which is what ``sha256sum`` prints. It depends neither on
-    the folder's own name nor on dates and permissions. Hidden files count; empty folders do not. `progress` is called
-    with the number of bytes after each block; one core reads at most about 1 GB/s.
+    the folder's own name nor on dates and permissions. Hidden files count; empty folders do not; a DICOMDIR counts as
+    its folder. `progress` is called with the number of bytes after each block; one core reads at most about 1 GB/s.
 
     Raises
     ------
     PETError
         If there is nothing at the path, the folder holds no file, or something cannot be read.
     """
-    path = Path(path)
+    path = _whole(Path(path))
     with naming(path):
         if path.is_file():
             return sha256_of(path, progress=progress)
@@ -98,8 +98,14 @@ def _fingerprint(path: Path, root: Path) -> str:
     return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
 
 
+def _whole(path: Path) -> Path:
+    """Return a path, of a DICOMDIR its folder, which holds the images that it refers to."""
+    return path.parent if path.name.upper() == "DICOMDIR" and path.is_file() else path
+
+
 def files_of(path: Path) -> list[Path]:
-    """Return a file itself, or every file below a folder, sorted; links are followed."""
+    """Return a file itself, or every file below a folder or beside a DICOMDIR, sorted; links are followed."""
+    path = _whole(path)
     if path.is_file():
         return [path]
     if not path.is_dir():

@@ -92,6 +92,8 @@ def test_checksum_of_a_folder_is_what_sha256sum_prints(tmp_path):
     assert content_sha256(folder.rename(tmp_path / "moved")) == before
     (tmp_path / "moved" / "2.dcm").rename(tmp_path / "moved" / "3.dcm")
     assert content_sha256(tmp_path / "moved") != before
+    (tmp_path / "moved" / "DICOMDIR").touch()
+    assert content_sha256(tmp_path / "moved" / "DICOMDIR") == content_sha256(tmp_path / "moved")
 
 
 def test_checksum_of_nothing_is_refused(tmp_path):
