@@ -20,19 +20,19 @@ QUICK = {
         ["PSNR against noise-free [dB]", "report.html", "viewer.html"],
     ),
     "02_train_on_simulated_data": (
-        "n_patients, axial_extent, n_epochs, n_patches = 3, 160, 2, 16\n"
-        'settings = [("n_scans", 2), ("fitted#n_scans", 2), ("patches#reconstruction#voxel_size", [4.0, 6.0])]',
+        "n_patients, axial_extent, n_epochs = 3, 160, 2\n"
+        'settings = {"n_patches": 8, "n_scans": 2, "fitted#n_scans": 2}',
         2,
         ["PSNR against full dose [dB]", "shipped UniPET"],
     ),
     "03_adapt_to_your_scanner": (
-        'n_scans, axial_extent, n_epochs, settings = 2, 160, 1, [("n_patches", 8), ("n_scans", 2)]',
+        'n_scans, axial_extent, n_epochs, settings = 2, 160, 1, {"n_patches": 8, "n_scans": 2}',
         2,
         ["weights are kept", "gain of PSNR, mean of scans and doses [dB]"],
     ),
     "04_bring_your_own_doses": (
         "n_patients, axial_extent, n_epochs = 3, 160, 1\n"
-        'settings = [("n_patches", 8), ("n_scans", 2), ("fitted#n_scans", 2)]',
+        'settings = {"n_patches": 8, "n_scans": 2, "fitted#n_scans": 2}',
         1,
         ["0 problems", "expected it to rise", "trained here", "Units"],
     ),
