@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from ignite.engine import Events
-from monai.engines import Trainer
+from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor, distributed, nn
@@ -63,7 +63,7 @@ class GeneratorPass(nn.Module):
         return self.network(image, **read), []
 
 
-class DenoisingTrainer(Trainer):
+class DenoisingTrainer(SupervisedTrainer):
     """MONAI trainer of a denoiser: of UniPET with all its losses, or of a plain network with some of them.
 
     One generator forward serves the critic's step and the generator's own: the critic sees the detached prediction, is
@@ -131,7 +131,7 @@ class DenoisingTrainer(Trainer):
         seed: int = 0,
         train_handlers: Sequence[Any] | None = None,
     ) -> None:
-        super().__init__(device, max_epochs, train_data_loader, decollate=False)
+        super().__init__(device, max_epochs, train_data_loader, network, optimizer, loss, decollate=False)
         if (critic is None) != (critic_optimizer is None):
             raise ValueError("critic and critic_optimizer go together, got one of them")
         if not max_epochs or max_epochs < 1:
@@ -148,9 +148,6 @@ class DenoisingTrainer(Trainer):
             raise ValueError(f"style_weight is {style_weight}, expected 0: a {kind} has no features to align")
         if channels_last:
             network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.network = network
-        self.optimizer = optimizer
-        self.loss = loss
         self._loss_takes_image = _n_arguments(loss) > 2
         self.suv_scale = suv_scale
         self.critic = critic if adversarial_weight else None
@@ -289,7 +286,7 @@ class DenoisingTrainer(Trainer):
     ) -> Tensor:
         """Weighted sum of the losses of a part; ``losses`` gathers the mean of each over the parts."""
         arguments = (pred, part.label, part.image) if self._loss_takes_image else (pred, part.label)
-        new = {"reconstruction": self.loss(*arguments)}
+        new = {"reconstruction": self.loss_function(*arguments)}
         total = new["reconstruction"]
         if self.style_weight:
             with torch.no_grad(), self._autocast():
