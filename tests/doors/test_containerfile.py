@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -134,25 +135,35 @@ def run_image():
     subprocess.run(["buildah", "rm", container], capture_output=True, check=True)
 
 
+@pytest.fixture
+def shared_folder():
+    """Return a folder that a stranger may enter, which those of pytest are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_three_doors_of_an_image(run_image, tmp_path):
-    save_series(slices_of(Scan()), tmp_path / "series")
-    write_study(tmp_path / "study")
+def test_the_three_doors_of_an_image(run_image, shared_folder):
+    data = shared_folder
+    save_series(slices_of(Scan()), data / "series")
+    write_study(data / "study")
     for name in ("cli", "module", "bids"):
-        (tmp_path / name).mkdir()
-        os.chown(tmp_path / name, *map(int, STRANGER.split(":")))
-    identity = ("--method", "identity")
-    done = run_image("denoise", "/data/series", "/data/cli/out", data=tmp_path)  # with the weights
+        (data / name).mkdir()
+        os.chown(data / name, *map(int, STRANGER.split(":")))
+    done = run_image("denoise", "/data/series", "/data/cli/out", data=data)  # with the weights
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "cli" / "out" / "report.html").stat().st_uid == int(STRANGER.split(":")[0])
+    assert done.stderr == ""
+    assert (data / "cli" / "out" / "report.html").stat().st_uid == int(STRANGER.split(":")[0])
     folders = dict(zip(ROUTER_FOLDERS, ("/data/series", "/data/module"), strict=True))
-    done = run_image(data=tmp_path, environment=folders)
+    done = run_image(data=data, environment=folders)
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "module" / "result.json").read_text())["status"] == "done"
-    done = run_image("/data/study", "/data/bids", "participant", "--participant-label", "01", *identity, data=tmp_path)
+    assert json.loads((data / "module" / "result.json").read_text())["status"] == "done"
+    label = ("--participant-label", "01")
+    done = run_image("/data/study", "/data/bids", "participant", *label, "--method", "identity", data=data)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "bids" / "sub-01" / "pet" / "sub-01_desc-denoised_pet.nii.gz").is_file()
-    done = run_image("/data/study", "/data/bids", "participants", data=tmp_path)
+    assert (data / "bids" / "sub-01" / "pet" / "sub-01_desc-denoised_pet.nii.gz").is_file()
+    done = run_image("/data/study", "/data/bids", "participants", data=data)
     assert done.returncode == 1
     assert "unipet: level 'participants', expected participant or group" in done.stderr
