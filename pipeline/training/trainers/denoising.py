@@ -172,7 +172,7 @@ class DenoisingTrainer(SupervisedTrainer):
         if hasattr(self.data_loader, "set_position"):
             self.data_loader.set_position(self.state.epoch, self.state.iteration % self.state.epoch_length)
 
-    def _iteration(self, engine: "DenoisingTrainer", batchdata: dict[str, Any]) -> dict[str, Any]:
+    def _iteration(self, engine: SupervisedTrainer, batchdata: dict[str, Any]) -> dict[str, Any]:
         # Patches are all of one shape, so the fastest kernels are sought once; whole scans, in validation, are not.
         torch.backends.cudnn.benchmark = True
         try:
@@ -180,7 +180,7 @@ class DenoisingTrainer(SupervisedTrainer):
         finally:
             torch.backends.cudnn.benchmark = False
 
-    def _step(self, engine: "DenoisingTrainer", batch: TrainingBatch) -> dict[str, Any]:
+    def _step(self, engine: SupervisedTrainer, batch: TrainingBatch) -> dict[str, Any]:
         parts = batch.split(self.accumulation)
         self.network.train()
 
