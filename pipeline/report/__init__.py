@@ -6,9 +6,17 @@ from pipeline.report.benchmark_page import PageFigure, write_benchmark_page
 from pipeline.report.figures import SUV_WINDOW, difference_figure, histogram_figure, mip_figure, profile_figure
 from pipeline.report.montage import MontageRow, montage_figure, montage_row
 from pipeline.report.noise_page import LIVER_NOISE_COLUMNS, liver_noise_figure, liver_noise_table, write_noise_page
-from pipeline.report.scan.agreement_figures import SUVAgreement, agreement_figure, error_figure, suv_agreement
+from pipeline.report.scan.agreement_figures import (
+    SUVAgreement,
+    absolute_error_figure,
+    agreement_figure,
+    error_figure,
+    suv_agreement,
+    voxel_error_figure,
+)
 from pipeline.report.scan.region_figures import region_figure, region_figures
 from pipeline.report.scan.report import write_report
+from pipeline.report.scan.turning import Turning, turning_projections
 from pipeline.report.viewer import write_viewer
 
 __all__ = [
@@ -19,6 +27,8 @@ __all__ = [
     "PageFigure",
     "Point",
     "SUVAgreement",
+    "Turning",
+    "absolute_error_figure",
     "agreement_figure",
     "curves_figure",
     "difference_figure",
@@ -35,6 +45,8 @@ __all__ = [
     "region_figure",
     "region_figures",
     "suv_agreement",
+    "turning_projections",
+    "voxel_error_figure",
     "write_adaptation_page",
     "write_benchmark_page",
     "write_noise_page",

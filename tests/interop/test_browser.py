@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from pipeline.evaluation import lesion_table
+from pipeline.evaluation import lesion_table, matches_of_images, region_contrast
 from pipeline.images import gaussian_filter_mm, regions_in_either
 from pipeline.pet import PETHeader, PETSeries
 from pipeline.report import write_report, write_viewer
@@ -34,20 +34,30 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory) -> dict[str, Path]:
-    """Report and viewer of one simulated scan with three regions and a reference."""
+    """Report and viewer of one simulated scan with 24 lesions, one of which is lost and one new, and a reference."""
     folder = tmp_path_factory.mktemp("pages")
-    x, y, z = np.meshgrid(*(np.arange(n) * 4.0 for n in (50, 40, 60)), indexing="ij")
-    suv = np.where(((x - 100) / 85) ** 2 + ((y - 80) / 60) ** 2 <= 1, 1.0, 0.0)
-    for i, value in enumerate((9.0, 7.0, 12.0)):
-        suv[(x - 60 - 40 * i) ** 2 + (y - 80) ** 2 + (z - 60 - 50 * i) ** 2 <= 14**2] = value
-    reference = PETSeries(suv=suv, affine=np.diag([4.0, 4, 4, 1]), header=PETHeader(units="BQML"))
-    noisy = suv * np.random.default_rng(0).normal(1, 0.2, suv.shape)
-    before = reference.with_suv(noisy, note="Noise.")
-    after = before.with_suv(gaussian_filter_mm(noisy, fwhm=6.0, voxel_size=(4, 4, 4)), note="Smoothed.")
-    regions = regions_in_either(before.suv, after.suv, voxel_size=(4, 4, 4))
-    lesions = lesion_table(before.suv, after.suv, regions, voxel_size=(4, 4, 4), affine=before.affine)
+    rng = np.random.default_rng(0)
+    x, y, z = np.meshgrid(*(np.arange(n) * 4.0 for n in (60, 40, 110)), indexing="ij")
+    body = np.where(((x - 120) / 105) ** 2 + ((y - 80) / 65) ** 2 <= 1, 1.0, 0.0)
+    places = [(60 + 60 * i, 55 + 50 * j, 45 + 90 * k) for i in range(3) for j in range(2) for k in range(4)]
+    spots = [(x - a) ** 2 + (y - b) ** 2 + (z - c) ** 2 <= 12**2 for a, b, c in places]
+    true = np.select(spots, rng.uniform(8, 16, len(spots)), body)
+    reference = PETSeries(suv=true, affine=np.diag([4.0, 4, 4, 1]), header=PETHeader(units="BQML"))
+    lost, new = true.copy(), true.copy()
+    lost[spots[3]], new[spots[7]] = 1.0, 1.0
+    before = reference.with_suv(new * rng.normal(1, 0.2, true.shape), note="Noise.")
+    after = before.with_suv(gaussian_filter_mm(lost, fwhm=6.0, voxel_size=(4, 4, 4)), note="Smoothed.")
+    voxel_size: dict[str, Any] = {"voxel_size": (4, 4, 4)}
+    regions = regions_in_either(before.suv, after.suv, **voxel_size)
+    lesions = lesion_table(before.suv, after.suv, regions, affine=before.affine, **voxel_size)
+    images = {"before": before.suv, "after": after.suv, "reference": reference.suv}
+    own = {name: regions_in_either(image, image, **voxel_size) for name, image in images.items()}
+    matches = matches_of_images(images, own, affine=before.affine, common=regions, **voxel_size)
+    assert matches["match"].value_counts().to_dict() == {"kept": 22 + 23 + 23, "lost": 3, "new": 1}
+    lesions = lesions.join(region_contrast(images, regions, body=body > 0, **voxel_size))
     shown: dict[str, Any] = {"before": before, "after": after, "regions": regions, "lesions": lesions}
     more: dict[str, Any] = {"reference": reference, "run": {"Method": "Gaussian"}, "warnings": ["A warning."]}
+    more |= {"matches": matches, "turning": True}
     return {
         "report": write_report(folder / "report.html", title="sub-01", **shown, **more),
         "viewer": write_viewer(folder / "viewer.html", title="sub-01", **shown),
@@ -111,6 +121,55 @@ def test_nothing_is_wider_than_the_screen(pages, ask, name, width):
         answer([inside.innerWidth, inside.document.documentElement.scrollWidth]);
     });"""
     assert ask(frame, script, width=1400) == [width, width]
+
+
+_OVERLAPS = """
+    const document_ = inside.document, boxes = [];
+    const words = document_.createTreeWalker(document_.body, NodeFilter.SHOW_TEXT);
+    while (words.nextNode()) {
+        const range = document_.createRange();
+        range.selectNodeContents(words.currentNode);
+        const text = words.currentNode.textContent.trim();
+        if (text) for (const box of range.getClientRects()) boxes.push([text.slice(0, 40), box]);
+    }
+    for (const image of document_.images) boxes.push([image.alt, image.getBoundingClientRect()]);
+    const overlapping = [];
+    for (let i = 0; i < boxes.length; i++) for (let k = i + 1; k < boxes.length; k++) {
+        const [a, b] = [boxes[i][1], boxes[k][1]];
+        const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+        const tall = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+        if (wide > 2 && tall > 4) overlapping.push([boxes[i][0], boxes[k][0]]);
+    }
+"""
+
+
+@pytest.mark.parametrize("width", [390, 1300])
+def test_nothing_overlaps_and_all_lesions_can_be_seen(pages, ask, width):
+    """No text lies on another or on a picture, and every picture of a lesion is shown at a width that can be read."""
+    page = html.escape(pages["report"].read_text(encoding="utf-8"))
+    style = f"width: {width}px; height: 900px; border: 0"
+    frame = f'<html><body><iframe srcdoc="{page}" style="{style}"></iframe></body></html>'
+    script = f"""addEventListener("load", () => {{
+        const inside = document.querySelector("iframe").contentWindow;
+        {_OVERLAPS}
+        const lesions = [...document_.querySelectorAll(".cards img")].filter(one => one.alt.startsWith("Axial"));
+        answer({{
+            overlapping: overlapping.slice(0, 9),
+            n_boxes: boxes.length,
+            broken: [...document_.images].filter(one => !one.naturalWidth).length,
+            widths: lesions.map(one => Math.round(one.getBoundingClientRect().width)),
+        }});
+    }});"""
+    found = ask(frame, script, width=1400)
+    assert found["overlapping"] == []
+    assert found["n_boxes"] > 300
+    assert found["broken"] == 0
+    assert len(found["widths"]) == 20
+    assert min(found["widths"]) >= 340
+
+
+def test_twenty_lesions_with_everything_stay_below_8_mb(pages):
+    assert pages["report"].stat().st_size < 8e6
 
 
 @pytest.mark.parametrize(("options", "background"), [((), 255), ((DARK,), 0x14)], ids=["light", "dark"])

@@ -7,6 +7,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from matplotlib.image import imread
 
 from pipeline.report import difference_figure, histogram_figure, mip_figure, profile_figure
@@ -62,6 +63,17 @@ def test_gain_is_red_and_loss_is_blue():
         middle.append(np.median(colored, axis=0))
     assert middle[0][0] > middle[0][2]
     assert middle[1][2] > middle[1][0]
+
+
+def test_both_differences_have_one_scale():
+    """After less before reaches the end of the scale, after less reference is half as much: its half-way colour."""
+    before, after = np.ones((30, 20, 40)), np.full((30, 20, 40), 1.2)
+    reference = np.full_like(before, 1.1)
+    image = pixels(difference_figure(before, after, reference=reference, voxel_size=VOXEL_SIZE, index=9))
+    row = image[image.shape[0] // 2]
+    end, middle = ((np.abs(row - colormaps["RdBu_r"](place)[:3]).max(axis=-1) < 0.02).sum() for place in (1.0, 0.75))
+    assert end > 100
+    assert middle == pytest.approx(end, rel=0.15)
 
 
 def test_the_same_arguments_give_the_same_bytes_also_in_threads(images):

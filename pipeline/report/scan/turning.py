@@ -90,13 +90,14 @@ def views_around(volume: NDArray[np.uint8], *, n_views: int = N_VIEWS) -> NDArra
     wide = int(np.ceil(np.hypot(nx, ny)))
     # One more column, of nothing, stands for all that is outside.
     columns = np.concatenate([volume.reshape(nx * ny, nz), np.zeros((1, nz), dtype=volume.dtype)])
-    steps = np.arange(wide) - (wide - 1) / 2
+    # Across the picture from the patient's right on, and along the ray in half steps, which miss no voxel.
+    across = ((wide - 1) / 2 - np.arange(wide))[:, None]
+    along = (np.arange(2 * wide) / 2 - (wide - 1) / 2)[None, :]
     views = np.empty((n_views, nz, wide), dtype=volume.dtype)
     for number, angle in enumerate(2 * np.pi * np.arange(n_views // 2) / n_views):
-        # Across the picture from the patient's right on; along the ray from the viewer on.
-        across, along = -steps[:, None], steps[None, :]
-        x = np.rint(across * np.cos(angle) + along * np.sin(angle) + (nx - 1) / 2).astype(int)
-        y = np.rint(across * -np.sin(angle) + along * np.cos(angle) + (ny - 1) / 2).astype(int)
+        # Rounded up at one half, whatever the rounding of the sine: else rays between voxels would skip some.
+        x = np.floor(across * np.cos(angle) + along * np.sin(angle) + nx / 2 + 1e-6).astype(int)
+        y = np.floor(across * -np.sin(angle) + along * np.cos(angle) + ny / 2 + 1e-6).astype(int)
         inside = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
         rays = np.where(inside, x * ny + y, nx * ny)
         view = np.stack([columns[ray].max(axis=0) for ray in rays], axis=1)[::-1]

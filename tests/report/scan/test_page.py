@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pipeline.evaluation import lesion_table
-from pipeline.images import Regions, gaussian_filter_mm, regions_in_either
+from pipeline.evaluation import lesion_table, matches_of_images, reference_errors, region_contrast
+from pipeline.images import Regions, body_mask, gaussian_filter_mm, regions_in_either
 from pipeline.pet import PETError, PETHeader, PETSeries, read_pet
 from pipeline.report import write_report, write_viewer
 from tests.series import Scan, save_series, slices_of
@@ -49,6 +49,12 @@ def regions_of(before: PETSeries, after: PETSeries, threshold: float = 4.0) -> R
 def table(before: PETSeries, after: PETSeries, *, threshold: float = 4.0):
     regions = regions_of(before, after, threshold)
     return lesion_table(before.suv, after.suv, regions, voxel_size=before.voxel_size, affine=before.affine)
+
+
+def matched(regions: Regions, **series: PETSeries):
+    images = {name: one.suv for name, one in series.items()}
+    own = {name: regions_of(one, one) for name, one in series.items()}
+    return matches_of_images(images, own, voxel_size=(4, 4, 4), affine=AFFINE, common=regions)
 
 
 def write(path, before, after, lesions, **more):
@@ -112,7 +118,9 @@ def test_text_of_whatever_source_is_inert(before, after, tmp_path):
     series = replace(before, provenance=(CANARY,))
     header = replace(before.header, radiopharmaceutical=CANARY, manufacturer=CANARY, reconstruction_method=CANARY)
     series = replace(series, header=header)
-    more = {"title": CANARY, "warnings": [CANARY], "run": {CANARY: CANARY}, "regions": regions}
+    more = {"title": CANARY, "warnings": [CANARY], "run": {CANARY: CANARY}, "regions": regions, "turning": True}
+    more["matches"] = matched(regions, before=before, after=after).assign(method=CANARY)
+    more["reference"] = replace(before, provenance=(CANARY,))
     page = write(tmp_path / "report.html", series, series.with_suv(after.suv, note=CANARY), lesions, **more)
     text = page.read_text(encoding="utf-8")
     assert "<img src=x" not in text
@@ -132,7 +140,11 @@ def test_nobody_is_named(tmp_path):
     dates = {slices[0].StudyDate, slices[0].StudyInstanceUID, slices[0].SeriesInstanceUID}
     regions, lesions = regions_of(series, series), table(series, series)
     shown = {"title": "pet", "before": series, "after": series, "regions": regions, "lesions": lesions}
-    for page in (write_report(tmp_path / "r.html", run=RUN, **shown), write_viewer(tmp_path / "v.html", **shown)):
+    more = {"matches": matched(regions, before=series, after=series), "reference": series, "turning": True}
+    for page in (
+        write_report(tmp_path / "r.html", run=RUN, **shown, **more),
+        write_viewer(tmp_path / "v.html", **shown),
+    ):
         text = re.sub('base64,[^"]*', "", page.read_text(encoding="utf-8"))
         assert [secret for secret in ("Zanzibar", *secrets.values(), *dates) if secret in text] == []
 
@@ -144,8 +156,67 @@ def test_a_reference_is_drawn_compared_and_its_errors_are_shown(html, before, af
     text = page.read_text(encoding="utf-8")
     assert "before, after, reference and difference" in text
     assert text.count("Bland-Altman plot") == 9
-    assert "Histogram of the errors of SUVpeak" in text
+    assert text.count("Histogram of the errors of SUVpeak") == 2
+    assert "Histogram of the errors of the body’s voxels" in text
+    assert "One coronal plane of before, after, reference, and two differences" in text
     assert "eference" not in re.sub('base64,[^"]*', "", html)
+
+
+def text_of(page) -> str:
+    """Text of a page, a blank between what tags part."""
+    return re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", page.read_text(encoding="utf-8")))
+
+
+def test_lesions_that_are_lost_or_new_are_told_first_with_both_denominators(before, after, tmp_path):
+    """One that only the scan shows, one that only the result shows, and one that both show."""
+    lost, new = (slice(30, 34), slice(10, 14), slice(50, 54)), (slice(44, 48), slice(26, 30), slice(10, 14))
+    scan, result = before.suv.copy(), after.suv.copy()
+    scan[lost], result[new] = 11.0, 12.0
+    scan, result = before.with_suv(scan, note=""), after.with_suv(result, note="")
+    regions, lesions = regions_of(scan, result), table(scan, result)
+    matches = matched(regions, before=scan, after=result)
+    assert sorted(matches["match"]) == ["kept", "lost", "new"]
+    page = write(tmp_path / "r.html", scan, result, lesions, regions=regions, matches=matches)
+    text = text_of(page)
+    assert "matched: 1 kept, 1 lost, 1 new" in text
+    assert "after with before 3 1 33.3 % 1 33.3 % 1 33.3 % 50.0 % of 2 50.0 % of 2" in text
+    assert "97.7 % of 856 lesions kept" in text
+    lost_row = matches[matches["match"] == "lost"].iloc[0]
+    assert f"lost before 126, 46, 206 {lost_row.volume_against_ml:.1f} 0.0 {lost_row.suv_peak_against:.2f}" in text
+    html = page.read_text(encoding="utf-8")
+    assert html.index("Regions kept, lost and new") < html.index("The regions in three planes")
+    number = matches.loc[matches["match"] == "new", "region"].iloc[0]
+    assert re.search(rf'<h3>Region {number}, <span class="marked">new</span>', html)
+    assert "before only" not in text
+
+
+def test_the_tables_of_contrast_and_errors_show_their_numbers(before, after, tmp_path):
+    regions, lesions = regions_of(before, after), table(before, after)
+    reference = before.with_suv(before.suv * 1.1, note="Full dose.")
+    body = body_mask(after.suv, voxel_size=(4, 4, 4))
+    images = {"before": before.suv, "after": after.suv, "reference": reference.suv}
+    contrast = region_contrast(images, regions, body=body, voxel_size=(4, 4, 4))
+    errors = reference_errors(lesions, reference.suv, regions, voxel_size=(4, 4, 4))
+    # The errors are not in the table that is given: the page measures them.
+    page = write(tmp_path / "r.html", before, after, lesions.join(contrast), regions=regions, reference=reference)
+    text = text_of(page)
+    row = {**contrast.iloc[0], **errors.iloc[0]}
+    shown = [f"{row[f'contrast_{when}']:.2f}" for when in images] + [f"{row[f'cnr_{when}']:.1f}" for when in images]
+    for quantity in ("suv_max", "suv_peak", "suv_mean"):
+        shown += [f"{row[f'{quantity}_{what}']:.2f}" for what in ("reference", "error_before", "error_after")]
+    assert " ".join(["1", *shown]) in text
+    assert "CNR: SUVmean less the mean of the background" in text
+
+
+def test_projections_turn_without_a_script_and_stand_still_if_that_is_asked_for(before, after, tmp_path):
+    page = write(tmp_path / "r.html", before, after, table(before, after), turning=True).read_text(encoding="utf-8")
+    picture = re.search(r"<picture>(.*?)</picture>", page, re.DOTALL)[1]
+    still = re.search(r'<source media="([^"]*)" srcset="(data:image/webp;base64,[^"]*)">', picture)
+    moving = re.search(r'<img [^>]*src="(data:image/webp;base64,[^"]*)"', picture)
+    assert "(prefers-reduced-motion: reduce)" in still[1]
+    assert len(still[2]) < len(moving[1]) / 5
+    assert "<script" not in page
+    assert page.count("<details") == 1
 
 
 def test_a_reference_on_another_grid_is_refused(before, after, tmp_path):

@@ -5,12 +5,14 @@ from io import BytesIO
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from scipy import ndimage
 
 from pipeline.images import Regions
 from pipeline.report import region_figure, region_figures
 from pipeline.report.scan.region_figures import region_window
+from pipeline.report.scan.region_profile import draw_profile
 
 SIZE = (4.0, 4.0, 4.0)
 SHAPE = (40, 40, 40)
@@ -130,3 +132,21 @@ def test_one_image_is_refused():
     suv, labels = blob()
     with pytest.raises(ValueError, match="two images"):
         figure_of({"Before": suv}, labels)
+
+
+def test_the_profile_is_the_suv_along_the_line_in_every_image():
+    """The patient's right is on the left, the region is shaded, and distances are in mm from the centre."""
+    suv, labels = blob()
+    suv[25, 20, 20] = 3.0
+    figure = Figure()
+    axes = figure.add_subplot()
+    draw_profile(axes, {"Before": suv, "After": 2 * suv}, labels == 1, (20, 20, 20), size=4.0, side=80.0)
+    before, after = (line.get_xydata() for line in axes.get_lines())
+    assert dict(before)[-20.0] == 3.0
+    assert dict(before)[0.0] == 6.01
+    np.testing.assert_array_equal(after[:, 1], 2 * before[:, 1])
+    (shaded,) = axes.patches
+    assert sorted(shaded.get_extents().transformed(axes.transData.inverted()).intervalx) == pytest.approx([-10, 10])
+    assert axes.get_xlim() == (-40, 40)
+    assert "[mm]" in axes.get_xlabel()
+    assert axes.get_ylabel() == "SUVbw [g/mL]"
