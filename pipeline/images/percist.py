@@ -5,7 +5,7 @@ SUVbw times one number a patient, so a threshold in SUVbw from a reference in SU
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.errors import PETError
 from pipeline.images.delineation import Threshold
 from pipeline.images.liver import LIVER_SPHERE_DIAMETER, liver_sphere, values_around, voxel_at
+from pipeline.images.regions import ball_offsets
 from pipeline.pet import PETSeries
 
 __all__ = [
@@ -49,10 +50,15 @@ class ReferenceRegion:
     """Mean SUVbw in it [g/mL]."""
     suv_sd: float
     """Standard deviation over its voxels, of a sample (n - 1) [g/mL]."""
-    n_voxels: int
-    """Number of its voxels; 0 of numbers that were given."""
     found: bool
     """Whether its place was found in the image; else the user gave it."""
+    voxels: NDArray[np.integer] | None = field(default=None, compare=False, repr=False)
+    """Indices of its voxels, shape (n, 3); None of numbers that were given."""
+
+    @property
+    def n_voxels(self) -> int:
+        """Number of its voxels; 0 of numbers that were given."""
+        return 0 if self.voxels is None else len(self.voxels)
 
     @property
     def threshold(self) -> float:
@@ -70,9 +76,9 @@ def liver_reference(series: PETSeries, *, center: Sequence[float] | None = None)
     PETError
         If no liver is found, the sphere leaves the image, has too few voxels or a mean that is not positive.
     """
-    voxel, values = liver_sphere(series, center)
-    shape = f"sphere of {LIVER_SPHERE_DIAMETER:g} mm"
-    return _reference("liver", shape, series, voxel, values, found=center is None)
+    voxel, _ = liver_sphere(series, center)
+    sphere = ball_offsets(LIVER_SPHERE_DIAMETER / 2, voxel_size=series.voxel_size) + voxel
+    return _reference("liver", f"sphere of {LIVER_SPHERE_DIAMETER:g} mm", series, sphere, found=center is None)
 
 
 def blood_pool_reference(series: PETSeries, *, center: Sequence[float]) -> ReferenceRegion:
@@ -92,9 +98,9 @@ def blood_pool_reference(series: PETSeries, *, center: Sequence[float]) -> Refer
     steps = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), axis=-1).reshape(-1, 3)
     cylinder = steps[np.linalg.norm(steps[:, :2] * sides[:2], axis=1) <= diameter / 2]
     voxel = voxel_at(series, center, what="blood pool cylinder")
-    values = values_around(series, voxel, cylinder, what="blood pool cylinder")
+    values_around(series, voxel, cylinder, what="blood pool cylinder")  # refuses a place that is none
     shape = f"cylinder of {diameter:g} x {length:g} mm"
-    return _reference("blood pool", shape, series, voxel, values, found=False)
+    return _reference("blood pool", shape, series, cylinder + voxel, found=False)
 
 
 def masked_reference(series: PETSeries, mask: NDArray[np.bool_], organ: Organ) -> ReferenceRegion:
@@ -105,9 +111,7 @@ def masked_reference(series: PETSeries, mask: NDArray[np.bool_], organ: Organ) -
     PETError
         If the mask has fewer than two voxels, or a mean that is not positive.
     """
-    values = series.suv[mask].astype(np.float64)
-    center = np.argwhere(mask).mean(axis=0) if len(values) else np.zeros(3)
-    return _reference(organ, "mask", series, center, values, found=False)
+    return _reference(organ, "mask", series, np.argwhere(mask), found=False)
 
 
 def given_reference(suv_mean: float, suv_sd: float, organ: Organ) -> ReferenceRegion:
@@ -120,7 +124,7 @@ def given_reference(suv_mean: float, suv_sd: float, organ: Organ) -> ReferenceRe
     """
     if not (0 < suv_mean < np.inf and 0 < suv_sd < np.inf):
         raise PETError(f"mean {suv_mean:g} and SD {suv_sd:g} of the {organ}, expected both above 0")
-    return ReferenceRegion(organ, "", None, float(suv_mean), float(suv_sd), 0, found=False)
+    return ReferenceRegion(organ, "", None, float(suv_mean), float(suv_sd), found=False)
 
 
 def percist_threshold(reference: ReferenceRegion) -> Threshold:
@@ -134,18 +138,13 @@ def percist_threshold(reference: ReferenceRegion) -> Threshold:
 
 
 def _reference(
-    organ: Organ,
-    shape: str,
-    series: PETSeries,
-    voxel: NDArray[np.integer] | NDArray[np.float64],
-    values: NDArray[np.float64],
-    *,
-    found: bool,
+    organ: Organ, measured_in: str, series: PETSeries, voxels: NDArray[np.integer], *, found: bool
 ) -> ReferenceRegion:
-    if len(values) < 2:
-        raise PETError(f"the {organ} reference has {len(values)} voxels, expected 2 or more for an SD")
-    if not values.mean() > 0:
-        raise PETError(f"mean SUV in the {organ} reference is {values.mean():.3g}, expected above 0")
-    x, y, z = (float(v) for v in (series.affine @ [*voxel, 1.0])[:3])
+    if len(voxels) < 2:
+        raise PETError(f"the {organ} reference has {len(voxels)} voxels, expected 2 or more for an SD")
+    values = series.suv[tuple(voxels.T)].astype(np.float64)
     mean, sd = float(values.mean()), float(values.std(ddof=1))
-    return ReferenceRegion(organ, shape, (x, y, z), mean, sd, len(values), found)
+    if not mean > 0:
+        raise PETError(f"mean SUV in the {organ} reference is {mean:.3g}, expected above 0")
+    x, y, z = (float(v) for v in (series.affine @ [*voxels.mean(axis=0), 1.0])[:3])
+    return ReferenceRegion(organ, measured_in, (x, y, z), mean, sd, found, voxels)

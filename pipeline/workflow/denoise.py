@@ -233,6 +233,8 @@ def denoise_into(
             regions=found,
             reference=reference,
             matches=matches,
+            burden=burden,
+            percist=drawn.references,
             trust=trust,
             warnings=record["warnings"],
             run=shown(record),

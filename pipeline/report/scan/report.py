@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.evaluation import CONTRAST_RULE, reference_errors
+from pipeline.images import ReferenceRegion
 from pipeline.images.projections import body_box, center_of_activity
 from pipeline.images.regions import BODY_FWHM, BODY_THRESHOLD, Regions, body_mask
 from pipeline.pet import PETSeries
@@ -30,6 +31,7 @@ from pipeline.report.scan.agreement_figures import (
     suv_agreement,
     voxel_error_figure,
 )
+from pipeline.report.scan.burden import burden_facts, percist_facts
 from pipeline.report.scan.facts import body_facts, region_facts, trust_facts
 from pipeline.report.scan.matches import match_facts, status_of_regions
 from pipeline.report.scan.region_figures import region_figures
@@ -55,6 +57,8 @@ def write_report(
     regions: Regions | None = None,
     reference: PETSeries | None = None,
     matches: pd.DataFrame | None = None,
+    burden: pd.DataFrame | None = None,
+    percist: Mapping[str, ReferenceRegion] | None = None,
     trust: ScanTrust | None = None,
     warnings: Sequence[str] = (),
     turning: bool = False,
@@ -85,6 +89,10 @@ def write_report(
         with it, which needs `regions`.
     matches
         Which lesions are kept, lost and new, by `pipeline.evaluation.matches_of_images`.
+    burden
+        Of all regions together, by `pipeline.trust.burden_table`.
+    percist
+        The organ that lesions are compared with, "after" and, where it was measured, "before".
     trust
         What the result may be believed.
     warnings
@@ -127,6 +135,8 @@ def write_report(
         names=dict.fromkeys(rows, "") | dict({} if regions is None else regions.names),
         drawn=[(rows[number], in_base64(figure)) for number, figure in drawn.items()],
         images=list(images),
+        burden=None if burden is None else burden_facts(burden),
+        percist=percist_facts(percist, images, before.voxel_size) if percist else None,
         matches=None if matches is None else match_facts(matches, lesions, has_reference=reference is not None),
         agreements=_agreements(lesions),
         errors=_errors(lesions),
