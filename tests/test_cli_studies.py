@@ -1,5 +1,6 @@
 """Every command that reads scans takes a study folder and a zip of it, by the one road of `read_pet`."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from pydicom import dcmread
 from pydicom.fileset import FileSet
 from pydicom.uid import CTImageStorage, generate_uid
@@ -231,6 +233,14 @@ def test_a_manifest_names_series_of_a_study(unipet, doses, of_folders, tiny_coho
     done = unipet("manifest", "datalist", source, doses, tmp_path / "list.json")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "study.zip: a study of which series 4 is meant, expected a folder of that series alone" in done.stderr
+
+
+def test_the_images_of_data_md_are_those_of_a_manifest(repository):
+    block = re.search(
+        r"```yaml\n(images:.*?)```", (repository / "docs" / "data.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    images = [Image.model_validate(entry) for entry in yaml.safe_load(block[1])["images"]]
+    assert [(i.series, i.dose_reduction_factor) for i in images] == [(3, 1), ("WB MAC, 30 s", 4)]
 
 
 def test_a_manifest_that_names_no_series_or_twice_the_same_is_refused(unipet, doses, tiny_cohort, tmp_path):
