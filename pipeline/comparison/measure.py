@@ -36,7 +36,7 @@ _WHICH = {
     "dose_reduction_factor": "full dose over the dose of the scan",
     "method": "what the scan was denoised with; input is the scan as it is",
 }
-_TRUTH = "truth: the noise-free reconstruction in simulation, the full dose of a real scan"
+_TRUTH = "truth (noise-free in simulation, full dose of a real scan)"
 
 MEASURED_SCAN_COLUMNS: dict[str, str] = _WHICH | {
     "scanner": "manufacturer, model and voxels of the scan",
