@@ -219,7 +219,7 @@ def denoise_into(
         dicom_regions="written" if no_objects is None else f"not written, {no_objects}",
         style_deviation_sd={name: round(deviation, 2) for name, deviation in deviations.items()},
         **quality,
-        matches=matches_in_record(matches),
+        matches=matches_in_record(matches, has_reference=reference is not None),
         trust=trust.record,
         **({} if repeats is None else repeats.record(repeated=repeated is not None)),
     )

@@ -7,6 +7,7 @@ import pandas as pd
 
 from pipeline.evaluation import (
     MATCH_COLUMNS,
+    compared_images,
     match_counts,
     matches_of_images,
     reference_errors,
@@ -64,10 +65,10 @@ def quantities_beside(lesions: pd.DataFrame, images: Mapping[str, PETSeries], re
     return pd.concat(found, axis=1)
 
 
-def matches_in_record(matches: pd.DataFrame) -> dict[str, Any]:
+def matches_in_record(matches: pd.DataFrame, *, has_reference: bool) -> dict[str, Any]:
     """Return what a run record keeps: how many are kept, lost and new, by the images that are compared."""
-    counts = {pair: match_counts(rows) for pair, rows in matches.groupby(["image", "against"], sort=False)}
-    return {
-        f"{image} with {against}": {"kept": count.n_kept, "lost": count.n_lost, "new": count.n_new}
-        for (image, against), count in counts.items()
-    }
+    found = {}
+    for image, against in compared_images(has_reference=has_reference):
+        counts = match_counts(matches[(matches["image"] == image) & (matches["against"] == against)])
+        found[f"{image} with {against}"] = {"kept": counts.n_kept, "lost": counts.n_lost, "new": counts.n_new}
+    return found

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -23,6 +22,7 @@ __all__ = [
     "MatchCounts",
     "MatchStatus",
     "Matching",
+    "compared_images",
     "match_counts",
     "match_regions",
     "match_table",
@@ -225,10 +225,9 @@ def matches_of_images(
     see `match_table` for the rest and MATCH_COLUMNS for the columns. Of the scan before denoising the comparison with
     the reference is the scale: that much is lost and new without any denoising.
     """
-    names = ["reference", "before", "after"] if "reference" in images else ["before", "after"]
     tables = []
-    for against, image in sorted(combinations(names, 2), key=lambda pair: (pair[1] != "after", pair[0])):
-        third = next((regions[name] for name in names if name not in (against, image)), None)
+    for image, against in compared_images(has_reference="reference" in images):
+        third = next((regions[name] for name in images if name not in (against, image)), None)
         table = match_table(
             (images[against], images[image]),
             (regions[against], regions[image]),
@@ -241,6 +240,11 @@ def matches_of_images(
         table.insert(0, "image", image)
         tables.append(table)
     return pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
+
+
+def compared_images(*, has_reference: bool) -> list[tuple[str, str]]:
+    """Return the images of a scan that are compared: the one that is judged, and the one that is the measure."""
+    return [("after", "before"), *([("after", "reference"), ("before", "reference")] if has_reference else [])]
 
 
 def match_counts(matches: pd.DataFrame) -> MatchCounts:

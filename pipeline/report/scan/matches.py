@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.evaluation import MATCHING_RULE, PUBLISHED_CONCORDANCE, match_counts
+from pipeline.evaluation import MATCHING_RULE, PUBLISHED_CONCORDANCE, compared_images, match_counts
 
 __all__ = ["match_facts", "status_of_regions"]
 
@@ -18,9 +18,8 @@ def match_facts(matches: pd.DataFrame, lesions: pd.DataFrame, *, has_reference: 
     `matches` are rows of `pipeline.evaluation.matches_of_images`, and `lesions` of the lesion table, perhaps with what
     trust adds to it.
     """
-    pairs = [("after", "before"), *([("after", "reference"), ("before", "reference")] if has_reference else [])]
     comparisons = []
-    for image, against in pairs:
+    for image, against in compared_images(has_reference=has_reference):
         counts = match_counts(matches[(matches["image"] == image) & (matches["against"] == against)])
         comparisons.append({"image": image, "against": against, "counts": counts})
     changed = matches[(matches["image"] == "after") & (matches["match"] != "kept")]
