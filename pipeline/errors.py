@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = [
+    "BusyError",
     "NoSuchSeriesError",
     "PETError",
     "UndefinedMeasureError",
@@ -27,6 +28,10 @@ class PETError(ValueError):
 
     The message is one line: the file or folder, what was found, what was expected.
     """
+
+
+class BusyError(PETError):
+    """Another run works there."""
 
 
 class NoSuchSeriesError(PETError):

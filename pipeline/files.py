@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from io import BufferedIOBase
@@ -18,7 +18,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from pipeline.errors import PETError
+from pipeline.errors import BusyError, PETError
 
 __all__ = [
     "UNFINISHED",
@@ -78,13 +78,18 @@ def replaced_file(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
+def new_folder(target: Path, *, within: Path | None = None, replaces: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside `target` that becomes `target` if the block succeeds, else disappears.
 
     Parameters
     ----------
     target
         Folder to create; it must be absent or empty. A symbolic link is followed.
+    within
+        Where the temporary folder is made, on the same file system as the target; by default beside it.
+    replaces
+        Whether the target may hold something, which disappears when the new folder is complete, and not before. A
+        process that is killed between the two leaves one of them, or neither, and never a half.
 
     Raises
     ------
@@ -94,13 +99,13 @@ def new_folder(target: Path) -> Iterator[Path]:
     """
     parent = _parent(target)
     with _naming(target, None):
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        if not replaces and target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise PETError(f"{target}: exists and is not an empty folder, expected a new one")
     # A link is not a folder to rename onto; what it points to is. Windows renames onto no folder at all.
     place = target.resolve()
-    cannot_move = place.is_dir() and (os.name == "nt" or place.is_mount() or place == Path.cwd())
-    parent = place if cannot_move else _parent(place)
-    temporary = parent / f"{UNFINISHED}{token_hex(4)}"
+    cannot_move = not replaces and place.is_dir() and (os.name == "nt" or place.is_mount() or place == Path.cwd())
+    parent = place if cannot_move else _parent(place) if within is None else within
+    temporary, old = parent / f"{UNFINISHED}{token_hex(4)}", parent / f"{UNFINISHED}{token_hex(4)}"
     try:
         with _naming(target, temporary):
             temporary.mkdir()
@@ -110,54 +115,70 @@ def new_folder(target: Path) -> Iterator[Path]:
                 for entry in sorted(temporary.iterdir()):
                     entry.rename(place / entry.name)
             else:
+                if replaces and place.exists():
+                    place.rename(old)
                 # Atomic on POSIX, also onto an empty folder.
                 temporary.replace(place)
-            _sync(parent)
+            _sync(place if cannot_move else place.parent)
     finally:
+        if old.exists() and not place.exists():
+            old.rename(place)
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
-def added_files(target: Path, *, root: Path, last: str) -> Iterator[Path]:
+def added_files(target: Path, *, within: Path, first: str, replacing: Iterable[str] = ()) -> Iterator[Path]:
     """Yield a temporary folder whose entries are all moved into `target` if the block succeeds, or none is.
 
     Parameters
     ----------
     target
         Folder that may hold other files; made if need be.
-    root
-        Existing folder above it, where the temporary one is made.
-    last
-        Name of the entry that is moved last: where it is, the others are.
+    within
+        Existing folder of the same file system, where the temporary one is made.
+    first
+        Name of the entry that is moved first, and removed last: it is there while any of the others is, and can say
+        which they are. So nothing is left without a name by a process that is killed meanwhile.
+    replacing
+        Names of entries of the target that disappear before the new ones are moved.
 
     Raises
     ------
     PETError
-        If an entry is in the target already, or something cannot be written. The message names the target.
+        If another entry is in the target already, or something cannot be written. The message names the target.
     """
-    temporary = root / f"{UNFINISHED}{token_hex(4)}"
+    temporary = within / f"{UNFINISHED}{token_hex(4)}"
     moved: list[Path] = []
     try:
         with _naming(target, temporary):
             temporary.mkdir()
             yield temporary
             _sync_all(temporary)
-            entries = sorted(temporary.iterdir(), key=lambda path: (path.name == last, path.name))
-            for place in (target / entry.name for entry in entries):
+            entries = sorted(temporary.iterdir(), key=lambda path: (path.name != first, path.name))
+            there = {name for name in replacing if (target / name).exists()}
+            for place in (target / entry.name for entry in entries if entry.name not in there):
                 if place.exists() or place.is_symlink():
                     raise PETError(f"{place}: exists already, expected a new name")
+            for name in sorted(there, key=lambda name: (name == first, name)):
+                _remove(target / name)
             target.mkdir(parents=True, exist_ok=True)
             for entry in entries:
                 moved.append(entry.rename(target / entry.name))
             moved.clear()
             _sync(target)
     finally:
-        for path in moved:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        for path in reversed(moved):
+            _remove(path)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    """Delete a file, or a folder with all in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def remove_unfinished(folder: Path, name: str = "*") -> None:
@@ -225,8 +246,10 @@ def locked_folder(
 
     Raises
     ------
+    BusyError
+        If another run has the lock.
     PETError
-        If another run has the lock, or the folder cannot be written.
+        If the folder cannot be written.
     """
     # Imported here, for it takes 0.1 s and few commands lock.
     from filelock import FileLock, Timeout
@@ -238,7 +261,7 @@ def locked_folder(
             return lock.acquire(blocking=False)
         except Timeout:
             if not wait:
-                raise PETError(f"{folder}: another run is {doing}, expected one at a time") from None
+                raise BusyError(f"{folder}: another run is {doing}, expected one at a time") from None
         logger.warning("%s: another run is %s, waiting for it", folder, doing)
         return lock.acquire()
 

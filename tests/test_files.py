@@ -228,13 +228,46 @@ def test_a_compressed_file_tells_neither_name_nor_time(tmp_path):
     assert gzip.decompress((tmp_path / "a.nii.gz").read_bytes()) == (tmp_path / "c.nii").read_bytes() == b"voxels"
 
 
+def test_a_folder_takes_the_place_of_another_when_it_is_complete(tmp_path):
+    target, work = tmp_path / "result", tmp_path / "work"
+    work.mkdir()
+    fill(target)
+    with pytest.raises(PETError, match="exists and is not an empty folder"), new_folder(target, within=work):
+        pass
+    with pytest.raises(RuntimeError), new_folder(target, within=work, replaces=True) as folder:
+        (folder / "half").write_text("x")
+        raise RuntimeError
+    assert (target / "file").exists()
+    assert list(work.iterdir()) == []
+    with new_folder(target, within=work, replaces=True) as folder:
+        (folder / "whole").write_text("x")
+        assert (target / "file").exists()
+    assert [path.name for path in target.iterdir()] == ["whole"]
+    assert list(work.iterdir()) == []
+
+
+def test_a_folder_is_put_back_if_another_cannot_take_its_place(tmp_path, monkeypatch):
+    fill(tmp_path / "result")
+    replace = Path.replace
+
+    def fails(path, place):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "replace", fails)
+    with pytest.raises(PETError, match="result: Input/output error"), new_folder(tmp_path / "result", replaces=True):
+        pass
+    monkeypatch.setattr(Path, "replace", replace)
+    assert (tmp_path / "result" / "file").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["result"]
+
+
 def test_files_are_added_to_those_that_are_there_or_none_is(tmp_path, monkeypatch):
     target = tmp_path / "sub-01" / "pet"
     target.mkdir(parents=True)
     (target / "old.txt").write_text("old")
 
-    def add(*names):
-        with added_files(target, root=tmp_path, last="a_run.json") as temporary:
+    def add(*names, replacing=()):
+        with added_files(target, within=tmp_path, first="z_run.json", replacing=replacing) as temporary:
             (temporary / "folder").mkdir()
             for name in names:
                 (temporary / "folder" / name).write_text("new")
@@ -245,19 +278,21 @@ def test_files_are_added_to_those_that_are_there_or_none_is(tmp_path, monkeypatc
 
     def fails_at_last(path, place):
         moved.append(path.name)
-        if path.name == "a_run.json":
+        if path.name == "folder":
             raise OSError(28, "No space left on device")
         return rename(path, place)
 
     monkeypatch.setattr(Path, "rename", fails_at_last)
     with pytest.raises(PETError, match=r"sub-01/pet.*: No space left on device$"):
-        add("a_run.json", "b.txt")
-    assert moved == ["b.txt", "folder", "a_run.json"]
+        add("z_run.json", "b.txt")
+    assert moved == ["z_run.json", "b.txt", "folder"]
     assert [path.name for path in target.iterdir()] == ["old.txt"]
     monkeypatch.undo()
     with pytest.raises(PETError, match=r"sub-01/pet/old\.txt: exists already"):
-        add("a_run.json", "old.txt")
+        add("z_run.json", "old.txt")
     assert (target / "old.txt").read_text() == "old"
-    add("a_run.json", "b.txt")
-    assert sorted(path.name for path in target.iterdir()) == ["a_run.json", "b.txt", "folder", "old.txt"]
+    add("z_run.json", "b.txt")
+    assert sorted(path.name for path in target.iterdir()) == ["b.txt", "folder", "old.txt", "z_run.json"]
+    add("z_run.json", "c.txt", replacing=["z_run.json", "b.txt", "folder", "gone.txt"])
+    assert sorted(path.name for path in target.iterdir()) == ["c.txt", "folder", "old.txt", "z_run.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["sub-01"]

@@ -16,7 +16,7 @@ from pipeline.pet.nifti import write_nifti
 from pipeline.pet.series import PETSeries
 from pipeline.pet.suv.factor import stored_header, suvbw_factor_of
 
-__all__ = ["bids_name", "describe_dataset", "describe_results", "scan_name", "write_denoised", "write_derived"]
+__all__ = ["bids_name", "bids_stem", "describe_dataset", "describe_results", "scan_name", "write_denoised", "write_derived"]
 
 _BIDS_NAME = re.compile(r"(sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9]+)*)_pet\.nii(?:\.gz)?$")
 
@@ -30,11 +30,18 @@ _PROGRAM = {"Name": PRODUCT, "Version": __version__}
 _TABLES = ("lesions", "quantities", "burden", "matches", "changes", "spots", "repeats", "noise")
 
 _NOT_BIDS = (
-    *(".lock", "dicom", "dicom_*", "*_dicom", "*_dicom_*", "*report.html", "*viewer.html", "*run.json"),
+    *(".lock", ".cohort", "logs", "cohort.*", "scans.*", "failed.*"),
+    *("dicom", "dicom_*", "*_dicom", "*_dicom_*", "*report.html", "*viewer.html", "*run.json"),
     "*_dseg.*",  # of anatomy, function and diffusion alone
     *(f"*{table}.{ending}" for table in _TABLES for ending in ("tsv", "json")),
 )
 """Files beside derived volumes that BIDS has no place for."""
+
+
+def bids_stem(path: Path) -> str:
+    """Return the entities of a volume that is named as BIDS names PET, which are pseudonyms; empty for any other."""
+    match = _BIDS_NAME.match(path.name)
+    return match[1] if match else ""
 
 
 def scan_name(series: PETSeries) -> str:
@@ -42,8 +49,8 @@ def scan_name(series: PETSeries) -> str:
 
     The entities of a BIDS name are pseudonyms and are kept; any other source is named by a digest of its voxels.
     """
-    if len(series.source_files) == 1 and (match := _BIDS_NAME.match(series.source_files[0].name)):
-        return match[1]
+    if len(series.source_files) == 1 and (stem := bids_stem(series.source_files[0])):
+        return stem
     return "pet-" + hashlib.sha256(series.suv.tobytes()).hexdigest()[:8]
 
 

@@ -55,7 +55,7 @@ class ScanRun:
 
     Parameters
     ----------
-    source, series
+    source, series, sidecar
         What :func:`pipeline.read_pet` reads.
     on_step
         Is told the name of each step as it starts.
@@ -69,11 +69,13 @@ class ScanRun:
         on_step: Callable[[str], None] = lambda step: None,
         *,
         series: str | int | None = None,
+        sidecar: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self.source = Path(source)
         self.options = dict(options or {})
         self.series = series
+        self.sidecar = sidecar
         self.on_step = on_step
         self.started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self.seconds: dict[str, float] = {}
@@ -97,7 +99,7 @@ class ScanRun:
             If the source cannot be read as SUV, is flat, or its radionuclide emits no positrons.
         """
         with self.step("reading"), naming(self.source):
-            series = read_pet(self.source, series=self.series)
+            series = read_pet(self.source, series=self.series, sidecar=self.sidecar)
             if min(series.suv.shape) < 2:
                 raise PETError(f"volume has shape {series.suv.shape}, expected at least 2 voxels each way")
             if is_positron_emitter(series.header.radionuclide) is False:
