@@ -27,6 +27,7 @@ __all__ = [
     "locked_folder",
     "new_folder",
     "read_yaml",
+    "remove",
     "remove_unfinished",
     "replaced_file",
     "sha256_of",
@@ -161,7 +162,7 @@ def added_files(target: Path, *, within: Path, first: str, replacing: Iterable[s
                 if place.exists() or place.is_symlink():
                     raise PETError(f"{place}: exists already, expected a new name")
             for name in sorted(there, key=lambda name: (name == first, name)):
-                _remove(target / name)
+                remove(target / name)
             target.mkdir(parents=True, exist_ok=True)
             for entry in entries:
                 moved.append(entry.rename(target / entry.name))
@@ -169,11 +170,11 @@ def added_files(target: Path, *, within: Path, first: str, replacing: Iterable[s
             _sync(target)
     finally:
         for path in reversed(moved):
-            _remove(path)
+            remove(path)
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """Delete a file, or a folder with all in it."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)

@@ -4,6 +4,7 @@ from pipeline.files import sha256_of
 from pipeline.inference.conservation import ConservingInferer
 from pipeline.inference.denoiser import Denoiser
 from pipeline.inference.method import Method, fast_dtype, find_bundle, load_weights
+from pipeline.inference.recipe import DenoiserRecipe
 from pipeline.inference.sampling import SamplingInferer, TellsUncertainty, with_uncertainty
 from pipeline.inference.streaming.inferer import Progress, StreamingInferer
 from pipeline.inference.streaming.plan import Plan, make_plan
@@ -15,6 +16,7 @@ from pipeline.shipped import method_names, work_folder
 __all__ = [
     "ConservingInferer",
     "Denoiser",
+    "DenoiserRecipe",
     "Method",
     "Plan",
     "Progress",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
@@ -56,6 +57,9 @@ class Denoiser:
 
     weights_sha256: str | None = None
     """SHA-256 of the file of the weights; None for a method without."""
+
+    method_sha256: str | None = None
+    """Digest of what the files of the method say; None where it is not known."""
 
     dose_reduction_factor: float | None = None
     """Stated dose, for a network that must know it; None reads it from the scan."""
@@ -122,6 +126,7 @@ class Denoiser:
                 suv_scale=parser.get_parsed_content("suv_scale"),
                 strength=parser.get_parsed_content("strength", default=1.0) if strength is None else strength,
                 method=parser.get_parsed_content("method_def").name,
+                method_sha256=parser.get_parsed_content("method_def").sha256,
                 device=parser.get_parsed_content("device"),
                 weights_sha256=sha256_of(loaded) if loaded else None,
             )
@@ -130,6 +135,19 @@ class Denoiser:
     def knows_dose(self) -> bool:
         """Whether the network must know the dose."""
         return isinstance(self.network, KnowsDose)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Return all that a result depends on beside the scan and the device, for records."""
+        return {
+            "method": self.method,
+            "method_sha256": self.method_sha256,
+            "strength": self.strength,
+            "suv_scale": self.suv_scale,
+            "weights_sha256": self.weights_sha256,
+            "stated_dose": self.dose_reduction_factor,
+            **self.sampling,
+        }
 
     @property
     def sampling(self) -> dict[str, int]:

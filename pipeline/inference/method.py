@@ -1,5 +1,7 @@
 """A method of a bundle, and what the files of methods call: its network with weights, precision, bundle."""
 
+import hashlib
+import json
 import math
 import re
 import sys
@@ -40,6 +42,8 @@ class Method:
     ----------
     name
         Name for records: that of the file.
+    sha256
+        Digest of what the files of the method say, but not of their comments.
 
     Raises
     ------
@@ -57,6 +61,8 @@ class Method:
                 # Keys of sections that are not the method's own are for training.
                 if len(parts) == 1 or parts[0] in self._parser:
                     self._parser["::".join(parts)] = value
+        said = json.dumps(self._parser.config, sort_keys=True, default=str)
+        self.sha256 = hashlib.sha256(said.encode()).hexdigest()
         self._parser["bundle_root"] = str(bundle)
         self._parser["device"] = f"$torch.device({str(available_device(device))!r})"
 

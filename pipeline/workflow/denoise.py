@@ -148,6 +148,7 @@ def denoise_into(
     repeats: RepeatRule | None = None,
     reference: PETSeries | None = None,
     dicom: DicomOptions | None = None,
+    report: bool = True,
     viewer: bool = False,
     turning: bool = False,
 ) -> ScanResult:
@@ -209,11 +210,8 @@ def denoise_into(
         before,
         objection=objection,
         warnings=[*drawn.warnings, *trust.warnings],
-        method=denoiser.method,
-        strength=denoiser.strength,
-        weights_sha256=denoiser.weights_sha256,
+        **denoiser.identity,
         **doses,
-        **denoiser.sampling,
         device=str(denoiser.device),
         **drawn.record(before.voxel_size),
         dicom_regions="written" if no_objects is None else f"not written, {no_objects}",
@@ -224,25 +222,27 @@ def denoise_into(
         **({} if repeats is None else repeats.record(repeated=repeated is not None)),
     )
     with run.step("reporting"), naming(files.file("report.html")):
-        write_report(
-            files.file("report.html"),
-            title=files.scan,
-            before=before,
-            after=after,
-            lesions=lesions,
-            regions=found,
-            reference=reference,
-            matches=matches,
-            burden=burden,
-            percist=drawn.references,
-            trust=trust,
-            warnings=record["warnings"],
-            run=shown(record),
-            turning=turning,
-        )
+        if report:
+            write_report(
+                files.file("report.html"),
+                title=files.scan,
+                before=before,
+                after=after,
+                lesions=lesions,
+                regions=found,
+                reference=reference,
+                matches=matches,
+                burden=burden,
+                percist=drawn.references,
+                trust=trust,
+                warnings=record["warnings"],
+                run=shown(record),
+                turning=turning,
+            )
         if viewer:
             path = files.file("viewer.html")
             write_viewer(path, title=files.scan, before=before, after=after, regions=found, lesions=lesions)
+    record["files"] = files.listing()
     write_json(files.file("run.json"), record)
     return ScanResult(
         name=files.scan, before=before, after=after, lesions=lesions, burden=burden, trust=trust, run=record

@@ -1,6 +1,7 @@
 """Where results lie: a folder for each scan, or one BIDS derivative data set for all."""
 
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,13 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import PETError
-from pipeline.files import added_files, new_folder
+from pipeline.files import added_files, locked_folder, new_folder, remove
 from pipeline.pet import PETSeries
 from pipeline.pet.derived_files import bids_name, describe_results, scan_name
 from pipeline.pet.dicom.writing.equipment import PRODUCT
 from pipeline.workflow.scan_run import source_sha256
+from pipeline.workflow.scan_state import STATES
 
-__all__ = ["Layout", "Places", "ResultFiles", "places_in"]
+__all__ = ["Layout", "Places", "ResultFiles", "places_in", "root_locked"]
 
 Layout = Literal["folders", "bids"]
 """A folder for each scan with files of fixed names, or ``sub-*/[ses-*/]pet`` of one data set."""
@@ -46,6 +48,59 @@ class ResultFiles:
         """Return the run record; empty if there is none of this program."""
         return _json(self.file("run.json"))
 
+    def listing(self) -> dict[str, int]:
+        """Return the size of every file of a folder that holds nothing else [B], and the entries of every folder."""
+        entries = sorted(self.folder.iterdir())
+        return dict(
+            (f"{path.name}/", len(os.listdir(path))) if path.is_dir() else (path.name, path.stat().st_size)
+            for path in entries
+        )
+
+    def is_complete(self) -> bool:
+        """Return whether all that the run record lists is there, in its size; records before 0.4.0 list nothing."""
+        listed = self.record().get("files", {})
+        try:
+            return all(
+                len(os.listdir(self.folder / name)) == size
+                if name.endswith("/")
+                else os.stat(self.folder / name).st_size == size
+                for name, size in listed.items()
+            )
+        except OSError:
+            return False
+
+    def remove(self) -> None:
+        """Delete the results, the record last, and nothing else.
+
+        Raises
+        ------
+        PETError
+            There is something else in a folder of their own, or the record does not list them.
+        """
+        for name in sorted(self.own_names(), key=lambda name: name == self.file("run.json").name):
+            remove(self.folder / name)
+        if not self.is_shared:
+            self.folder.rmdir()
+
+    def own_names(self) -> list[str]:
+        """Return the names of the results that are there, the record's included.
+
+        Raises
+        ------
+        PETError
+            There is something else in a folder of their own, or the record does not list them.
+        """
+        listed = self.record().get("files")
+        if not isinstance(listed, dict):
+            expected = "expected another folder of results"
+            raise PETError(f"{self.folder}: is by an earlier version, with other options or of another scan, {expected}")
+        ours = {self.file("run.json").name, *(name.rstrip("/") for name in listed)}
+        there = {path.name for path in self.folder.iterdir()}
+        if not self.is_shared and (others := sorted(there - ours)):
+            expected = "expected it elsewhere, as the result is to be made anew"
+            raise PETError(f"{self.folder}: holds {others[0]}, which is no part of the result, {expected}")
+        return sorted(ours & there)
+
 
 class Places(ABC):
     """The folder of results of several scans.
@@ -74,8 +129,19 @@ class Places(ABC):
         """Yield where the results of a series go, and where if that place is taken by another scan of its name."""
 
     @abstractmethod
-    def writing(self, files: ResultFiles, source: Path) -> AbstractContextManager[ResultFiles]:
-        """Return temporary places of these files of a source, which are all moved to them if the block succeeds."""
+    def writing(
+        self, files: ResultFiles, source: Path, *, within: Path, replacing: ResultFiles | None = None
+    ) -> AbstractContextManager[ResultFiles]:
+        """Return temporary places of these files of a source, which are all moved to them if the block succeeds.
+
+        The temporary places are made in the folder `within`. An older result of the scan, `replacing`, stays as it is
+        until then, and disappears.
+
+        Raises
+        ------
+        PETError
+            The older result has something of somebody else in its folder.
+        """
 
 
 class Folders(Places):
@@ -91,11 +157,18 @@ class Folders(Places):
             yield ResultFiles(folder=self.root / scan, name=name, scan=scan)
 
     @contextmanager
-    def writing(self, files: ResultFiles, source: Path) -> Iterator[ResultFiles]:
-        """See `Places`; the folder must be absent or empty."""
-        with new_folder(files.folder) as temporary:
-            yield replace(files, folder=temporary)
+    def writing(
+        self, files: ResultFiles, source: Path, *, within: Path, replacing: ResultFiles | None = None
+    ) -> Iterator[ResultFiles]:
+        """See `Places`; the folder must be absent, empty, or that which is replaced."""
+        if replacing is not None:
+            replacing.own_names()
+        in_place = replacing is not None and replacing.folder == files.folder
+        with new_folder(files.folder, within=within, replaces=in_place) as temporary:
             describe_results(temporary)
+            yield replace(files, folder=temporary)
+        if replacing is not None and not in_place:
+            replacing.remove()
 
 
 class BIDSDataset(Places):
@@ -120,11 +193,24 @@ class BIDSDataset(Places):
             yield ResultFiles(folder=self.root.joinpath(*folders, "pet"), name=name, scan=name, is_shared=True)
 
     @contextmanager
-    def writing(self, files: ResultFiles, source: Path) -> Iterator[ResultFiles]:
-        """See `Places`; what is there stays, and none of the files may be."""
-        with added_files(files.folder, root=self.root, last=files.file("run.json").name) as temporary:
+    def writing(
+        self, files: ResultFiles, source: Path, *, within: Path, replacing: ResultFiles | None = None
+    ) -> Iterator[ResultFiles]:
+        """See `Places`; what is there stays, and none of the files may be, but those that are replaced."""
+        old = [] if replacing is None else replacing.own_names()
+        in_place = replacing is not None and replacing.name == files.name
+        record = files.file("run.json").name
+        with added_files(files.folder, within=within, first=record, replacing=old if in_place else ()) as temporary:
             yield replace(files, folder=temporary)
-            describe_results(self.root, source=source)
+            with root_locked(self.root):
+                describe_results(self.root, source=source)
+        if replacing is not None and not in_place:
+            replacing.remove()
+
+
+def root_locked(root: Path) -> AbstractContextManager[object]:
+    """Wait until no other process writes what is of all scans together, and lock it."""
+    return locked_folder(root / STATES, "writing what is of all scans together", wait=True)
 
 
 def places_in(root: Path, layout: Layout) -> Places:

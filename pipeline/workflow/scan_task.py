@@ -1,53 +1,32 @@
-"""Several scans, of a folder or named one by one: each into a folder of its own, on the same road as one scan."""
+"""One scan of many: into a place of its own, on the same road as one scan; what is there already is kept."""
 
+import errno
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pipeline.data import find_scans
-from pipeline.errors import PETError, line_for_user, one_line
-from pipeline.files import locked_folder, remove_unfinished
+from pipeline.errors import BusyError, PETError, causes_of, line_for_user, naming, one_line, reason_of
+from pipeline.files import locked_folder
 from pipeline.inference import Denoiser
 from pipeline.pet import DicomOptions, PETSeries
-from pipeline.workflow.denoise import ScanResult, denoise_into
+from pipeline.workflow.denoise import denoise_into
 from pipeline.workflow.places import Layout, ResultFiles, places_in
 from pipeline.workflow.region_rule import RegionRule
 from pipeline.workflow.repeat import RepeatRule
 from pipeline.workflow.scan_run import ScanRun, check_elsewhere, source_sha256
+from pipeline.workflow.scan_state import STATES, NamedScan, ScanState, StateFiles, digest_of
 
-__all__ = ["DenoiseOptions", "FolderDenoiser", "ScanFolder", "ScanList", "ScanOutcome", "check_all_denoised"]
+__all__ = ["DenoiseOptions", "ScanOutcome", "ScanTask", "identity_of"]
 
 logger = logging.getLogger(__name__)
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors of a folder of results that can take nothing more, whatever the scan is."""
 
-class ScanFolder:
-    """The scans below a folder, looked for when they are asked for; what lies in the folder of results is none."""
-
-    def __init__(self, folder: str | Path, output_dir: str | Path) -> None:
-        # A name of digits alone reaches a configuration as a number.
-        self.folder = Path(str(folder)).expanduser()
-        self.output_dir = Path(str(output_dir)).expanduser()
-
-    def __iter__(self) -> Iterator[Path]:
-        """Yield the paths of the scans, sorted; raise PETError if there is none."""
-        return map(Path, find_scans(self.folder, results=self.output_dir))
-
-
-@dataclass(frozen=True)
-class ScanList:
-    """Scans that were named one by one."""
-
-    paths: Sequence[Path]
-    """What :func:`pipeline.read_pet` reads."""
-    output_dir: Path
-    """Folder of results."""
-
-    def __iter__(self) -> Iterator[Path]:
-        """Yield the paths."""
-        return iter(self.paths)
+_LATER = ("method_sha256", "suv_scale")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +39,8 @@ class DenoiseOptions:
     """How often, and as on which scanner, a scan is repeated by simulation."""
     dicom: DicomOptions | None = None
     """Units, private attributes and de-identification of the DICOM series."""
+    report: bool = True
+    """Whether a page is written for each scan."""
     viewer: bool = False
     """Whether a viewer is written, too."""
     turning: bool = False
@@ -71,6 +52,7 @@ class DenoiseOptions:
         differing: dict[str, Any] = {} if drawn == RegionRule().record() else {"regions": drawn}
         if self.repeats is not None:
             differing |= self.repeats.record(repeated=True) | {"repeat_maps": self.repeats.maps}
+        differing |= {} if self.report else {"report": False}
         differing |= {"viewer": True} if self.viewer else {}
         differing |= {"turning": True} if self.turning else {}
         usual, dicom = DicomOptions(), self.dicom or DicomOptions()
@@ -78,148 +60,215 @@ class DenoiseOptions:
         return differing | {n: getattr(dicom, n) for n in names if getattr(dicom, n) != getattr(usual, n)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScanOutcome:
     """What became of one of several scans."""
 
-    path: Path
+    scan: NamedScan
     """The scan."""
-    place: Path | None = None
-    """Folder of its result; None if it was left out."""
-    result: ScanResult | None = None
-    """What was made; None if it was left out, or its result was there already."""
+    status: Literal["made", "made anew", "there", "failed", "elsewhere", "no room"]
+    """What was done: a result was made, in place of an older one or not, or was there already; or there is none. It is
+    done ``"elsewhere"`` if another process works on it, and has ``"no room"`` if the folder of results takes no more.
+    """
+    files: ResultFiles | None = None
+    """The result's; None if there is none."""
     refusal: str = ""
-    """Why it was left out, in one line."""
+    """Why there is none, in one line."""
+
+    @property
+    def is_done(self) -> bool:
+        """Return whether there is a result."""
+        return self.files is not None
 
 
-class FolderDenoiser:
-    """Denoise every scan as `denoise_scan` does, into a folder of its own, ``OUTPUT/NAME``, or into one BIDS data set.
+@dataclass(frozen=True, kw_only=True)
+class ScanTask:
+    """Denoise one scan of many, as `denoise_scan` does, unless its result is there, and remember what became of it.
 
-    In a data set the files of a scan lie in ``OUTPUT/sub-*/[ses-*/]pet``, and all of their names begin with the scan's.
-    What is there already is kept, so that an interrupted run goes on. A scan that cannot be denoised does not stop the
-    others. A scan whose name belongs to another scan is named apart by a digest of its voxels.
-
-    Parameters
-    ----------
-    scans
-        The scans, and where the results go.
-    denoiser
-        The method.
-    series
-        What of each scan :func:`pipeline.read_pet` reads.
-    options
-        The same for every scan.
-    layout
-        ``"folders"`` or ``"bids"``.
-    on_step
-        Is told the name of each step of each scan as it starts.
+    A result by another method, of other weights or options, or of what the source was before, is made anew, and takes
+    the place of the older one when it is complete. What somebody else put beside it is never removed: such a scan is
+    refused.
     """
 
-    def __init__(
-        self,
-        scans: ScanFolder | ScanList,
-        denoiser: Denoiser,
-        *,
-        series: str | int | None = None,
-        options: DenoiseOptions | None = None,
-        layout: Layout = "folders",
-        on_step: Callable[[Path, str], None] | None = None,
-    ) -> None:
-        self.scans = scans
-        self.denoiser = denoiser
-        self.output_dir = scans.output_dir
-        self.places = places_in(scans.output_dir, layout)
-        self.series = series
-        self.options = options or DenoiseOptions()
-        self.on_step = on_step or (lambda path, step: logger.info("%s: %s", one_line(str(path)), step))
+    scan: NamedScan
+    """The scan."""
+    output_dir: Path
+    """Folder of all results."""
+    layout: Layout
+    """How they lie in it."""
+    denoiser: Callable[[], Denoiser]
+    """Returns the method; once a process, since it is cached."""
+    options: DenoiseOptions
+    """The same for every scan."""
+    made: str
+    """Digest of method, weights and options."""
+    series: str | int | None = None
+    """What of the scan :func:`pipeline.read_pet` reads."""
+    takes_name: bool = True
+    """Whether the scan may have its plain name; another of the same name has it otherwise, and this one is named apart
+    by a digest of its voxels."""
+    on_step: Callable[[Path, str], None] | None = None
+    """Is told the name of each step as it starts, where all runs in one process."""
 
-    def run(self) -> None:
-        """Denoise what is not there yet, and log what becomes of each scan.
+    @property
+    def state(self) -> StateFiles:
+        """Return the files of what is known of the scan."""
+        return StateFiles(self.output_dir, self.scan.key)
 
-        Raises
-        ------
-        PETError
-            If there is no scan, the output cannot be used, or, in the end, if scans were left out.
+    def known(self, *, retry_failed: bool) -> ScanOutcome | None:
+        """Return what became of the scan earlier, if neither source, method nor options changed since; else None.
+
+        Nothing is read but names, sizes, times and the record of the run. A scan that failed has to be worked on again
+        if `retry_failed` says so.
         """
-        refused, n = [], 0
-        for outcome in self.outcomes():
-            n += 1
-            name = one_line(str(outcome.path))
-            if outcome.place is None:
-                refused.append(outcome.refusal)
-                logger.warning("left out: %s", outcome.refusal)
-            elif outcome.result is None:
-                logger.info("%s: is there already", name)
-            else:
-                for warning in outcome.result.run["warnings"]:
-                    logger.warning("%s: %s", name, warning)
-                logger.info("%s: written to %s", name, outcome.place.relative_to(self.output_dir))
-        check_all_denoised(refused, n)
+        state = self.state.read()
+        try:
+            if state is None or (state.made, state.signature) != (self.made, self.scan.signature(self.series)):
+                return None
+        except OSError:
+            return None
+        if state.outcome == "failed":
+            return None if retry_failed else ScanOutcome(scan=self.scan, status="failed", refusal=state.reason)
+        files = self._files_of(state)
+        if files.record().get("source_sha256") != state.source_sha256 or not files.is_complete():
+            return None
+        return ScanOutcome(scan=self.scan, status="there", files=files)
 
-    def outcomes(self) -> Iterator[ScanOutcome]:
-        """Denoise what is not there yet, scan after scan, and yield what became of each.
+    def fail(self, reason: str) -> ScanOutcome:
+        """Remember that the scan has no result, and why; return that."""
+        try:
+            signature = self.scan.signature(self.series)
+        except OSError:
+            signature = ""
+        state = ScanState(
+            outcome="failed", name=self.scan.name, made=self.made, signature=signature, reason=one_line(reason)
+        )
+        self.state.write(state)
+        return ScanOutcome(scan=self.scan, status="failed", refusal=state.reason)
 
-        Raises
-        ------
-        PETError
-            If there is no scan, or the output cannot be used.
-        """
-        scans = list(self.scans)
-        self.places.check()
-        with locked_folder(self.output_dir, "denoising into it"):
-            remove_unfinished(self.output_dir)
-            for path in scans:
-                try:
-                    outcome = self._denoise(path)
-                except Exception as error:
-                    line = line_for_user(error)
-                    if line is None:
-                        raise
-                    outcome = ScanOutcome(path, refusal=line)
-                yield outcome
+    def __call__(self) -> ScanOutcome:
+        """Do the task; whatever is wrong with the scan is the outcome, and no error."""
+        try:
+            with self.state.locked():
+                return self._logged()
+        except BusyError:
+            return ScanOutcome(scan=self.scan, status="elsewhere")
+        except (OSError, PETError) as error:
+            return self._refused(error)
 
-    def _denoise(self, path: Path) -> ScanOutcome:
-        run = ScanRun(path, partial(self.on_step, path), series=self.series, options=self.options.record())
+    def _logged(self) -> ScanOutcome:
+        name = one_line(self.scan.name)
+        try:
+            outcome = self._denoise()
+        except Exception as error:  # noqa: BLE001 - one scan must not stop the others, whatever is wrong with it
+            if line_for_user(error) is None:
+                logger.info("%s", "".join(traceback.format_exception(error)))
+            outcome = self._refused(error)
+        if outcome.files is None:
+            logger.info("%s: left out: %s", name, outcome.refusal)
+        else:
+            logger.info("%s: %s, %s", name, outcome.files.scan, outcome.status)
+        return outcome
+
+    def _refused(self, error: Exception) -> ScanOutcome:
+        reason = line_for_user(error) or one_line(f"unexpected {type(error).__name__}: {reason_of(error)}")
+        if any(isinstance(cause, OSError) and cause.errno in _NO_ROOM for cause in causes_of(error)):
+            return ScanOutcome(scan=self.scan, status="no room", refusal=reason)
+        try:
+            return self.fail(reason)
+        except PETError:  # which may be for want of room, and then the scan is not to blame
+            return ScanOutcome(scan=self.scan, status="no room", refusal=reason)
+
+    def _denoise(self) -> ScanOutcome:
+        path, denoiser = self.scan.path, self.denoiser()
+        with naming(path):
+            signature = self.scan.signature(self.series)
+        run = ScanRun(
+            path,
+            self._say,
+            series=self.series,
+            sidecar=self.scan.sidecar,
+            options=self.options.record(),
+        )
         check_elsewhere(self.output_dir, path)
         before = run.read()
-        files, is_there = self._place(before)
-        if is_there:
-            return ScanOutcome(path, files.folder)
-        with self.places.writing(files, path) as temporary:
-            options = self.options
-            result = denoise_into(
-                temporary,
-                run,
-                before,
-                self.denoiser,
-                regions=options.regions,
-                repeats=options.repeats,
-                dicom=options.dicom,
-                viewer=options.viewer,
-                turning=options.turning,
-            )
-        return ScanOutcome(path, files.folder, result)
+        source = source_sha256(before)
+        places = places_in(self.output_dir, self.layout)
+        files, old = self._place(before, source)
+        # Scans of the same voxels have one place, and whoever comes second finds the result there.
+        with locked_folder(self.output_dir / STATES / f"result-{files.scan}", "denoising the same scan", wait=True):
+            files, old = self._place(before, source)
+            is_there = old == files and self._agrees(files, denoiser) and files.is_complete()
+            if not is_there:
+                with places.writing(files, path, within=self.state.folder, replacing=old) as temporary:
+                    options = self.options
+                    denoise_into(
+                        temporary,
+                        run,
+                        before,
+                        denoiser,
+                        regions=options.regions,
+                        repeats=options.repeats,
+                        dicom=options.dicom,
+                        report=options.report,
+                        viewer=options.viewer,
+                        turning=options.turning,
+                    )
+        state = ScanState(
+            outcome="done",
+            name=self.scan.name,
+            made=self.made,
+            signature=signature,
+            folder=files.folder.relative_to(self.output_dir).as_posix(),
+            file_name=files.name,
+            scan=files.scan,
+            source_sha256=source,
+        )
+        self.state.write(state)
+        status: Literal["made", "made anew", "there"] = "there" if is_there else "made" if old is None else "made anew"
+        return ScanOutcome(scan=self.scan, status=status, files=files)
 
-    def _place(self, series: PETSeries) -> tuple[ResultFiles, bool]:
-        """Return the files of the result of a series, and whether they are there."""
-        source = source_sha256(series)
-        for files in self.places.candidates(series):
-            record = files.record()
-            if not record:
-                return files, False
-            if record.get("source_sha256") == source:
-                break
-        place = files.folder
+    def _say(self, step: str) -> None:
+        logger.info("%s: %s", one_line(str(self.scan.path)), step)
+        if self.on_step is not None:
+            self.on_step(self.scan.path, step)
+
+    def _files_of(self, state: ScanState) -> ResultFiles:
+        folder = self.output_dir / state.folder
+        return ResultFiles(folder=folder, name=state.file_name, scan=state.scan, is_shared=self.layout == "bids")
+
+    def _place(self, series: PETSeries, source: str) -> tuple[ResultFiles, ResultFiles | None]:
+        """Return the files of the result of a series, and those of the older result that they replace."""
+        places = list(places_in(self.output_dir, self.layout).candidates(series))
+        taken = {files.scan: files.record() for files in places}
+        for files in places:
+            if taken[files.scan].get("source_sha256") == source:
+                return files, files
+        old = self._older()
+        if old is not None and any(files.folder == old.folder and files.name == old.name for files in places[:1]):
+            return old, old
+        free = places if self.takes_name else places[1:]
+        return next((files for files in free if not taken[files.scan]), places[-1]), old
+
+    def _older(self) -> ResultFiles | None:
+        """Return the result of what the source was earlier; None if there is none."""
+        state = self.state.read()
+        if state is None or state.outcome != "done" or not state.source_sha256:
+            return None
+        files = self._files_of(state)
+        return files if files.record().get("source_sha256") == state.source_sha256 else None
+
+    def _agrees(self, files: ResultFiles, denoiser: Denoiser) -> bool:
+        """Return whether a result is by this method, of these weights and options."""
+        record = files.record()
+        wanted = denoiser.identity | {"options": self.options.record()}
         # Version 0.2.0 had no strength, 0.3.0 no options.
-        made_by = (record.get("method"), record.get("weights_sha256"), record.get("strength", 1))
-        if made_by != (self.denoiser.method, self.denoiser.weights_sha256, self.denoiser.strength):
-            raise PETError(f"{place}: is by another method, strength or other weights, expected another output_dir")
-        if record.get("options", {}) != self.options.record():
-            raise PETError(f"{place}: was made with other options, expected another output_dir")
-        return files, True
+        usual = {"strength": 1, "options": {}}
+        differing = [key for key, value in wanted.items() if record.get(key, usual.get(key)) != value]
+        # Neither told the definition of a method, and a method that was built by hand has none.
+        return not [k for k in differing if k not in _LATER or None not in (record.get(k), wanted[k])]
 
 
-def check_all_denoised(refused: Sequence[str], n_scans: int) -> None:
-    """Raise a `PETError` if scans were left out, which says how many, and why the first."""
-    if refused:
-        raise PETError(f"{len(refused)} of {n_scans} scans were left out, the first because of: {refused[0]}")
+def identity_of(denoiser: Denoiser, options: DenoiseOptions) -> str:
+    """Return a digest of all that a result depends on beside its source."""
+    return digest_of(denoiser.identity | {"options": options.record()})
