@@ -56,6 +56,9 @@ ALLOWED = {
         *("simulation", "tables", "trust"),
     },
     "doors": {"errors", "files", "pet", "workflow"},
+    "cohort": {
+        *("data", "engine", "errors", "files", "inference", "pet", "report", "tables", "workflow"),
+    },
     "adaptation": {
         *("comparison", "data", "errors", "evaluation", "files", "images", "inference", "pet", "report", "shipped"),
         *("simulation", "tables", "training", "workflow"),
@@ -68,6 +71,7 @@ ALLOWED = {
         *(
             "adaptation",
             "benchmark",
+            "cohort",
             "comparison",
             "data",
             "doors",

@@ -1,9 +1,10 @@
 """Command `unipet denoise`."""
 
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -25,7 +26,8 @@ from pipeline.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.workflow import FolderDenoiser, ScanResult
+    from pipeline.cohort import CohortRun
+    from pipeline.workflow import ScanResult
 
 __all__ = ["denoise", "denoise_several"]
 
@@ -145,11 +147,12 @@ def denoise(
     Example: `unipet denoise scan_folder/ result/`, `unipet denoise monday.zip tuesday.zip results/`
     """
     with errors_in_one_line(), console.status("starting") as status:
+        from pipeline.cohort import CohortRun, ScanList
         from pipeline.errors import PETError, one_line
         from pipeline.inference import Denoiser
         from pipeline.pet import DicomOptions, read_pet
         from pipeline.simulation import scanner_preset
-        from pipeline.workflow import DenoiseOptions, FolderDenoiser, RegionRule, RepeatRule, ScanList, denoise_scan
+        from pipeline.workflow import DenoiseOptions, RegionRule, RepeatRule, denoise_scan
 
         dicom = DicomOptions(units=units.upper(), keep_private=private, deidentify=deidentify)
         rule = RegionRule(
@@ -195,12 +198,14 @@ def denoise(
                 raise PETError(f"--drf {drf:g} was given, but {method} asks for no dose, expected none")
             denoiser = denoiser.at_dose(drf)
         if len(source) > 1 or layout == "bids":
-            work = FolderDenoiser(
+            work = CohortRun(
                 ScanList(source, output),
                 denoiser,
                 series=series,
                 options=DenoiseOptions(regions=rule, repeats=repeated, dicom=dicom, viewer=viewer, turning=turning),
                 layout=layout.value,
+                retry_failed=True,
+                has_summary=False,
                 on_step=lambda path, step: status.update(escape(f"{one_line(path.name)}: {step}")),
             )
             if layout == "folders":
@@ -239,41 +244,49 @@ def _numbers_or_path(text: str) -> "Path | tuple[float, ...]":
 def _check_holds_results(output: Path) -> None:
     """Refuse a folder with anything else: whoever forgets OUT names a scan in its place."""
     from pipeline.errors import PETError
+    from pipeline.pet.derived_files import COHORT_FILES
 
     there = sorted(output.iterdir()) if output.is_dir() else []
-    if other := next((p for p in there if not p.name.startswith(".") and not (p / "run.json").is_file()), None):
+    ours = (path for path in there if any(path.match(pattern) for pattern in COHORT_FILES))
+    others = [path for path in there if path not in set(ours) and not path.name.startswith(".")]
+    if other := next((path for path in others if not (path / "run.json").is_file()), None):
         raise PETError(f"{output}: holds {other.name}, which is no result, expected a new folder or one of results")
 
 
-def denoise_several(work: "FolderDenoiser", status: Status) -> None:
+def denoise_several(work: "CohortRun", status: Status) -> None:
     """Denoise several scans, and print what becomes of each; raise a PETError in the end if some were left out."""
+    from pipeline.cohort import check_all_denoised
     from pipeline.errors import PETError, one_line
-    from pipeline.workflow.denoise_folder import check_all_denoised
 
     refused: list[str] = []
     n_scans = len(list(work.scans))
     for outcome in work.outcomes():
-        name = one_line(str(outcome.path))
-        if outcome.place is None and n_scans == 1:
+        name = one_line(str(outcome.scan.path))
+        if outcome.files is None and n_scans == 1:
             raise PETError(outcome.refusal)
-        if outcome.place is None:
+        if outcome.files is None:
             refused.append(outcome.refusal)
             print(f"left out: {outcome.refusal}", file=sys.stderr)
-        elif outcome.result is None:
-            print(f"{name}: is in {outcome.place} already")
+        elif outcome.status == "there":
+            print(f"{name}: is in {outcome.files.folder} already")
         else:
-            _print_result(outcome.result)
-            print(f"{name}: written to {outcome.place}")
+            _print_record(outcome.files.scan, outcome.files.record())
+            anew = ", in place of one of another scan, method or options" if outcome.status == "made anew" else ""
+            print(f"{name}: written to {outcome.files.folder}{anew}")
     status.stop()
     check_all_denoised(refused, n_scans)
 
 
 def _print_result(result: "ScanResult") -> None:
-    run, factor = result.run, result.before.suvbw_factor
-    shape = " x ".join(map(str, result.before.suv.shape))
-    stored = f"Units {result.before.header.units}"
-    stored += "" if factor is None else f", SUVbw factor {factor:.6g} g/mL per stored unit"
-    print(f"{result.name}: {shape} voxels, {stored}, {len(result.lesions)} regions")
+    _print_record(result.name, result.run, units=result.before.header.units)
+
+
+def _print_record(name: str, run: Mapping[str, Any], *, units: str = "") -> None:
+    shape = " x ".join(map(str, run["shape"]))
+    stored = f", Units {units}" if units else ""
+    if run["suvbw_factor"] is not None:
+        stored += f", SUVbw factor {run['suvbw_factor']:.6g} g/mL per stored unit"
+    print(f"{name}: {shape} voxels{stored}, {run['n_regions']} regions")
     print_warnings(run)
     for line in run["trust"]["not_stated"]:
         print(f"not stated: {line}")

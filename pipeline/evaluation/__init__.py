@@ -36,7 +36,7 @@ from pipeline.evaluation.hot_spots import (
     false_hot_spots,
     lesion_bias,
 )
-from pipeline.evaluation.image_quality import PEAK_SUV, bias, noise_level, noise_sd, nrmse, psnr, ssim
+from pipeline.evaluation.image_quality import PEAK_SUV, bias, body_change, noise_level, noise_sd, nrmse, psnr, ssim
 from pipeline.evaluation.lesions import (
     CONTRAST_COLUMNS,
     CONTRAST_RULE,
@@ -130,6 +130,7 @@ __all__ = [
     "Spheres",
     "ask_observer",
     "bias",
+    "body_change",
     "body_spheres",
     "bootstrap_mean",
     "bootstrap_ratio",

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import UndefinedMeasureError
 
-__all__ = ["PEAK_SUV", "bias", "noise_level", "noise_sd", "nrmse", "psnr", "ssim"]
+__all__ = ["PEAK_SUV", "bias", "body_change", "noise_level", "noise_sd", "nrmse", "psnr", "ssim"]
 
 PEAK_SUV = 20.0
 """Peak of PSNR and range of SSIM that this project states its figures with [g/mL]."""
@@ -156,6 +156,28 @@ def noise_level(suv: ArrayLike, *, mask: NDArray[np.bool_]) -> float:
     if mean <= 0:
         raise UndefinedMeasureError("the mean of the body is not above 0")
     return float(100 * sd / mean)
+
+
+def body_change(before: ArrayLike, after: ArrayLike, *, body: NDArray[np.bool_]) -> tuple[dict[str, float], str]:
+    """Return mean and noise of the body in two images of it, and why if they are not defined.
+
+    Keys are ``mean_before``, ``mean_after`` [g/mL] and ``mean_change`` [%], ``noise_before``, ``noise_after`` (see
+    :func:`noise_level`) and ``noise_change`` [%]; what is not defined is NaN.
+    """
+    names = [f"{measure}_{when}" for measure in ("mean", "noise") for when in ("before", "after", "change")]
+    found = dict.fromkeys(names, float("nan"))
+    if not body.any():
+        return found, "no body was found"
+    images = {"before": np.asarray(before), "after": np.asarray(after)}
+    found |= {f"mean_{when}": float(image[body].mean(dtype=np.float64)) for when, image in images.items()}
+    try:
+        found["mean_change"] = bias(after, before, mask=body)
+        found |= {f"noise_{when}": noise_level(image, mask=body) for when, image in images.items()}
+    except UndefinedMeasureError as error:
+        return found, str(error)
+    if found["noise_before"]:
+        found["noise_change"] = 100 * (found["noise_after"] / found["noise_before"] - 1)
+    return found, ""
 
 
 def _pair(

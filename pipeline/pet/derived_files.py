@@ -16,7 +16,16 @@ from pipeline.pet.nifti import write_nifti
 from pipeline.pet.series import PETSeries
 from pipeline.pet.suv.factor import stored_header, suvbw_factor_of
 
-__all__ = ["bids_name", "bids_stem", "describe_dataset", "describe_results", "scan_name", "write_denoised", "write_derived"]
+__all__ = [
+    "COHORT_FILES",
+    "bids_name",
+    "bids_stem",
+    "describe_dataset",
+    "describe_results",
+    "scan_name",
+    "write_denoised",
+    "write_derived",
+]
 
 _BIDS_NAME = re.compile(r"(sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9]+)*)_pet\.nii(?:\.gz)?$")
 
@@ -29,8 +38,11 @@ _PROGRAM = {"Name": PRODUCT, "Version": __version__}
 
 _TABLES = ("lesions", "quantities", "burden", "matches", "changes", "spots", "repeats", "noise")
 
+COHORT_FILES = (".lock", ".cohort", "logs", "cohort.*", "scans.*", "failed.*")
+"""What a folder of results of several scans holds beside them."""
+
 _NOT_BIDS = (
-    *(".lock", ".cohort", "logs", "cohort.*", "scans.*", "failed.*"),
+    *COHORT_FILES,
     *("dicom", "dicom_*", "*_dicom", "*_dicom_*", "*report.html", "*viewer.html", "*run.json"),
     "*_dseg.*",  # of anatomy, function and diffusion alone
     *(f"*{table}.{ending}" for table in _TABLES for ending in ("tsv", "json")),

@@ -3,6 +3,7 @@
 from pipeline.report.adaptation_page import gain_figure, write_adaptation_page
 from pipeline.report.benchmark_figures import Curve, Point, curves_figure, points_figure
 from pipeline.report.benchmark_page import PageFigure, write_benchmark_page
+from pipeline.report.cohort_page import OUTLYING, CohortScan, outlyingness, write_cohort_page
 from pipeline.report.figures import SUV_WINDOW, difference_figure, histogram_figure, mip_figure, profile_figure
 from pipeline.report.montage import MontageRow, montage_figure, montage_row
 from pipeline.report.noise_page import LIVER_NOISE_COLUMNS, liver_noise_figure, liver_noise_table, write_noise_page
@@ -21,7 +22,9 @@ from pipeline.report.viewer import write_viewer
 
 __all__ = [
     "LIVER_NOISE_COLUMNS",
+    "OUTLYING",
     "SUV_WINDOW",
+    "CohortScan",
     "Curve",
     "MontageRow",
     "PageFigure",
@@ -40,6 +43,7 @@ __all__ = [
     "mip_figure",
     "montage_figure",
     "montage_row",
+    "outlyingness",
     "points_figure",
     "profile_figure",
     "region_figure",
@@ -49,6 +53,7 @@ __all__ = [
     "voxel_error_figure",
     "write_adaptation_page",
     "write_benchmark_page",
+    "write_cohort_page",
     "write_noise_page",
     "write_report",
     "write_viewer",

@@ -1,4 +1,4 @@
-"""Library calls behind the commands: everything about one scan, a folder of scans or a cohort, as files."""
+"""Library calls behind the commands: everything about one scan, as files, and one scan of many as a task."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -6,20 +6,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.workflow.cohort import describe_cohort
     from pipeline.workflow.denoise import ScanResult, denoise_scan
-    from pipeline.workflow.denoise_folder import DenoiseOptions, FolderDenoiser, ScanFolder, ScanList
     from pipeline.workflow.insert_noise import NoisyScan, insert_noise_into_scan
     from pipeline.workflow.region_rule import RegionRule
     from pipeline.workflow.repeat import RepeatRule
+    from pipeline.workflow.scan_task import DenoiseOptions, ScanOutcome, ScanTask
 
 __all__ = [
     "DenoiseOptions",
-    "FolderDenoiser",
     "NoisyScan",
     "RegionRule",
     "RepeatRule",
-    "ScanFolder",
-    "ScanList",
+    "ScanOutcome",
     "ScanResult",
+    "ScanTask",
     "denoise_scan",
     "describe_cohort",
     "insert_noise_into_scan",
@@ -28,7 +27,7 @@ __all__ = [
 # Imported on first use: only denoising needs torch, which takes seconds to import.
 _LAZY = {
     **dict.fromkeys(("ScanResult", "denoise_scan"), "denoise"),
-    **dict.fromkeys(("DenoiseOptions", "FolderDenoiser", "ScanFolder", "ScanList"), "denoise_folder"),
+    **dict.fromkeys(("DenoiseOptions", "ScanOutcome", "ScanTask"), "scan_task"),
     **dict.fromkeys(("NoisyScan", "insert_noise_into_scan"), "insert_noise"),
     "RegionRule": "region_rule",
     "RepeatRule": "repeat",

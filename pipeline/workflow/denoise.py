@@ -14,11 +14,12 @@ from pipeline.evaluation import (
     LESION_TABLE_COLUMNS,
     PEAK_SUV,
     REFERENCE_COLUMNS,
+    body_change,
     lesion_table,
     psnr,
 )
 from pipeline.files import new_folder, write_json
-from pipeline.images import Regions
+from pipeline.images import Regions, body_mask
 from pipeline.pet import DicomOptions, PETSeries
 from pipeline.pet.derived_files import describe_results, scan_name, write_denoised
 from pipeline.pet.grid import check_same_grid
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ScanResult", "denoise_into", "denoise_scan"]
 
-_VOLUMES = 16
+VOLUMES = 16
 """Memory that a scan needs beside its own, in volumes of float32: measured while it is judged what noise explains."""
 
 
@@ -181,6 +182,7 @@ def denoise_into(
         quality = {} if reference is None else _quality(before, after, reference)
         deviations = denoiser.style_deviation(before)
         dose = denoiser.dose_of(before)
+        body = body_change(before.suv, after.suv, body=body_mask(before.suv, voxel_size=before.voxel_size))[0]
     repeated, why_not = _repeated(files, run, before, after, denoiser, drawn, repeats)
     with run.step("judging"), naming(run.source):
         trust = scan_trust(
@@ -217,7 +219,13 @@ def denoise_into(
         dicom_regions="written" if no_objects is None else f"not written, {no_objects}",
         style_deviation_sd={name: round(deviation, 2) for name, deviation in deviations.items()},
         **quality,
+<<<<<<< HEAD
         matches=matches_in_record(matches, has_reference=reference is not None),
+=======
+        matches=matches_in_record(matches),
+        body={name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in body.items()},
+        n_regions=len(lesions),
+>>>>>>> 57f0eac (WIP cohort)
         trust=trust.record,
         **({} if repeats is None else repeats.record(repeated=repeated is not None)),
     )
@@ -285,7 +293,7 @@ def _check_memory(series: PETSeries, source: Path) -> None:
     # Here, because it imports torch, and noise is inserted without.
     from pipeline.inference.streaming.plan import available_memory
 
-    needed, free = _VOLUMES * series.suv.nbytes, available_memory("cpu")
+    needed, free = VOLUMES * series.suv.nbytes, available_memory("cpu")
     if free is not None and needed > free:
         shape = " x ".join(map(str, series.suv.shape))
         gib = f"about {needed / 2**30:.2g} GiB of memory, {free / 2**30:.2g} GiB are free"

@@ -1,7 +1,6 @@
 """Where results lie: a folder for each scan, or one BIDS derivative data set for all."""
 
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -52,7 +51,7 @@ class ResultFiles:
         """Return the size of every file of a folder that holds nothing else [B], and the entries of every folder."""
         entries = sorted(self.folder.iterdir())
         return dict(
-            (f"{path.name}/", len(os.listdir(path))) if path.is_dir() else (path.name, path.stat().st_size)
+            (f"{path.name}/", _n_entries(path)) if path.is_dir() else (path.name, path.stat().st_size)
             for path in entries
         )
 
@@ -61,9 +60,9 @@ class ResultFiles:
         listed = self.record().get("files", {})
         try:
             return all(
-                len(os.listdir(self.folder / name)) == size
+                _n_entries(self.folder / name) == size
                 if name.endswith("/")
-                else os.stat(self.folder / name).st_size == size
+                else (self.folder / name).stat().st_size == size
                 for name, size in listed.items()
             )
         except OSError:
@@ -93,7 +92,7 @@ class ResultFiles:
         listed = self.record().get("files")
         if not isinstance(listed, dict):
             expected = "expected another folder of results"
-            raise PETError(f"{self.folder}: is by an earlier version, with other options or of another scan, {expected}")
+            raise PETError(f"{self.folder}: is by an earlier version, and otherwise made, {expected}")
         ours = {self.file("run.json").name, *(name.rstrip("/") for name in listed)}
         there = {path.name for path in self.folder.iterdir()}
         if not self.is_shared and (others := sorted(there - ours)):
@@ -225,6 +224,10 @@ def places_in(root: Path, layout: Layout) -> Places:
     if layout not in kinds:
         raise PETError(f"layout {layout!r}, expected {' or '.join(kinds)}")
     return kinds[layout](root)
+
+
+def _n_entries(folder: Path) -> int:
+    return sum(1 for _ in folder.iterdir())
 
 
 def _json(path: Path) -> dict[str, Any]:

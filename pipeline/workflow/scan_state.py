@@ -1,8 +1,10 @@
-"""What is known of one scan of many between runs: its result, or why there is none; its lock, its log, its leftovers."""
+"""What is known of one scan of many between runs: its result, or why there is none; its lock and its log."""
 
 import hashlib
 import json
 import logging
+import re
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.data.store.fingerprints import files_of
-from pipeline.errors import PETError
+from pipeline.errors import BusyError, PETError
 from pipeline.files import locked_folder, remove_unfinished, write_json
 from pipeline.pet.derived_files import bids_stem
 from pipeline.pet.nifti import files_of_sidecar
@@ -24,6 +26,8 @@ STATES = ".cohort"
 
 LOGS = "logs"
 """Folder of a log for each scan, in the folder of results; they name their sources."""
+
+_PATIENCE = (0.02, 0.1, 0.5)  # [s]
 
 
 def digest_of(content: Any) -> str:
@@ -47,6 +51,15 @@ class NamedScan:
         """Return a name for files that tells nothing of the patient: of BIDS, or ``scan``, and a digest of the name."""
         stem = bids_stem(self.path) or "scan"
         return f"{stem}-{hashlib.sha256(self.name.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+
+    def nameless(self, text: str) -> str:
+        """Return a text about the scan without paths and names of files; its key stands for them."""
+        key = self.key
+        text = re.sub(re.escape(str(self.path)) + r"(?:[\\/][^:]*)?", key, text)
+        stem = "" if self.path.is_dir() else self.path.name.partition(".")[0]
+        if stem and not bids_stem(self.path):
+            text = re.sub(rf"{re.escape(stem)}[.\w]*", key, text)
+        return re.sub(r"(?:[^\s:,]*[\\/])+[^\s:,]*", key, text)
 
     def signature(self, series: str | int | None = None) -> str:
         """Return a digest of the names, sizes and times of modification of all files that the scan is read from.
@@ -92,6 +105,8 @@ class ScanState:
     """Of the voxels."""
     reason: str = ""
     """Why there is no result, in one line."""
+    nameless: str = ""
+    """The same without paths and names of files, which may name a patient; the scan's key stands for them."""
 
 
 class StateFiles:
@@ -128,11 +143,20 @@ class StateFiles:
         try:
             with self._lock():
                 return False
-        except PETError:
+        except BusyError:
             return True
 
     def _lock(self) -> AbstractContextManager[object]:
         return locked_folder(self.folder, "denoising this scan")
+
+    def _patient_lock(self) -> AbstractContextManager[object]:
+        """Return the lock, asked for more than once: whoever asks whether it is locked has it for a moment."""
+        for seconds in _PATIENCE:
+            try:
+                return self._lock()
+            except BusyError:
+                time.sleep(seconds)
+        return self._lock()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -143,7 +167,7 @@ class StateFiles:
         BusyError
             Another process works on the scan.
         """
-        with self._lock():
+        with self._patient_lock():
             remove_unfinished(self.folder)
             self.log_file.parent.mkdir(exist_ok=True)
             handler = _Log(self.log_file, encoding="utf-8")
@@ -166,7 +190,7 @@ class _Log(logging.FileHandler):
         super().__init__(path, encoding=encoding)
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
+    def handleError(self, record: logging.LogRecord) -> None:
         """Leave the line out."""
 
     def close(self) -> None:
@@ -174,4 +198,4 @@ class _Log(logging.FileHandler):
         try:
             super().close()
         except OSError:
-            self.stream = None  # type: ignore[assignment]
+            self.stream = None

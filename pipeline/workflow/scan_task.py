@@ -141,7 +141,12 @@ class ScanTask:
         except OSError:
             signature = ""
         state = ScanState(
-            outcome="failed", name=self.scan.name, made=self.made, signature=signature, reason=one_line(reason)
+            outcome="failed",
+            name=self.scan.name,
+            made=self.made,
+            signature=signature,
+            reason=one_line(reason),
+            nameless=one_line(self.scan.nameless(reason)),
         )
         self.state.write(state)
         return ScanOutcome(scan=self.scan, status="failed", refusal=state.reason)

@@ -9,9 +9,9 @@ import torch
 from monai.inferers import SimpleInferer
 from torch import nn
 
+from pipeline.cohort import CohortRun, ScanList
 from pipeline.inference import Denoiser
 from pipeline.pet.derived_files import describe_results
-from pipeline.workflow import FolderDenoiser, ScanList
 from tests.doors.bids_study import write_study
 from tests.series import Scan, save_series, slices_of
 
@@ -45,9 +45,9 @@ def test_denoised_scans(errors_of, tiny_cohort, tmp_path, monkeypatch):
     dicom = save_series(slices_of(Scan()), tmp_path / "series")
     out = tmp_path / "out"
     for scan in (bids, dicom):
-        (outcome,) = FolderDenoiser(ScanList([scan], out), identity, layout="bids").outcomes()
-        assert outcome.result is not None, outcome.refusal
-        assert outcome.result.run["dicom"] == "written"
+        (outcome,) = CohortRun(ScanList([scan], out), identity, layout="bids").outcomes()
+        assert outcome.files is not None, outcome.refusal
+        assert outcome.files.record()["dicom"] == "written"
     assert len(list(out.glob("sub-*/pet/*_desc-uncertainty_pet.nii.gz"))) == 2
     for kind in ("dicom", "dicom_regions", "dseg.nii.gz"):
         assert len(list(out.glob(f"sub-*/pet/*_{kind}"))) == 2

@@ -72,16 +72,19 @@ def bids_app(
             raise PETError("level group: what is made of all scans is not built yet, expected participant")
 
         from pipeline.cli.denoise import denoise_several
+        from pipeline.cohort import CohortRun, ScanList
         from pipeline.inference import Denoiser
         from pipeline.pet import DicomOptions
-        from pipeline.workflow import DenoiseOptions, FolderDenoiser, ScanList
+        from pipeline.workflow import DenoiseOptions
 
         denoiser = Denoiser.from_bundle(bundle, method=method, device=device, weights=weights)
-        work = FolderDenoiser(
+        work = CohortRun(
             ScanList(scans, output_dir),
             denoiser,
             options=DenoiseOptions(dicom=DicomOptions(deidentify=deidentify)),
             layout="bids",
+            retry_failed=True,
+            has_summary=False,
             on_step=lambda path, step: status.update(escape(f"{one_line(path.name)}: {step}")),
         )
         denoise_several(work, status)

@@ -8,20 +8,25 @@ import numpy as np
 import pytest
 
 from pipeline import read_pet
+from pipeline.cohort import CohortRun, ScanFolder, ScanList
 from pipeline.data import find_scans
 from pipeline.errors import PETError
 from pipeline.files import UNFINISHED
 from pipeline.pet import write_nifti
-from pipeline.workflow import FolderDenoiser, ScanFolder, ScanList, denoise_scan
+from pipeline.workflow import denoise_scan
 from tests.described_tables import check_tables
 
 
 def denoise(scans: list[Path], out: Path, denoiser):
-    return list(FolderDenoiser(ScanList(scans, out), denoiser, layout="bids").outcomes())
+    return list(CohortRun(ScanList(scans, out), denoiser, layout="bids", has_summary=False).outcomes())
 
 
 def content(root: Path) -> list[str]:
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.name != ".lock")
+    return sorted(
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if path.is_file() and path.relative_to(root).parts[0] not in (".cohort", ".lock", "logs")
+    )
 
 
 def files_of(stem: str) -> set[str]:
@@ -42,22 +47,22 @@ def test_scans_are_added_to_one_data_set(body_series, identity, tmp_path):
     (one,) = denoise([first], out, identity)
     stem = "sub-01/ses-a/pet/sub-01_ses-a"
     assert set(content(out)) == DATASET | files_of(stem)
-    before = {path: path.stat().st_mtime_ns for path in one.place.iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in one.files.folder.iterdir()}
     outcomes = denoise([first, second, nameless], out, identity)
-    assert [outcome.result is None for outcome in outcomes] == [True, False, False]
+    assert [outcome.status for outcome in outcomes] == ["there", "made", "made"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
     digest = json.loads(next(out.glob("sub-pet*/pet/*_run.json")).read_text())["source_sha256"]
     (label,) = (path.name for path in out.glob("sub-pet*"))
     assert set(content(out)) == DATASET | files_of(stem) | files_of(f"{stem}_rec-drf004") | files_of(
         f"{label}/pet/{label}"
     )
-    assert digest == outcomes[2].result.run["source_sha256"]
+    assert digest == outcomes[2].files.record()["source_sha256"]
     assert "SMITH" not in "".join(content(out))
     np.testing.assert_array_equal(
         read_pet(out / f"{stem}_rec-drf004_desc-denoised_pet.nii.gz").suv, read_pet(second).suv
     )
     for name in ("sub-01_ses-a", "sub-01_ses-a_rec-drf004"):
-        check_tables((one.place / f"{name}_{kind}.tsv" for kind in TABLES), scan=name)
+        check_tables((one.files.folder / f"{name}_{kind}.tsv" for kind in TABLES), scan=name)
 
 
 def test_another_subject_of_the_same_name_is_another_subject(body_series, identity, tmp_path):
@@ -67,12 +72,12 @@ def test_another_subject_of_the_same_name_is_another_subject(body_series, identi
         paths.append(write_nifti(body_series(seed=seed), tmp_path / f"site{seed}" / "sub-01_pet.nii.gz"))
     for _ in range(2):
         first, second = denoise(paths, tmp_path / "out", identity)
-    assert first.place == tmp_path / "out" / "sub-01" / "pet"
-    assert second.place.parent.name.startswith("sub-01")
-    assert second.place != first.place
-    assert (second.place / f"{second.place.parent.name}_run.json").is_file()
-    assert first.result is None
-    assert second.result is None
+    assert first.files.folder == tmp_path / "out" / "sub-01" / "pet"
+    assert second.files.folder.parent.name.startswith("sub-01")
+    assert second.files.folder != first.files.folder
+    assert (second.files.folder / f"{second.files.folder.parent.name}_run.json").is_file()
+    assert first.status == "there"
+    assert second.status == "there"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,7 @@ def test_a_folder_of_something_else_is_refused_and_left_as_it_is(scan, identity,
     if there == "one result":
         denoise_scan(scan, out, identity)
     elif there == "a folder of results":
-        FolderDenoiser(ScanList([scan], out), identity).run()
+        CohortRun(ScanList([scan], out), identity, has_summary=False).run()
     else:
         (out / "sub-02").mkdir(parents=True)
         if there == "raw data set":
@@ -108,13 +113,16 @@ def test_a_file_of_the_user_is_never_replaced_and_nothing_is_added_beside_it(sca
     assert UNFINISHED not in outcome.refusal
     assert mine.read_text() == "mine"
     assert [path.name for path in mine.parent.iterdir()] == ["sub-01_spots.tsv"]
-    assert not list((tmp_path / "out").glob(f"{UNFINISHED}*"))
+    assert not list((tmp_path / "out").rglob(f"{UNFINISHED}*"))
 
 
-def test_results_of_another_method_are_refused(scan, identity, tmp_path):
+def test_results_of_another_method_are_replaced(scan, identity, tmp_path):
     denoise([scan], tmp_path / "out", identity)
+    before = set(content(tmp_path / "out"))
     (outcome,) = denoise([scan], tmp_path / "out", replace(identity, strength=0.5))
-    assert "is by another method, strength or other weights" in outcome.refusal
+    assert outcome.status == "made anew"
+    assert set(content(tmp_path / "out")) == before
+    assert outcome.files.record()["strength"] == 0.5
 
 
 def test_a_data_set_of_results_holds_no_scans(scan, identity, tmp_path):
@@ -123,14 +131,14 @@ def test_a_data_set_of_results_holds_no_scans(scan, identity, tmp_path):
         path.rename(tmp_path / "in" / path.name)
     out = tmp_path / "in" / "derivatives"
     for _ in range(2):
-        FolderDenoiser(ScanFolder(tmp_path / "in", out), identity, layout="bids").run()
+        CohortRun(ScanFolder(tmp_path / "in", out), identity, layout="bids").run()
     assert find_scans(tmp_path / "in") == [str(tmp_path / "in" / "sub-01_pet.nii.gz")]
     assert len(list(out.glob("sub-*"))) == 1
 
 
 def test_a_layout_that_is_none(scan, identity, tmp_path):
     with pytest.raises(PETError, match="layout 'flat', expected folders or bids"):
-        FolderDenoiser(ScanList([scan], tmp_path / "out"), identity, layout="flat")
+        CohortRun(ScanList([scan], tmp_path / "out"), identity, layout="flat")
 
 
 def test_the_command_adds_to_a_data_set(unipet, scan, tmp_path):

@@ -15,17 +15,22 @@ import pydicom
 import pytest
 
 from pipeline import read_pet
+from pipeline.cohort import CohortRun, ScanFolder
 from pipeline.data import find_scans
 from pipeline.errors import PETError
 from pipeline.files import UNFINISHED, locked_folder
 from pipeline.pet import write_dicom_series, write_nifti
-from pipeline.workflow import FolderDenoiser, ScanFolder, denoise_scan
+from pipeline.workflow import denoise_scan
 
 
 def denoise(scans: Path, results: Path, denoiser) -> list[str]:
     """Denoise a folder; return the names of the results."""
-    FolderDenoiser(ScanFolder(scans, results), denoiser).run()
-    return sorted(path.name for path in results.glob("[!.]*"))
+    CohortRun(ScanFolder(scans, results), denoiser).run()
+    return names_in(results)
+
+
+def names_in(results: Path) -> list[str]:
+    return sorted(path.parent.name for path in results.glob("*/run.json"))
 
 
 @pytest.fixture
@@ -80,10 +85,11 @@ def test_a_scan_is_read_once(scans, identity, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("change", [{"method": "other"}, {"weights_sha256": "abc"}, {"strength": 0.5}])
-def test_results_by_another_method_are_neither_kept_nor_replaced(scan, identity, tmp_path, change):
+def test_results_by_another_method_are_replaced(scan, identity, tmp_path, change):
     denoise(scan.parent, tmp_path / "out", identity)
-    with pytest.raises(PETError, match=r"1 of 1 scans .* is by another method, strength or other weights"):
-        denoise(scan.parent, tmp_path / "out", replace(identity, **change))
+    assert denoise(scan.parent, tmp_path / "out", replace(identity, **change)) == ["sub-01"]
+    ((key, value),) = change.items()
+    assert json.loads((tmp_path / "out" / "sub-01" / "run.json").read_text())[key] == value
 
 
 @pytest.mark.parametrize("name", ["sub-01", "sub-01_dicom"])
