@@ -219,13 +219,9 @@ def denoise_into(
         dicom_regions="written" if no_objects is None else f"not written, {no_objects}",
         style_deviation_sd={name: round(deviation, 2) for name, deviation in deviations.items()},
         **quality,
-<<<<<<< HEAD
         matches=matches_in_record(matches, has_reference=reference is not None),
-=======
-        matches=matches_in_record(matches),
         body={name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in body.items()},
         n_regions=len(lesions),
->>>>>>> 57f0eac (WIP cohort)
         trust=trust.record,
         **({} if repeats is None else repeats.record(repeated=repeated is not None)),
     )
