@@ -11,6 +11,7 @@ from pipeline import __version__
 from pipeline.cli.adapt import adapt
 from pipeline.cli.benchmark import benchmark
 from pipeline.cli.bundle import bundle
+from pipeline.cli.cohort import cohort
 from pipeline.cli.denoise import denoise
 from pipeline.cli.doors.bids_app import BIDSAppCommand, bids_app
 from pipeline.cli.doors.module import module
@@ -36,6 +37,7 @@ for command in (denoise, suv, simulate, insert_noise, prepare, train, adapt, eva
     app.command()(command)
 app.command(cls=BIDSAppCommand)(bids_app)
 app.command()(module)
+app.add_typer(cohort, name="cohort")
 app.add_typer(manifest, name="manifest")
 app.add_typer(bundle, name="bundle")
 

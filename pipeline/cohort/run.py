@@ -154,6 +154,11 @@ class CohortRun:
                 logger.info("%s: %s in %s", name, outcome.status, outcome.files.folder.relative_to(self.output_dir))
         check_all_denoised(refused, n)
 
+    @property
+    def n_scans(self) -> int:
+        """Return how many scans the part has."""
+        return len(self._part_of(self._tasks))
+
     def plan(self) -> tuple[list[ScanOutcome], CohortPlan]:
         """Return what is known already, and what the other scans need; nothing is done.
 
@@ -234,11 +239,14 @@ class CohortRun:
             named |= {stem} - {""}
         return tasks
 
+    def _part_of(self, tasks: list[ScanTask]) -> list[ScanTask]:
+        if self.part == Part.whole:
+            return tasks
+        return sorted(tasks, key=lambda task: task.scan.name)[self.part.number - 1 :: self.part.of]
+
     def _known(self) -> tuple[list[ScanOutcome], list[ScanTask]]:
         """Return what is known of the scans of this part, and the tasks of the others."""
-        tasks = self._tasks
-        if self.part != Part.whole:
-            tasks = sorted(tasks, key=lambda task: task.scan.name)[self.part.number - 1 :: self.part.of]
+        tasks = self._part_of(self._tasks)
         found = {task.scan.key: task.known(retry_failed=self.retry_failed) for task in tasks}
         known = [outcome for outcome in found.values() if outcome is not None]
         alone = self.where.jobs == 1 and not self.where.elsewhere

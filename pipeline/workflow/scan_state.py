@@ -91,6 +91,8 @@ class ScanState:
     """Whether there is a result."""
     name: str
     """Of the scan, as `NamedScan` has it."""
+    source: str
+    """Its path then: another patient's scan may have the same name in another folder."""
     made: str
     """Digest of all that a result depends on beside the source."""
     signature: str

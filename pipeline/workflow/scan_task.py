@@ -143,6 +143,7 @@ class ScanTask:
         state = ScanState(
             outcome="failed",
             name=self.scan.name,
+            source=self._source,
             made=self.made,
             signature=signature,
             reason=one_line(reason),
@@ -203,7 +204,8 @@ class ScanTask:
         # Scans of the same voxels have one place, and whoever comes second finds the result there.
         with locked_folder(self.output_dir / STATES / f"result-{files.scan}", "denoising the same scan", wait=True):
             files, old = self._place(before, source)
-            is_there = old == files and self._agrees(files, denoiser) and files.is_complete()
+            is_there = files.record().get("source_sha256") == source and self._agrees(files, denoiser)
+            is_there = is_there and files.is_complete()
             if not is_there:
                 with places.writing(files, path, within=self.state.folder, replacing=old) as temporary:
                     options = self.options
@@ -222,6 +224,7 @@ class ScanTask:
         state = ScanState(
             outcome="done",
             name=self.scan.name,
+            source=self._source,
             made=self.made,
             signature=signature,
             folder=files.folder.relative_to(self.output_dir).as_posix(),
@@ -232,6 +235,10 @@ class ScanTask:
         self.state.write(state)
         status: Literal["made", "made anew", "there"] = "there" if is_there else "made" if old is None else "made anew"
         return ScanOutcome(scan=self.scan, status=status, files=files)
+
+    @property
+    def _source(self) -> str:
+        return str(self.scan.path.absolute())
 
     def _say(self, step: str) -> None:
         logger.info("%s: %s", one_line(str(self.scan.path)), step)
@@ -258,7 +265,7 @@ class ScanTask:
     def _older(self) -> ResultFiles | None:
         """Return the result of what the source was earlier; None if there is none."""
         state = self.state.read()
-        if state is None or state.outcome != "done" or not state.source_sha256:
+        if state is None or state.outcome != "done" or state.source != self._source:
             return None
         files = self._files_of(state)
         return files if files.record().get("source_sha256") == state.source_sha256 else None
