@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,8 +14,7 @@ import pandas as pd
 from pipeline.cohort.status import CohortIndex, files_of, read_index, states_of
 from pipeline.files import remove_unfinished, write_json
 from pipeline.report import OUTLYING, CohortScan, outlyingness, write_cohort_page
-from pipeline.tables import _described
-from pipeline.tables import write_table as _bare
+from pipeline.tables import write_table
 from pipeline.workflow.places import ResultFiles, root_locked
 from pipeline.workflow.scan_state import LOGS, STATES, ScanState, digest_of
 
@@ -120,13 +120,13 @@ def _write(
     scans = scans.sort_values("outlyingness", ascending=False, kind="stable", na_position="last")
     unmade = pd.DataFrame([{"scan": key, "status": "failed"} for key in failed], columns=list(SCAN_COLUMNS))
     all_scans = pd.concat([unmade, scans], ignore_index=True) if len(unmade) else scans
-    write_table(regions, output_dir / "cohort.tsv", columns=meanings)
-    write_table(all_scans, output_dir / "scans.tsv", columns=SCAN_COLUMNS)
+    _write_table(regions, output_dir / "cohort.tsv", columns=meanings)
+    _write_table(all_scans, output_dir / "scans.tsv", columns=SCAN_COLUMNS)
     reasons = [
         {"scan": key, "source": state.name, "reason": state.reason, "log": f"{LOGS}/{key}.log"}
         for key, state in failed.items()
     ]
-    write_table(pd.DataFrame(reasons, columns=list(FAILED_COLUMNS)), output_dir / "failed.tsv", columns=FAILED_COLUMNS)
+    _write_table(pd.DataFrame(reasons, columns=list(FAILED_COLUMNS)), output_dir / "failed.tsv", columns=FAILED_COLUMNS)
     outside = Counter(name for record in records.values() for name in record.get("trust", {})["outside_of_training"])
     write_cohort_page(
         output_dir / "cohort.html",
@@ -195,6 +195,13 @@ def _report(results: Mapping[str, ResultFiles], scan: str, output_dir: Path) -> 
     return page.relative_to(output_dir).as_posix() if page.is_file() else ""
 
 
-def write_table(table, path, *, columns):
-    write_json(path.with_suffix(".json"), {n: _described(columns[n]) for n in table.columns})
-    _bare(table, path)
+def _write_table(table: pd.DataFrame, path: Path, *, columns: Mapping[str, str]) -> None:
+    """Write a table and the dictionary of its columns."""
+    units = {name: re.search(r" \[([^]]+)\]$", columns[name]) for name in table.columns}
+    described = {
+        name: {"Description": columns[name].removesuffix(unit[0] if unit else "")}
+        | ({"Units": unit[1]} if unit else {})
+        for name, unit in units.items()
+    }
+    write_json(path.with_suffix(".json"), described)
+    write_table(table, path)

@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.errors import UndefinedMeasureError
-from pipeline.evaluation import bias, noise_level, suv_mean
+from pipeline.evaluation import body_change
 from pipeline.images.regions import BODY_THRESHOLD
 from pipeline.trust import ScanTrust
 
@@ -22,18 +21,10 @@ def body_facts(
     before: NDArray[np.floating], after: NDArray[np.floating], body: NDArray[np.bool_]
 ) -> dict[str, float | str]:
     """Return mean and noise of the body in both images; what is not defined is NaN, and ``undefined`` says why."""
-    names = [f"{measure}_{when}" for measure in ("mean", "noise") for when in ("before", "after", "change")]
-    facts: dict[str, float | str] = {**dict.fromkeys(names, np.nan), "undefined": ""}
+    facts, undefined = body_change(before, after, body=body)
     if not body.any():
-        return facts | {"undefined": f"no body was found, expected SUV of {BODY_THRESHOLD:g} or more"}
-    try:
-        facts |= {"mean_before": suv_mean(before, body), "mean_after": suv_mean(after, body)}
-        facts["mean_change"] = bias(after, before, mask=body)
-        noise_before, noise_after = (noise_level(image, mask=body) for image in (before, after))
-    except UndefinedMeasureError as error:
-        return facts | {"undefined": str(error)}
-    change = 100 * (noise_after / noise_before - 1) if noise_before else np.nan
-    return facts | {"noise_before": noise_before, "noise_after": noise_after, "noise_change": change}
+        undefined += f", expected SUV of {BODY_THRESHOLD:g} or more"
+    return {**facts, "undefined": undefined}
 
 
 def region_facts(lesions: pd.DataFrame) -> dict[str, object]:

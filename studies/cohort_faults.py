@@ -1,0 +1,429 @@
+"""What a cohort survives: broken scans, kills, a full disk, parts, many scans in one worker; and what it costs.
+
+python studies/cohort_faults.py WORK --scans 1000 --kills 100 --soak 500 --jobs 2 --output cohort_faults.json
+
+Scans of 32 x 32 x 48 voxels are simulated into WORK/scans, and `unipet cohort` runs on them as a user runs it. Every
+experiment compares what a run left with what an undisturbed run leaves, byte by byte but for times, and ends the study
+if they differ. Results go to the output as soon as an experiment has them; one that is there is not done again.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from pipeline.cohort import cohort_status
+from pipeline.files import UNFINISHED, write_json
+from pipeline.simulation import Scanner, simulate_cohort
+
+SCANNER = Scanner(
+    name="small",
+    matrix=(32, 32, 48),
+    voxel_size=(16.0, 16.0, 20.0),
+    n_angles=24,
+    n_subsets=4,
+    n_iterations=2,
+    psf_in_plane=10.0,
+    psf_axial=15.0,
+    post_filter=15.0,
+)
+DOSES = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 120, 150)
+PER_SUBJECT = len(DOSES) + 1
+COMMAND = (sys.executable, "-c", "from pipeline.cli import main; main()", "cohort")
+
+
+def sidecar_of(path: Path) -> Path:
+    """JSON file beside a volume."""
+    return path.with_name(path.name.replace(".nii.gz", ".json"))
+
+
+def cut(path: Path) -> None:
+    """Leave the first half."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def change(path: Path, **keys: object) -> None:
+    """Change keys of the sidecar."""
+    content = json.loads(sidecar_of(path).read_text())
+    sidecar_of(path).write_text(json.dumps(content | keys))
+
+
+def image(path: Path, suv: np.ndarray) -> None:
+    """Replace the volume."""
+    nib.save(nib.Nifti1Image(suv.astype(np.float32), np.diag([16.0, 16.0, 20.0, 1.0])), path)
+
+
+BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
+    "cut in half": (cut, "damaged or cut short"),
+    "empty": (lambda path: path.write_bytes(b""), "not a readable NIfTI file"),
+    "sidecar is a list": (lambda path: sidecar_of(path).write_text("[]"), "expected an object"),
+    "sidecar is cut": (lambda path: sidecar_of(path).write_text('{"Units": '), "is not JSON"),
+    "units unknown": (lambda path: change(path, Units="cps"), "Units is 'cps'"),
+    "no dose and no weight": (lambda path: change(path, Units="Bq/mL"), "SUV"),
+    "not a positron emitter": (lambda path: change(path, TracerRadionuclide="Lu177"), "emits no positrons"),
+    "two frames": (lambda path: image(path, np.ones((32, 32, 48, 2))), "expected one static volume"),
+    "not finite": (lambda path: image(path, np.full((32, 32, 48), np.nan)), "not finite"),
+    "one plane": (lambda path: image(path, np.ones((32, 32, 1))), "expected at least 2 voxels each way"),
+}
+
+
+def make_scans(work: Path, n_scans: int, *, with_dicom: bool, jobs: int) -> Path:
+    """Simulate that many scans; without dose and weight in the sidecar no DICOM can be written, which saves time."""
+    folder = work / "scans"
+    if (folder / "complete").exists():
+        return folder
+    n_subjects = -(-n_scans // PER_SUBJECT)
+    subjects = simulate_cohort(
+        work / "simulated",
+        n_subjects=n_subjects,
+        seed=1,
+        scanner=SCANNER,
+        dose_reduction_factors=DOSES,
+        references=False,
+        jobs=jobs,
+    )
+    found = sorted(path for subject in subjects for path in subject.glob("pet/*_rec-*_pet.nii.gz"))[:n_scans]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for path in found:
+        for file in (path, sidecar_of(path)):
+            shutil.copy(file, folder / file.name)
+        if not with_dicom:
+            content = json.loads(sidecar_of(path).read_text())
+            kept = {key: content[key] for key in ("Units", "TracerRadionuclide", "Modality") if key in content}
+            sidecar_of(folder / path.name).write_text(json.dumps(kept | {"Units": "g/mL"}))
+    if len(found) < n_scans:
+        raise SystemExit(f"{len(found)} scans were simulated, expected {n_scans}")
+    (folder / "complete").touch()
+    return folder
+
+
+def subset(work: Path, scans: Path, n: int, name: str) -> Path:
+    """Folder of the first scans."""
+    folder = work / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for path in sorted(scans.glob("*_pet.nii.gz"))[:n]:
+        for file in (path, sidecar_of(path)):
+            shutil.copy2(file, folder / file.name)
+    return folder
+
+
+class Study:
+    """The experiments; each returns what it found."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.work: Path = arguments.work
+        self.jobs: int = arguments.jobs
+        self.arguments = arguments
+        self.options = ("--method", arguments.method, *(() if arguments.with_reports else ("--no-report",)))
+        self.scans = make_scans(arguments.work, arguments.scans, with_dicom=arguments.with_dicom, jobs=arguments.jobs)
+        self.some = subset(self.work, self.scans, arguments.killed_scans, "some")
+
+    def start(self, scans: Path, out: Path, *more: object) -> subprocess.Popen[str]:
+        """Start `unipet cohort` in a process group of its own."""
+        words = [*COMMAND, scans, out, *self.options, *more]
+        return subprocess.Popen(
+            [str(word) for word in words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, scans: Path, out: Path, *more: object) -> tuple[int, str, float]:
+        """Return exit code, what was printed, and the time [s]."""
+        begun = time.perf_counter()
+        process = self.start(scans, out, *more)
+        printed = "".join(process.communicate())
+        return process.returncode, printed, time.perf_counter() - begun
+
+    def fresh(self, name: str) -> Path:
+        """Name of a folder of results that is not there."""
+        shutil.rmtree(self.work / name, ignore_errors=True)
+        return self.work / name
+
+    def undisturbed(self) -> dict[str, bytes]:
+        """What an undisturbed run of some scans leaves."""
+        out = self.work / "undisturbed"
+        self.run(self.some, out, "--jobs", self.jobs)
+        return results(out)
+
+    def broken(self) -> dict[str, object]:
+        """Scans of which ten are broken in ten ways, and a second run."""
+        scans, out = subset(self.work, self.scans, self.arguments.scans, "with_broken"), self.fresh("out_broken")
+        paths = sorted(scans.glob("*_pet.nii.gz"))
+        spoiled = dict(zip(BROKEN, paths[:: max(1, len(paths) // len(BROKEN))], strict=False))
+        for kind, path in spoiled.items():
+            BROKEN[kind][0](path)
+        rate = len(BROKEN) / len(paths)
+        code, printed, seconds = self.run(scans, out, "--jobs", self.jobs, "--max-failed", rate * 0.99)
+        assert code == 1, printed
+        failed = pd.read_csv(out / "failed.tsv", sep="\t").set_index("source")["reason"]
+        for kind, path in spoiled.items():
+            assert BROKEN[kind][1] in failed[path.name], (kind, failed[path.name])
+        status = vars(cohort_status(out))
+        assert status == {
+            "total": len(paths),
+            "done": len(paths) - len(BROKEN),
+            "failed": len(BROKEN),
+            "running": 0,
+            "pending": 0,
+        }, status
+        code, printed, again = self.run(scans, out, "--jobs", self.jobs, "--max-failed", rate)
+        assert code == 0, printed
+        return {**status, "seconds": seconds, "seconds_of_second_run": again, "reasons": failed.to_dict()}
+
+    def speed(self) -> dict[str, object]:
+        """The same scans on one worker and on several."""
+        scans = subset(self.work, self.scans, self.arguments.speed_scans, "for_speed")
+        found: dict[str, object] = {"scans": self.arguments.speed_scans}
+        for jobs in (1, self.jobs):
+            out = self.fresh(f"out_speed_{jobs}")
+            code, printed, seconds = self.run(scans, out, "--jobs", jobs)
+            assert code == 0, printed
+            found[f"seconds_on_{jobs}"] = seconds
+        found["ratio"] = float(found["seconds_on_1"]) / float(found[f"seconds_on_{self.jobs}"])  # type: ignore[arg-type]
+        return found
+
+    def parts(self) -> dict[str, object]:
+        """Four parts on four processes at once, without an engine."""
+        out = self.fresh("out_parts")
+        processes = [self.start(self.some, out, "--part", f"{part}/4") for part in range(1, 5)]
+        printed = ["".join(process.communicate()) for process in processes]
+        assert [process.returncode for process in processes] == [0, 0, 0, 0], printed
+        check_equal(results(out), self.undisturbed())
+        return {"parts": 4, "equal": True}
+
+    def two(self) -> dict[str, object]:
+        """Two runs on one folder at once."""
+        out = self.fresh("out_two")
+        first = self.start(self.some, out, "--jobs", self.jobs)
+        wait_for(lambda: (out / ".lock").exists() and any(out.glob(".cohort/*/.lock")))
+        code, printed, _ = self.run(self.some, out, "--jobs", self.jobs)
+        assert code == 1, printed
+        assert "another run is denoising into it" in printed, printed
+        first.communicate()
+        assert first.returncode == 0
+        check_equal(results(out), self.undisturbed())
+        return {"refused": printed.strip().splitlines()[-1]}
+
+    def kills(self) -> dict[str, object]:
+        """Client or workers ended at seeded moments, also while results are written, until enough were."""
+        expected = self.undisturbed()
+        chance = random.Random(self.arguments.seed)
+        _, _, usual = self.run(self.some, self.fresh("out_kills"), "--jobs", self.jobs)
+        out, n, rounds, runs, victims = self.fresh("out_kills"), 0, 0, 0, {}
+        while n < self.arguments.kills:
+            process = self.start(self.some, out, "--jobs", self.jobs)
+            runs += 1
+            while process.poll() is None and n < self.arguments.kills:
+                if chance.random() < 0.5:
+                    wait_for(partial(is_writing, out, process))
+                else:
+                    time.sleep(chance.uniform(0, usual / 2))
+                kind, number = chance.choice(["client", "worker", "worker"]), chance.choice([9, 15])
+                if victim := chosen(process.pid, kind, chance):
+                    os.kill(victim, number)
+                    n += 1
+                    name = f"{kind}, {signal.Signals(number).name}"
+                    victims[name] = victims.get(name, 0) + 1
+                if kind == "client":
+                    break
+            process.communicate()
+            check_nothing_is_half(out)
+            if (out / "cohort.html").exists():
+                self.finished(out, expected)
+                rounds += 1
+                out = self.fresh("out_kills")
+        self.run(self.some, out, "--jobs", self.jobs)
+        self.finished(out, expected)
+        return {"kills": n, "victims": victims, "runs": runs, "cohorts": rounds + 1, "seconds_undisturbed": usual}
+
+    def finished(self, out: Path, expected: dict[str, bytes]) -> None:
+        """Run once more whatever was left by chance, and compare."""
+        code, printed, _ = self.run(self.some, out, "--jobs", self.jobs, "--retry-failed")
+        assert code == 0, printed
+        assert not list(out.rglob(f"{UNFINISHED}*")), "leftovers"
+        check_equal(results(out), expected)
+
+    def disk(self) -> dict[str, object]:
+        """A disk that is full in the middle, freed, and run again; needs a small file system to fill."""
+        place: Path | None = self.arguments.small_disk
+        if place is None:
+            return {"not run": "needs --small-disk, a folder on a file system of some hundred MB"}
+        out = place / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        process = self.start(self.some, out, "--jobs", self.jobs)
+        wait_for(lambda: len(list(out.glob("*/run.json"))) >= 3 or process.poll() is not None)
+        filler = place / "filler"
+        with filler.open("wb") as file:
+            try:
+                while True:
+                    file.write(bytes(1 << 16))
+                    file.flush()
+            except OSError:
+                pass
+        printed = "".join(process.communicate())
+        filler.unlink(missing_ok=True)
+        assert process.returncode == 1, printed
+        assert "No space left on device" in printed, printed
+        assert "Traceback" not in printed, printed
+        before = vars(cohort_status(out))
+        assert before["failed"] == 0, before
+        check_nothing_is_half(out)
+        code, again, _ = self.run(self.some, out, "--jobs", self.jobs)
+        assert code == 0, again
+        assert not list(out.rglob(f"{UNFINISHED}*")), "leftovers"
+        check_equal(results(out), self.undisturbed())
+        return {"said": printed.strip().splitlines()[-1], "done_when_full": before["done"], "equal": True}
+
+    def soak(self) -> dict[str, object]:
+        """Many scans in one process: its memory and its open files."""
+        scans, out = subset(self.work, self.scans, self.arguments.soak, "for_soak"), self.fresh("out_soak")
+        process = self.start(scans, out)
+        memory: dict[int, int] = {}
+        files: dict[int, int] = {}
+        while process.poll() is None:
+            done = len(list(out.glob("*/run.json")))
+            try:
+                memory[done] = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf(
+                    "SC_PAGESIZE"
+                )
+                files[done] = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
+            except (OSError, IndexError):
+                break
+            time.sleep(0.2)
+        process.communicate()
+        warm = self.arguments.soak // 5
+        early = float(np.median([size for done, size in memory.items() if warm <= done < 2 * warm]))
+        late = float(np.median([size for done, size in memory.items() if done >= self.arguments.soak - warm]))
+        return {
+            "scans": self.arguments.soak,
+            "growth_percent": 100 * (late / early - 1),
+            "memory_mib": late / 2**20,
+            "most_open_files_early": max(count for done, count in files.items() if warm <= done < 2 * warm),
+            "most_open_files_late": max(count for done, count in files.items() if done >= self.arguments.soak - warm),
+        }
+
+
+def results(out: Path) -> dict[str, bytes]:
+    """Every file of results and tables but states and logs, without what differs from run to run: times and UIDs."""
+    found = {}
+    for path in sorted(out.rglob("*")):
+        name = path.relative_to(out)
+        if path.is_file() and name.parts[0] not in (".cohort", ".lock", "logs") and "dicom" not in str(name):
+            content = path.read_bytes()
+            if path.name.endswith("run.json"):
+                record = json.loads(content)
+                sizes = {k: v for k, v in record.pop("files").items() if not k.endswith(".html") and "dicom" not in k}
+                kept = {k: v for k, v in record.items() if k not in ("started", "seconds")}
+                content = json.dumps(kept | {"files": sizes}).encode()
+            elif path.name == "scans.tsv":
+                content = re.sub(rb"\t[0-9.]+\n", b"\n", content)
+            elif path.name == "report.html":
+                content = re.sub(rb"<dt>started</dt><dd>[^<]*</dd>", b"", content)
+            found[str(name)] = content
+    return found
+
+
+def check_equal(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
+    """End the study where results differ."""
+    assert set(found) == set(expected), set(found) ^ set(expected)
+    differing = [name for name in expected if found[name] != expected[name]]
+    assert not differing, differing[:5]
+
+
+def check_nothing_is_half(out: Path) -> None:
+    """End the study where a result that has a record lacks one of its files."""
+    for path in out.glob("*/run.json"):
+        for name, size in json.loads(path.read_text())["files"].items():
+            there = path.parent / name
+            found = sum(1 for _ in there.iterdir()) if name.endswith("/") else there.stat().st_size
+            assert found == size, there
+
+
+def processes_below(pid: int) -> Iterator[int]:
+    """Ids of the processes that a process started, and those."""
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
+            continue
+        if parent == pid:
+            yield int(path.name)
+            yield from processes_below(int(path.name))
+
+
+def chosen(client: int, kind: str, chance: random.Random) -> int | None:
+    """Id of a process to end: the client or one of its workers; None if there is none."""
+    if kind == "client":
+        return client
+    below = sorted(processes_below(client))
+    return chance.choice(below) if below else None
+
+
+def is_writing(out: Path, process: subprocess.Popen[str]) -> bool:
+    """Whether a result is being written, or nothing can be any more."""
+    return any(out.glob(f".cohort/*/{UNFINISHED}*")) or process.poll() is not None
+
+
+def wait_for(condition: Callable[[], bool], *, seconds: float = 600) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise SystemExit("waited in vain")
+        time.sleep(0.005)
+
+
+EXPERIMENTS = ("broken", "speed", "parts", "two", "kills", "disk", "soak")
+
+
+def main() -> None:
+    """Run the experiments that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path, help="folder for scans and results; made if need be")
+    parser.add_argument("--scans", type=int, default=1000, help="scans of which ten are broken")
+    parser.add_argument("--speed-scans", type=int, default=100, help="scans on one worker and on several")
+    parser.add_argument("--killed-scans", type=int, default=30, help="scans of a cohort that is killed")
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--soak", type=int, default=500, help="scans in one process")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0, help="of the kills")
+    parser.add_argument("--method", default="identity")
+    parser.add_argument("--with-reports", action="store_true", help="write a page for each scan, too")
+    parser.add_argument(
+        "--with-dicom", action="store_true", help="scans state dose and weight: DICOM is written"
+    )
+    parser.add_argument("--small-disk", type=Path, help="folder on a file system that may be filled, such as a tmpfs")
+    parser.add_argument("--experiment", action="append", choices=EXPERIMENTS, help="repeatable; by default all")
+    parser.add_argument("--output", type=Path, default=Path("cohort_faults.json"))
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    study = Study(arguments)
+    done = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
+    for name in arguments.experiment or EXPERIMENTS:
+        if name in done:
+            continue
+        begun = time.perf_counter()
+        done[name] = getattr(study, name)()
+        write_json(arguments.output, done)
+        print(f"{name}, {time.perf_counter() - begun:.0f} s: {json.dumps(done[name])}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
