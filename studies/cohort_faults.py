@@ -406,9 +406,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the kills")
     parser.add_argument("--method", default="identity")
     parser.add_argument("--with-reports", action="store_true", help="write a page for each scan, too")
-    parser.add_argument(
-        "--with-dicom", action="store_true", help="scans state dose and weight: DICOM is written"
-    )
+    parser.add_argument("--with-dicom", action="store_true", help="scans state dose and weight: DICOM is written")
     parser.add_argument("--small-disk", type=Path, help="folder on a file system that may be filled, such as a tmpfs")
     parser.add_argument("--experiment", action="append", choices=EXPERIMENTS, help="repeatable; by default all")
     parser.add_argument("--output", type=Path, default=Path("cohort_faults.json"))

@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -120,13 +119,13 @@ def _write(
     scans = scans.sort_values("outlyingness", ascending=False, kind="stable", na_position="last")
     unmade = pd.DataFrame([{"scan": key, "status": "failed"} for key in failed], columns=list(SCAN_COLUMNS))
     all_scans = pd.concat([unmade, scans], ignore_index=True) if len(unmade) else scans
-    _write_table(regions, output_dir / "cohort.tsv", columns=meanings)
-    _write_table(all_scans, output_dir / "scans.tsv", columns=SCAN_COLUMNS)
+    write_table(regions, output_dir / "cohort.tsv", columns=meanings)
+    write_table(all_scans, output_dir / "scans.tsv", columns=SCAN_COLUMNS)
     reasons = [
         {"scan": key, "source": state.name, "reason": state.reason, "log": f"{LOGS}/{key}.log"}
         for key, state in failed.items()
     ]
-    _write_table(pd.DataFrame(reasons, columns=list(FAILED_COLUMNS)), output_dir / "failed.tsv", columns=FAILED_COLUMNS)
+    write_table(pd.DataFrame(reasons, columns=list(FAILED_COLUMNS)), output_dir / "failed.tsv", columns=FAILED_COLUMNS)
     outside = Counter(name for record in records.values() for name in record.get("trust", {})["outside_of_training"])
     write_cohort_page(
         output_dir / "cohort.html",
@@ -193,15 +192,3 @@ def _report(results: Mapping[str, ResultFiles], scan: str, output_dir: Path) -> 
     files = next(files for files in results.values() if files.scan == scan)
     page = files.file("report.html")
     return page.relative_to(output_dir).as_posix() if page.is_file() else ""
-
-
-def _write_table(table: pd.DataFrame, path: Path, *, columns: Mapping[str, str]) -> None:
-    """Write a table and the dictionary of its columns."""
-    units = {name: re.search(r" \[([^]]+)\]$", columns[name]) for name in table.columns}
-    described = {
-        name: {"Description": columns[name].removesuffix(unit[0] if unit else "")}
-        | ({"Units": unit[1]} if unit else {})
-        for name, unit in units.items()
-    }
-    write_json(path.with_suffix(".json"), described)
-    write_table(table, path)
