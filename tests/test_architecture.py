@@ -57,7 +57,8 @@ ALLOWED = {
     },
     "doors": {"errors", "files", "pet", "workflow"},
     "cohort": {
-        *("data", "engine", "errors", "files", "inference", "pet", "report", "tables", "workflow"),
+        *("data", "engine", "errors", "files", "inference", "memory", "pet", "report", "tables"),
+        "workflow",
     },
     "adaptation": {
         *("comparison", "data", "errors", "evaluation", "files", "images", "inference", "pet", "report", "shipped"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pipeline.cli.console import errors_in_one_line, progress_bar, seconds_so_far
+from pipeline.cli.console import Jobs, Scheduler, Slurm, errors_in_one_line, progress_bar, seconds_so_far
 from pipeline.cli.denoise import denoise
 from pipeline.cli.shared_options import with_options_of
 
@@ -71,7 +71,9 @@ def run(
     ],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of results: new, or that of an earlier run.")],
     root: Annotated[Path | None, typer.Option(help="Folder of a manifest's data; by default that of it.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Scans denoised at once.")] = 1,
+    jobs: Jobs = 1,
+    scheduler: Scheduler = None,
+    slurm: Slurm = None,
     part: Annotated[
         str, typer.Option(metavar="i/n", help="Only this part of the scans, such as of a job array.")
     ] = "1/1",
@@ -97,6 +99,7 @@ def run(
     """
     with errors_in_one_line():
         from pipeline.cohort import CohortRun, Part, scans_in
+        from pipeline.engine import Workers
 
         denoiser, scan_options = _denoising(report=report, **options)
         work = CohortRun(
@@ -105,7 +108,7 @@ def run(
             series=options["series"],
             options=scan_options,
             layout=options["layout"].value,
-            where=jobs,
+            where=Workers(jobs=jobs, scheduler=scheduler, slurm=slurm),
             part=Part.read(part),
             retry_failed=retry_failed,
         )

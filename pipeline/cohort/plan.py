@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
-from pipeline.engine import Workers
-from pipeline.errors import PETError
-from pipeline.inference.streaming.plan import available_memory
+from pipeline.engine import Workers, plan
+from pipeline.errors import PETError, naming
+from pipeline.memory import free_memory
 from pipeline.pet.dicom.reading.stored_files import is_archive, walk_folders
 from pipeline.pet.volumes import is_volume_name, read_grid
 from pipeline.workflow.denoise import VOLUMES
@@ -27,35 +27,29 @@ _TABLES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class CohortPlan:
-    """What the scans to come need and may take."""
+    """What the scans to come need."""
 
     n_scans: int
     """Scans to come."""
     memory: int
-    """That a worker needs for the largest of them [B]."""
-    free_memory: int | None
-    """[B]; None where the system does not say, or the workers are elsewhere."""
+    """That a worker needs for the largest of them that fits [B]."""
     disk: int
     """All results together need, at most [B]."""
-    free_disk: int
-    """[B]."""
     workers: Workers
     """On which they run: as many of those that were asked for as have room."""
+    reason: str = ""
+    """Why there are fewer; empty where there are not."""
 
     def __str__(self) -> str:
         """Return the plan in one line."""
-        free = "" if self.free_memory is None else f" of {_gib(self.free_memory)} free"
-        at_once = "" if self.workers.elsewhere else f" on {self.workers.jobs} worker{'s'[: self.workers.jobs > 1]}"
-        return (
-            f"{self.n_scans} scans to denoise{at_once}: {_gib(self.memory)} of memory each{free}, "
-            f"at most {_gib(self.disk)} of disk of {_gib(self.free_disk)} free"
-        )
+        text = f"{self.n_scans} scans to denoise, {_gib(self.memory)} of memory each, at most {_gib(self.disk)} of disk"
+        return f"{text}; {self.reason}" if self.reason else text
 
 
-def plan_of(
-    scans: Sequence[NamedScan], output_dir: Path, *, options: DenoiseOptions, where: Workers, device: str = "cpu"
-) -> CohortPlan:
+def plan_of(scans: Sequence[NamedScan], output_dir: Path, *, options: DenoiseOptions, where: Workers) -> CohortPlan:
     """Return the plan for scans, with fewer workers where memory does not suffice for all.
+
+    A scan that does not fit beside nothing else is left to fail alone.
 
     Raises
     ------
@@ -64,24 +58,21 @@ def plan_of(
     """
     voxels = [n_voxels_of(scan.path) for scan in scans]
     needs = [WORKER + VOLUMES * 4 * count for count in voxels]
-    memory, least = max(needs, default=WORKER), min(needs, default=WORKER)
-    free = None if where.elsewhere else available_memory("cpu")
-    if free is not None and scans and least > free:
-        raise PETError(f"a scan needs about {_gib(least)} of memory, {_gib(free)} are free, expected more")
-    workers = where
-    if free is not None and where.jobs > 1:
-        jobs = max(1, min(where.jobs, free // memory))
-        workers = replace(where, jobs=jobs, memory=where.memory or free // jobs)
+    free = None if where.elsewhere else free_memory()
+    memory = max((need for need in needs if free is None or need <= free), default=min(needs, default=WORKER))
     disk = sum(_bytes_of(count, options) for count in voxels)
     free_disk = shutil.disk_usage(_existing(output_dir)).free
-    if disk > free_disk:
-        expected = "expected more room, or fewer scans at a time (--part)"
-        raise PETError(
-            f"{output_dir}: {len(scans)} results may need {_gib(disk)}, {_gib(free_disk)} are free, {expected}"
+    with naming(output_dir):
+        found = plan(
+            len(scans),
+            jobs=where.jobs,
+            memory_per_task=memory,
+            disk_per_task=disk // max(1, len(scans)),
+            free_memory=free,
+            free_disk=free_disk,
         )
-    return CohortPlan(
-        n_scans=len(scans), memory=memory, free_memory=free, disk=disk, free_disk=free_disk, workers=workers
-    )
+    workers = where if where.elsewhere else replace(where, jobs=found.jobs, memory=where.memory or found.memory)
+    return CohortPlan(n_scans=len(scans), memory=memory, disk=disk, workers=workers, reason=found.reason)
 
 
 def n_voxels_of(path: Path) -> int:

@@ -229,11 +229,11 @@ def test_disk_and_memory_are_planned_before_the_start(scans, identity, tmp_path,
     assert plan.n_scans == 3
     assert not (tmp_path / "out").exists()
     monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(1 << 30, 1 << 30, 1 << 10))
-    with pytest.raises(PETError, match=r"out: 3 results may need 0\.\d+ GiB, .* are free, expected more room"):
+    with pytest.raises(PETError, match=r"out: 3 results need about 0\.\d+ GiB of disk, .* are free: enough for 0"):
         denoise(scans, tmp_path / "out", identity)
     monkeypatch.undo()
-    monkeypatch.setattr("pipeline.cohort.plan.available_memory", lambda device: 1 << 20)
-    with pytest.raises(PETError, match=r"a scan needs about 0\.78 GiB of memory, 0\.00098 GiB are free"):
+    monkeypatch.setattr("pipeline.cohort.plan.free_memory", lambda: 1 << 20)
+    with pytest.raises(PETError, match=r"out: one scan needs about 0\.78\d GiB of memory, 0\.000977 GiB are free"):
         denoise(scans, tmp_path / "out", identity)
 
 
@@ -241,12 +241,12 @@ def test_fewer_workers_than_asked_for_where_memory_does_not_suffice(scans, tmp_p
     from pipeline.cohort.plan import plan_of
     from pipeline.engine import Workers
 
-    monkeypatch.setattr("pipeline.cohort.plan.available_memory", lambda device: 2 << 30)
+    monkeypatch.setattr("pipeline.cohort.plan.free_memory", lambda: 2 << 30)
     found = list(ScanFolder(scans, tmp_path / "out"))
     plan = plan_of(found, tmp_path / "out", options=PLAIN, where=Workers(jobs=8))
     assert plan.workers.jobs == 2
     assert plan.workers.memory == 1 << 30
-    assert "on 2 workers" in str(plan)
+    assert "2 at once instead of 3: each needs about 0.78" in str(plan)
 
 
 WORK = """
