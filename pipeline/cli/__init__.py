@@ -11,7 +11,7 @@ from pipeline import __version__
 from pipeline.cli.adapt import adapt
 from pipeline.cli.benchmark import benchmark
 from pipeline.cli.bundle import bundle
-from pipeline.cli.cohort import cohort
+from pipeline.cli.cohort.command import cohort
 from pipeline.cli.denoise import denoise
 from pipeline.cli.doors.bids_app import BIDSAppCommand, bids_app
 from pipeline.cli.doors.module import module

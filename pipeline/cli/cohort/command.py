@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pipeline.cli.cohort.options import with_options_of
 from pipeline.cli.console import Jobs, Scheduler, Slurm, errors_in_one_line, progress_bar, seconds_so_far
 from pipeline.cli.denoise import denoise
-from pipeline.cli.shared_options import with_options_of
 
 if TYPE_CHECKING:
     from pipeline.cohort import CohortPlan, CohortRun

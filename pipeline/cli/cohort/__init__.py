@@ -1,0 +1,1 @@
+"""The commands of cohorts: run, status and report, with the options that one scan has, too."""
