@@ -27,9 +27,9 @@ from pipeline.cli.console import (
 
 if TYPE_CHECKING:
     from pipeline.cohort import CohortRun
-    from pipeline.workflow import ScanResult
+    from pipeline.workflow import RepeatRule, ScanResult
 
-__all__ = ["denoise", "denoise_several"]
+__all__ = ["denoise", "denoise_several", "repeat_rule"]
 
 
 class Layout(StrEnum):
@@ -151,8 +151,7 @@ def denoise(
         from pipeline.errors import PETError, one_line
         from pipeline.inference import Denoiser
         from pipeline.pet import DicomOptions, read_pet
-        from pipeline.simulation import scanner_preset
-        from pipeline.workflow import DenoiseOptions, RegionRule, RepeatRule, denoise_scan
+        from pipeline.workflow import DenoiseOptions, RegionRule, denoise_scan
 
         dicom = DicomOptions(units=units.upper(), keep_private=private, deidentify=deidentify)
         rule = RegionRule(
@@ -171,19 +170,8 @@ def denoise(
             raise PETError(f"{named} and --ct belong to one scan, expected one")
         if layout == "bids" and of_one:
             raise PETError(f"{named} belong to a folder of its own, expected no --layout bids")
-        if not repeats and (repeat_maps or ct is not None or scanner != "generic" or reconstructor is not None):
-            raise PETError("--repeat-maps, --ct, --scanner and --reconstructor belong to --repeats, expected it, too")
-        repeated = (
-            RepeatRule(
-                n=repeats,
-                seed=seed,
-                scanner=scanner_preset(scanner),
-                ct=ct,
-                maps=repeat_maps,
-                device=reconstructor,
-            )
-            if repeats
-            else None
+        repeated = repeat_rule(
+            repeats, maps=repeat_maps, seed=seed, scanner=scanner, ct=ct, reconstructor=reconstructor
         )
         denoiser = Denoiser.from_bundle(
             bundle,
@@ -234,6 +222,28 @@ def denoise(
         print(f"{output / 'report.html'} written in {seconds_so_far():.0f} s")
 
 
+def repeat_rule(
+    repeats: int, *, maps: bool, seed: int, scanner: str, reconstructor: str | None, ct: Path | None = None
+) -> "RepeatRule | None":
+    """Return how often a scan is repeated, and as on which scanner; None if it is not.
+
+    Raises
+    ------
+    PETError
+        Something is given that belongs to repeats, and there are none; or the scanner is not known.
+    """
+    from pipeline.errors import PETError
+    from pipeline.simulation import scanner_preset
+    from pipeline.workflow import RepeatRule
+
+    if repeats:
+        preset = scanner_preset(scanner)
+        return RepeatRule(n=repeats, seed=seed, scanner=preset, ct=ct, maps=maps, device=reconstructor)
+    if maps or ct is not None or scanner != "generic" or reconstructor is not None:
+        raise PETError("--repeat-maps, --ct, --scanner and --reconstructor belong to --repeats, expected it, too")
+    return None
+
+
 def _numbers_or_path(text: str) -> "Path | tuple[float, ...]":
     try:
         return tuple(float(number) for number in text.split(","))
@@ -247,8 +257,7 @@ def _check_holds_results(output: Path) -> None:
     from pipeline.pet.derived_files import COHORT_FILES
 
     there = sorted(output.iterdir()) if output.is_dir() else []
-    ours = (path for path in there if any(path.match(pattern) for pattern in COHORT_FILES))
-    others = [path for path in there if path not in set(ours) and not path.name.startswith(".")]
+    others = [path for path in there if not any(path.match(pattern) for pattern in (".*", *COHORT_FILES))]
     if other := next((path for path in others if not (path / "run.json").is_file()), None):
         raise PETError(f"{output}: holds {other.name}, which is no result, expected a new folder or one of results")
 

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from pipeline.cli.cohort.options import with_options_of
 from pipeline.cli.console import Jobs, Scheduler, Slurm, errors_in_one_line, progress_bar, seconds_so_far
-from pipeline.cli.denoise import denoise
+from pipeline.cli.denoise import denoise, repeat_rule
 
 if TYPE_CHECKING:
     from pipeline.cohort import CohortPlan, CohortRun
@@ -180,11 +180,9 @@ def _told(counts: Counter[str]) -> str:
 
 def _denoising(*, report: bool, **given: Any) -> tuple[Any, Any]:
     """Return how the denoiser is made, and what is done alike to every scan."""
-    from pipeline.errors import PETError
     from pipeline.inference import DenoiserRecipe
     from pipeline.pet import DicomOptions
-    from pipeline.simulation import scanner_preset
-    from pipeline.workflow import DenoiseOptions, RegionRule, RepeatRule
+    from pipeline.workflow import DenoiseOptions, RegionRule
 
     recipe = DenoiserRecipe(
         bundle=given["bundle"],
@@ -194,26 +192,18 @@ def _denoising(*, report: bool, **given: Any) -> tuple[Any, Any]:
         strength=given["strength"],
         dose_reduction_factor=given["drf"],
     )
-    repeats = None
-    if given["repeats"]:
-        repeats = RepeatRule(
-            n=given["repeats"],
-            seed=given["seed"],
-            scanner=scanner_preset(given["scanner"]),
-            maps=given["repeat_maps"],
-            device=given["reconstructor"],
-        )
-    elif given["repeat_maps"] or given["scanner"] != "generic" or given["reconstructor"] is not None:
-        raise PETError("--repeat-maps, --scanner and --reconstructor belong to --repeats, expected it, too")
     options = DenoiseOptions(
-        regions=RegionRule(
-            threshold=given["threshold"],
-            min_volume=given["min_volume"],
-            fwhm=8.0 if given["regions"] == "smoothed" else 0.0,
+        regions=RegionRule(delineation=given["regions"], threshold=given["threshold"], min_volume=given["min_volume"]),
+        repeats=repeat_rule(
+            given["repeats"],
+            maps=given["repeat_maps"],
+            seed=given["seed"],
+            scanner=given["scanner"],
+            reconstructor=given["reconstructor"],
         ),
-        repeats=repeats,
         dicom=DicomOptions(units=given["units"].upper(), keep_private=given["private"], deidentify=given["deidentify"]),
         report=report,
         viewer=given["viewer"],
+        turning=given["turning"],
     )
     return recipe, options
