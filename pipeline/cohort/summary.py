@@ -1,5 +1,6 @@
 """What all scans of a cohort say together: a table of regions, one of scans, one of failures, and a page."""
 
+import csv
 import io
 import json
 from collections import Counter
@@ -34,6 +35,10 @@ SCAN_COLUMNS = {
     "n_kept": "number of lesions that both images have, each with regions of its own",
     "n_lost": "number of lesions that only the image before denoising has",
     "n_new": "number of lesions that only the image after denoising has",
+    "tmtv_before_ml": "total volume of the regions before denoising, physiological uptake included [mL]",
+    "tmtv_after_ml": "the same after denoising, each image in regions of its own [mL]",
+    "tmtv_change_percent": "change of it [%]",
+    "tlg_change_percent": "change of the total lesion glycolysis, each image in regions of its own [%]",
     "suv_max_change_percent": "median over the regions of the change of SUVmax [%]",
     "suv_peak_change_percent": "median over the regions of the change of SUVpeak [%]",
     "largest_suv_peak_change_percent": "change of SUVpeak of the region where it changed most [%]",
@@ -181,12 +186,22 @@ def _row(files: ResultFiles, record: Mapping[str, Any], regions: pd.DataFrame | 
     for when in ("before", "after"):
         row |= {f"noise_{when}_percent": body[f"noise_{when}"], f"suv_mean_{when}": body[f"mean_{when}"]}
     row |= {"noise_change_percent": body["noise_change"], "suv_mean_change_percent": body["mean_change"]}
+    row |= _burden(files)
     if regions is not None:
         peak = regions["suv_peak_change_percent"].dropna()
         row["suv_max_change_percent"] = regions["suv_max_change_percent"].median()
         row["suv_peak_change_percent"] = peak.median()
         row["largest_suv_peak_change_percent"] = peak.loc[peak.abs().idxmax()] if len(peak) else None
     return row
+
+
+def _burden(files: ResultFiles) -> dict[str, float]:
+    """Return what all regions of a scan amount to, each image in regions of its own."""
+    with files.file("burden.tsv").open(encoding="utf-8", newline="") as file:
+        own = {row["image"]: row for row in csv.DictReader(file, delimiter="\t") if row["outlines"] == "own"}
+    found = {f"tmtv_{when}_ml": own[when]["tmtv_ml"] for when in ("before", "after")}
+    found |= {name: own["after"][name] for name in ("tmtv_change_percent", "tlg_change_percent")}
+    return {name: float("nan") if text == "n/a" else float(text) for name, text in found.items()}
 
 
 def _report(results: Mapping[str, ResultFiles], scan: str, output_dir: Path) -> str:

@@ -23,6 +23,7 @@ _JUDGED = {
     "suv_mean_change_percent": 0.1,
     "suv_peak_change_percent": 1.0,
     "suv_max_change_percent": 1.0,
+    "tlg_change_percent": 1.0,
 }
 """Columns in which scans can be outliers, and the least standard deviation that counts [percentage points]: where all
 scans are nearly the same, what differs by less is none."""
@@ -127,6 +128,10 @@ def _figures(
     shown["suv_mean"] = (
         "Change of the mean SUV of the body, which denoising should leave as it is; triangles are outliers",
         of_scans("suv_mean_change_percent") | {"title": "Change of the body’s mean SUV", "x_label": "change [%]"},
+    )
+    shown["tlg"] = (
+        "Change of the total lesion glycolysis, each image in regions of its own; triangles are outliers",
+        of_scans("tlg_change_percent") | {"title": "Change of TLG", "x_label": "change [%]"},
     )
     for name, title in (("suv_max", "SUVmax"), ("suv_peak", "SUVpeak")):
         column = f"{name}_change_percent"

@@ -20,6 +20,8 @@ from pipeline.evaluation import lesion_table, matches_of_images, region_contrast
 from pipeline.images import gaussian_filter_mm, regions_in_either
 from pipeline.pet import PETHeader, PETSeries
 from pipeline.report import write_report, write_viewer
+from tests.report.test_cohort_page import table_of
+from tests.report.test_cohort_page import write as write_cohort
 
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
@@ -61,6 +63,7 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     return {
         "report": write_report(folder / "report.html", title="sub-01", **shown, **more),
         "viewer": write_viewer(folder / "viewer.html", title="sub-01", **shown),
+        "cohort": write_cohort(folder / "cohort.html", table_of()),
     }
 
 
@@ -95,7 +98,7 @@ def ask(browse, tmp_path):
 
 
 @pytest.mark.parametrize(("width", "options"), [(1300, ()), (500, (DARK,))], ids=["light", "dark"])
-@pytest.mark.parametrize("name", ["report", "viewer"])
+@pytest.mark.parametrize("name", ["report", "viewer", "cohort"])
 def test_axe_finds_no_violation(pages, ask, name, width, options):
     package = find_spec("axe_core_python")
     if package is None or not package.submodule_search_locations:
@@ -110,7 +113,7 @@ def test_axe_finds_no_violation(pages, ask, name, width, options):
     assert found == {"dark": bool(options), "violations": []}
 
 
-@pytest.mark.parametrize(("name", "width"), [("report", 390), ("report", 1300), ("viewer", 390)])
+@pytest.mark.parametrize(("name", "width"), [("report", 390), ("report", 1300), ("viewer", 390), ("cohort", 390)])
 def test_nothing_is_wider_than_the_screen(pages, ask, name, width):
     """In a frame, because a window of Chromium is at least 500 pixels wide."""
     page = html.escape(pages[name].read_text(encoding="utf-8"))

@@ -20,19 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["cohort"]
 
 _OF_A_SCAN = (
-    *("method", "weights", "drf", "bundle", "device", "strength", "regions", "threshold", "min_volume", "repeats"),
-    *(
-        "repeat_maps",
-        "scanner",
-        "seed",
-        "reconstructor",
-        "layout",
-        "viewer",
-        "series",
-        "units",
-        "private",
-        "deidentify",
-    ),
+    *("method", "weights", "drf", "bundle", "device", "strength", "regions", "threshold", "min_volume"),
+    *("repeats", "repeat_maps", "scanner", "seed", "reconstructor", "layout", "viewer", "turning", "series"),
+    *("units", "private", "deidentify"),
 )
 """Options of `unipet denoise` that a cohort has, too."""
 
