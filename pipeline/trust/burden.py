@@ -7,6 +7,9 @@ gives it::
     repeats     t of Student x SD of the change over denoised repeats, see `pipeline.evaluation.half_width`
     counting    1.96 x root of the sum of (volume x SD of the measured SUVmean)^2 of all regions
 
+The outlines are drawn anew in every repeat: on average they hold voxels that are hot by noise, and the change has that
+in it. In outlines of one scan that are kept, other scans change less (``studies/burden_change.py``).
+
 Counting knows means over fixed voxels only, and takes the noise of the denoised image for none, which makes intervals
 wider. The volume that a threshold draws depends on noise voxel by voxel: of its change nothing but repeats can tell.
 """

@@ -41,7 +41,7 @@ def test_the_page_has_the_burden_its_interval_and_the_organ(scans, tmp_path):
         burden=burden_table(images, regions, voxel_size=SIZE, own=own, tlg_sd=1.0),
         percist=organ,
     ).read_text(encoding="utf-8")
-    text = " ".join(re.sub("<[^>]*>", " ", page[page.index("Tumour burden") :]).split())
+    text = " ".join(re.sub("<[^>]*>", " ", page[page.index("Burden: all regions") :]).split())
     assert "common before 1 8.0 72.0 9.00" in text
     assert "−7.2 −9.2 to −5.2" in text  # a tenth of 72 g, 1.96 x 1 g
     assert "Sphere of 30 mm, given, around 80, 80, 80 mm" in text
