@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from tasks import Bad, Task
@@ -68,16 +69,8 @@ def test_workers_are_in_one_place(tmp_path):
         Workers(jobs=0)
 
 
-FILE = """\
-queue: gpu
-cores: 8
-memory: 24 GB
-walltime: '02:00:00'
-job-extra-directives: ['--gres=gpu:1']
-job_script_prologue: [module load cuda]
-"""
-
-
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "engine.md").read_text(encoding="utf-8")
+FILE = DOCUMENT.partition("```yaml\n")[2].partition("```")[0]
 OWN_FILE = "jobqueue:\n  slurm:\n" + "".join(f"    {line}\n" for line in FILE.splitlines())
 
 
@@ -96,10 +89,11 @@ def test_a_job_of_slurm_is_a_worker_for_one_scan(tmp_path, monkeypatch, text):
         "#SBATCH -n 1",
         "#SBATCH --cpus-per-task=8",
         "#SBATCH --mem=23G",
-        "#SBATCH -t 02:00:00",
+        "#SBATCH -A imaging",
+        "#SBATCH -t 04:00:00",
         "#SBATCH --gres=gpu:1",
     } <= directives
-    assert script[-3:-1] == ["export OMP_NUM_THREADS=8", "module load cuda"]
+    assert script[-3:-1] == ["export OMP_NUM_THREADS=8", "source /shared/venv/bin/activate"]
     assert "--nthreads 1 " in script[-1]
     assert "--preload pipeline.engine.on_worker --resources GPU=1" in script[-1]
     assert f"--tls-key {tmp_path}" in script[-1]  # a file that the nodes see
