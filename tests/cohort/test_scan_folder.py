@@ -223,6 +223,16 @@ def test_a_bundle_run_takes_folders_of_digits_and_of_the_user(repository, scan, 
     assert done.returncode == 0, done.stderr
     run = json.loads((tmp_path / "7" / "sub-01" / "run.json").read_text())
     assert (run["method"], run["weights_sha256"]) == ("identity", None)
+    assert {"cohort.html", "cohort.tsv", "scans.tsv", "failed.tsv"} <= {p.name for p in (tmp_path / "7").iterdir()}
+    # The command finds that all is done: it goes the same way.
+    done = subprocess.run(
+        [sys.executable, "-m", "unipet", "cohort", "2024", tmp_path / "7", "--method", "identity"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "1 there" in done.stdout, done.stderr
     before, after = (
         read_pet(tmp_path / "2024" / "sub-01_pet.nii.gz"),
         next((tmp_path / "7").rglob("*denoised_pet.nii.gz")),
@@ -238,4 +248,5 @@ def test_an_ended_bundle_run_leaves_nothing_half_written(repository, scan, tmp_p
     )
     done = run_bundle(repository, tmp_path, before=before, dataset_dir=str(tmp_path), output_dir=str(tmp_path / "out"))
     assert done.returncode == 128 + signal.SIGTERM
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+    assert names_in(tmp_path / "out") == []
+    assert not list((tmp_path / "out").rglob(f"{UNFINISHED}*"))
