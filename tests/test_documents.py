@@ -18,6 +18,7 @@ from pipeline import read_pet
 from pipeline.pet import write_dicom_series
 from pipeline.shipped import own_bundle
 from tests.coarse_augmentation import COARSE_AUGMENTATION
+from tests.doors.bids_study import write_study
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
@@ -83,6 +84,7 @@ def place(tiny_cohort, data, tmp_path_factory) -> Path:
     (folder / "IN").mkdir()
     for suffix in (".nii.gz", ".json"):
         shutil.copy(low.with_name(low.name.removesuffix(".nii.gz") + suffix), folder / "IN")
+    write_study(folder / "study", ["01"])
     shutil.copytree(tiny_cohort[0].parent, folder / "data")
     shutil.copy(data[data.index("--manifest") + 1], folder / "data" / "manifest.yaml")
     return folder

@@ -1,6 +1,7 @@
 """A BIDS data set of four subjects with sidecars on every level that inheritance allows, and whose SUV is known."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -53,17 +54,17 @@ ROOT = {
 """What all images share; its dose is that of none, so that the nearest must win."""
 
 
-def write_study(root: Path) -> Path:
-    """Write subjects 01 to 04, the last with two sessions; every image has the SUV of `tests.series.TRUE_SUV`."""
-    _write(root / "dataset_description.json", {"Name": "Four", "BIDSVersion": "1.10.0", "DatasetType": "raw"})
-    (root / "README").write_text("Four simulated subjects.\n" * 8)
-    rows = [f"sub-{label}\t{weight:g}\tF\n" for label, weight in WEIGHTS.items()]
+def write_study(root: Path, labels: Sequence[str] = tuple(WEIGHTS)) -> Path:
+    """Write subjects, of 01 to 04, the last with two sessions; every image has the SUV of `tests.series.TRUE_SUV`."""
+    _write(root / "dataset_description.json", {"Name": "Simulated", "BIDSVersion": "1.10.0", "DatasetType": "raw"})
+    (root / "README").write_text("Simulated subjects.\n" * 8)
+    rows = [f"sub-{label}\t{WEIGHTS[label]:g}\tF\n" for label in labels]
     (root / "participants.tsv").write_text("participant_id\tweight\tsex\n" + "".join(rows))
     weight = {"Description": "Body weight", "Units": "kg"}
     sex = {"Description": "Sex", "Levels": {"F": "female"}}
     _write(root / "participants.json", {"weight": weight, "sex": sex})
     _write(root / "pet.json", ROOT)
-    for label in WEIGHTS:
+    for label in labels:
         sessions = [""] if label != "04" else ["ses-1", "ses-2"]
         if label == "04":  # a level between
             _write(root / "sub-04" / "sub-04_pet.json", {"InjectionStart": -UPTAKE[label]})
