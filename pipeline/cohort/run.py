@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from pipeline.cohort.plan import CohortPlan, plan_of
 from pipeline.cohort.scans import Scans
-from pipeline.cohort.status import cohort_status, index_of, write_index
+from pipeline.cohort.status import CohortStatus, cohort_status, index_of, states_of, write_index
 from pipeline.cohort.summary import write_summary
 from pipeline.engine import Failure, Workers, run_tasks
 from pipeline.errors import PETError, one_line
@@ -98,6 +98,9 @@ class CohortRun:
         Whether scans that failed are tried again although nothing of theirs has changed.
     has_summary
         Whether tables and page of all scans are written when none is left.
+    shared
+        Whether other runs may work in the folder at the same time, as those of a BIDS app do, a participant each: then
+        each scan is locked alone.
     on_step
         Is told each step of each scan as it starts, where all runs in this process.
     """
@@ -114,6 +117,7 @@ class CohortRun:
         part: Part = Part.whole,
         retry_failed: bool = False,
         has_summary: bool = True,
+        shared: bool = False,
         on_step: Callable[[Path, str], None] | None = None,
     ) -> None:
         self.scans = scans
@@ -129,6 +133,7 @@ class CohortRun:
         self.part = part
         self.retry_failed = retry_failed
         self.has_summary = has_summary
+        self.shared = shared
         self.on_step = on_step
 
     def run(self) -> None:
@@ -194,6 +199,23 @@ class CohortRun:
             if self.has_summary and (self.part == Part.whole or not _is_going_on(self.output_dir)):
                 write_summary(self.output_dir)
 
+    def summarise(self) -> CohortStatus:
+        """Write tables and page of what is done of the scans, denoise nothing, and return how far the cohort is.
+
+        Raises
+        ------
+        PETError
+            If there is no scan, the output cannot be used, or nothing is done by this method with these options.
+        """
+        scans = [task.scan for task in self._tasks]
+        self.places.check()
+        index = index_of(scans, made=self._made, layout=self.layout, facts=self._facts)
+        if not any(states_of(self.output_dir, index).values()):
+            raise PETError(f"{self.output_dir}: holds no result of {self._ready.method} for these {len(scans)} scans")
+        write_index(self.output_dir, index)
+        write_summary(self.output_dir)
+        return cohort_status(self.output_dir)
+
     def _denoised(self, tasks: Sequence[ScanTask], workers: Workers) -> Iterator[ScanOutcome]:
         left = len(tasks)
         for index, found in run_tasks(tasks, where=workers, keep_going=True):
@@ -254,6 +276,8 @@ class CohortRun:
         return known, [replace(task, on_step=self.on_step if alone else None) for task in left]
 
     def _locked(self) -> AbstractContextManager[object]:
+        if self.shared:
+            return nullcontext()
         if self.part == Part.whole:
             return locked_folder(self.output_dir, "denoising into it")
         part = f"part-{self.part.number}-of-{self.part.of}"

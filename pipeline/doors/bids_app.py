@@ -1,16 +1,34 @@
 """A BIDS app: the participants of a BIDS data set denoised into a BIDS derivative."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import PETError
+from pipeline.workflow.scan_state import NamedScan
 
-__all__ = ["participant_scans"]
+__all__ = ["ParticipantScans", "participant_scans"]
 
 _SUBJECT = re.compile(r"sub-([A-Za-z0-9]+)")
 MOST_NAMED = 20
 """Participants that one message names."""
+
+
+@dataclass(frozen=True)
+class ParticipantScans:
+    """PET images of participants, under the names that they have in the data set, wherever that is mounted."""
+
+    bids_dir: Path
+    """Root of the data set."""
+    paths: Sequence[Path]
+    """The images, see `participant_scans`."""
+    output_dir: Path
+    """BIDS derivative."""
+
+    def __iter__(self) -> Iterator[NamedScan]:
+        """Yield the scans."""
+        return (NamedScan(path=path, name=path.relative_to(self.bids_dir).as_posix()) for path in self.paths)
 
 
 def participant_scans(bids_dir: Path, labels: Sequence[str] = ()) -> tuple[list[Path], list[str]]:

@@ -158,7 +158,9 @@ class ScanTask:
             with self.state.locked():
                 return self._logged()
         except BusyError:
-            return ScanOutcome(scan=self.scan, status="elsewhere")
+            return ScanOutcome(
+                scan=self.scan, status="elsewhere", refusal=f"{self.scan.path}: is being denoised by another run"
+            )
         except (OSError, PETError) as error:
             return self._refused(error)
 

@@ -5,12 +5,15 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline import read_pet
 from pipeline.cli.doors.bids_app import spread
-from pipeline.doors import participant_scans
+from pipeline.cohort import CohortRun
+from pipeline.doors import ParticipantScans, participant_scans
 from pipeline.errors import PETError
+from pipeline.inference import Denoiser
 from pipeline.pet.nifti import read_sidecar
 from tests.doors.bids_study import DOSES, UPTAKE, WEIGHTS, write_study
 from tests.series import TRUE_SUV
@@ -130,3 +133,36 @@ def test_one_participant_after_the_other_and_one_that_cannot_be_read(unipet, bro
     np.testing.assert_allclose(suv, TRUE_SUV, rtol=1e-5)
     described = json.loads((out / "dataset_description.json").read_text())
     assert described["DatasetType"] == "derivative"
+    group = unipet("bids-app", broken, out, "group", *IDENTITY)
+    assert group.returncode == 0, group.stderr
+    assert group.stdout == f"{out / 'cohort.html'}: 1 done, 1 failed, 0 running, 3 pending, of 5 scans\n"
+    table = pd.read_csv(out / "scans.tsv", sep="\t")
+    assert list(table["status"]) == ["done", "failed"]
+    assert (out / "cohort.tsv").is_file()
+
+
+def test_the_group_level_of_nothing(unipet, study, tmp_path):
+    done = unipet("bids-app", study, tmp_path / "out", "group", *IDENTITY)
+    assert done.returncode == 1
+    assert done.stderr == f"unipet: {tmp_path / 'out'}: holds no result of identity for these 5 scans\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_participants_at_the_same_time(study, tmp_path):
+    """As a cluster runs them, a participant each: neither waits for nor refuses the other."""
+    denoiser = Denoiser.from_bundle(method="identity")
+    runs = [
+        CohortRun(
+            ParticipantScans(study, participant_scans(study, [label])[0], tmp_path / "out"),
+            denoiser,
+            layout="bids",
+            has_summary=False,
+            shared=True,
+        )
+        for label in ("01", "02", "01")
+    ]
+    first, second, third = (run.outcomes() for run in runs)
+    with runs[0]._tasks[0].state.locked():  # the first is at work
+        assert next(third).status == "elsewhere"
+        assert next(second).status == "made"
+    assert next(first).status == "made"

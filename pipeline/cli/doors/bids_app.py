@@ -55,12 +55,13 @@ def bids_app(
     """Denoise the PET of a BIDS data set into a BIDS derivative, as BIDS apps are run.
 
     The level participant denoises every PET image of the participants; what is there already is kept, and one that
-    cannot be denoised does not stop the others.
+    cannot be denoised does not stop the others. Runs of several participants may work in one folder at the same time.
+    The level group puts what is there into tables and one page.
 
     Example: `unipet bids-app study/ study/derivatives/unipet participant --participant-label 01 02`
     """
     with errors_in_one_line(), console.status("starting") as status:
-        from pipeline.doors import LEVELS, participant_scans
+        from pipeline.doors import LEVELS, ParticipantScans, participant_scans
         from pipeline.errors import PETError, one_line
 
         if level not in LEVELS:
@@ -68,23 +69,24 @@ def bids_app(
         scans, without = participant_scans(bids_dir, participant_label or ())
         for label in without:
             print(f"sub-{label}: has no PET image", file=sys.stderr)
-        if level == "group":
-            raise PETError("level group: what is made of all scans is not built yet, expected participant")
 
         from pipeline.cli.denoise import denoise_several
-        from pipeline.cohort import CohortRun, ScanList
+        from pipeline.cohort import CohortRun
         from pipeline.inference import Denoiser
         from pipeline.pet import DicomOptions
         from pipeline.workflow import DenoiseOptions
 
-        denoiser = Denoiser.from_bundle(bundle, method=method, device=device, weights=weights)
         work = CohortRun(
-            ScanList(scans, output_dir),
-            denoiser,
+            ParticipantScans(bids_dir, scans, output_dir),
+            Denoiser.from_bundle(bundle, method=method, device=device, weights=weights),
             options=DenoiseOptions(dicom=DicomOptions(deidentify=deidentify)),
             layout="bids",
             retry_failed=True,
             has_summary=False,
+            shared=True,
             on_step=lambda path, step: status.update(escape(f"{one_line(path.name)}: {step}")),
         )
-        denoise_several(work, status)
+        if level == "participant":
+            denoise_several(work, status)
+        else:
+            print(f"{output_dir / 'cohort.html'}: {work.summarise()}")
