@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pipeline.errors import PETError
 from pipeline.files import added_files, locked_folder, new_folder, remove
 from pipeline.pet import PETSeries
-from pipeline.pet.derived_files import bids_name, describe_results, scan_name
+from pipeline.pet.derived_files import COHORT_FILES, bids_name, describe_results, scan_name
 from pipeline.pet.dicom.writing.equipment import PRODUCT
 from pipeline.workflow.scan_run import source_sha256
 from pipeline.workflow.scan_state import STATES
@@ -175,7 +175,8 @@ class BIDSDataset(Places):
 
     def check(self) -> None:
         """Refuse a folder that holds something and is no such data set."""
-        there = sorted(path.name for path in self.root.glob("[!.]*")) if self.root.is_dir() else []
+        # A run that was killed early, or whose first scans failed, has described nothing yet.
+        there = sorted(path.name for path in self.root.glob("[!.]*") if not any(map(path.match, COHORT_FILES)))
         described = _json(self.root / "dataset_description.json")
         made_by = described.get("GeneratedBy")
         names = [entry.get("Name") for entry in made_by if isinstance(entry, dict)] if isinstance(made_by, list) else []
