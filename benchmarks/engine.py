@@ -69,28 +69,34 @@ def main() -> None:
     parser.add_argument("--scan", type=float, default=16.0, help="time of a task of the many workers [s]")
     given = parser.parse_args()
 
-    rows = [("start and end of 2 processes, a pool", f"{start_of_pool(2):.2f} s")]
+    print("| measured | value |\n|---|---|")
+    tell("start and end of 2 processes, a pool", f"{start_of_pool(2):.2f} s")
     started = time.perf_counter()
     with workers_kept():
         seconds_of([nothing] * 2, 2)
-        rows.append(("start of 2 workers, Dask imported", f"{time.perf_counter() - started:.2f} s"))
+        tell("start of 2 workers, Dask imported", f"{time.perf_counter() - started:.2f} s")
+        of_processor = time.process_time()
         empty = seconds_of([nothing] * given.tasks, 2)
-        rows.append(("a task that does nothing, 2 workers", f"{1000 * empty / given.tasks:.1f} ms"))
+        of_processor = time.process_time() - of_processor
+        each = f"{1000 * empty / given.tasks:.1f} ms, {1000 * of_processor / given.tasks:.1f} ms of processor"
+        tell("a task that does nothing, 2 workers", each)
         ending = time.perf_counter()
-    rows.append(("end of 2 workers", f"{time.perf_counter() - ending:.2f} s"))
-    for name, kind in (("computes", compute), ("sleeps", sleep)):
-        task = partial(kind, given.seconds)
-        one, two = (rate(task, given.tasks, n_workers, processes=True) for n_workers in (1, 2))
-        told = f"{one:.0f} and {two:.0f} per hour, ratio {two / one:.2f}"
-        rows.append((f"a task that {name} {given.seconds:g} s, 1 and 2 workers", told))
+    tell("end of 2 workers", f"{time.perf_counter() - ending:.2f} s")
     n_many = 4 * given.workers
     found = rate(partial(sleep, given.scan), n_many, given.workers, processes=False)
     ideal = 3600 * given.workers / given.scan
     told = f"{found:.0f} per hour, {found / ideal:.1%} of {ideal:.0f}"
-    rows.append((f"a task that sleeps {given.scan:g} s, {given.workers} workers, {n_many} tasks", told))
-    print("| measured | value |\n|---|---|")
-    for name, value in rows:
-        print(f"| {name} | {value} |")
+    tell(f"a task that sleeps {given.scan:g} s, {given.workers} workers, {n_many} tasks", told)
+    for name, kind in (("sleeps", sleep), ("computes", compute)):
+        task = partial(kind, given.seconds)
+        one, two = (rate(task, given.tasks, n_workers, processes=True) for n_workers in (1, 2))
+        told = f"{one:.0f} and {two:.0f} per hour, ratio {two / one:.2f}"
+        tell(f"a task that {name} {given.seconds:g} s, 1 and 2 workers", told)
+
+
+def tell(name: str, value: str) -> None:
+    """Print a row of the table at once."""
+    print(f"| {name} | {value} |", flush=True)
 
 
 if __name__ == "__main__":
