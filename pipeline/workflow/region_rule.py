@@ -97,6 +97,11 @@ class RegionRule:
         if isinstance(self.percist_reference, tuple) and len(self.percist_reference) not in (2, 3):
             n = len(self.percist_reference)
             raise PETError(f"a PERCIST reference of {n} numbers, expected MEAN,SD [g/mL] or X,Y,Z of its centre [mm]")
+        if isinstance(self.percist_reference, tuple):
+            if len(self.percist_reference) == 2:
+                given_reference(*self.percist_reference, PERCIST[by])  # refuses what is no mean and SD
+            elif not all(map(math.isfinite, self.percist_reference)):
+                raise PETError(f"PERCIST reference around {self.percist_reference} mm, expected finite X,Y,Z")
         if self.names and self.given is None:
             raise PETError(f"region {self.names[0]} is asked for, but no regions are given")
         if self.exclude_names and self.exclude is None:
@@ -144,6 +149,8 @@ class RegionRule:
             organ = read_regions(self.percist_reference, scan).labels > 0
             with naming(self.percist_reference):
                 masked_reference(scan, organ, PERCIST[self.drawn_by])  # refuses what has no mean or SD
+        elif self.percist_reference is not None and len(self.percist_reference) == 3:
+            _around(scan, self.percist_reference, PERCIST[self.drawn_by])  # refuses a place that is none
         return ReadRule(self, given=given, exclude=exclude, organ=organ)
 
 
@@ -206,13 +213,19 @@ class ReadRule:
         center = None if isinstance(numbers, Path) else numbers
         if center is not None and len(center) == 2:
             return {"after": given_reference(*center, organ)}
-        if organ == "blood pool" and center is not None:
-            return {name: blood_pool_reference(image, center=center) for name, image in images.items()}
+        if center is not None:
+            return {name: _around(image, center, organ) for name, image in images.items()}
         try:
-            found = liver_reference(after, center=center)
+            found = liver_reference(after)
         except PETError as error:
             raise PETError(f"{error}; a PERCIST reference can be given") from error
         return {"before": liver_reference(before, center=found.center), "after": found}
+
+
+def _around(series: PETSeries, center: tuple[float, ...], organ: Organ) -> ReferenceRegion:
+    """Return the reference of PERCIST around a given place, RAS+ [mm]."""
+    measure = liver_reference if organ == "liver" else blood_pool_reference
+    return measure(series, center=center)
 
 
 def _without(given: Regions, exclude: NDArray[np.bool_] | None) -> Regions:

@@ -153,10 +153,17 @@ def test_options_that_do_not_go_together_are_refused(options, line):
 
 
 @pytest.mark.parametrize("numbers", [(0.0, 0.2), (2.0, -0.1), (np.nan, 0.2), (2.0, np.inf)])
-def test_a_reference_of_impossible_numbers_is_refused(body_series, numbers):
-    series = body_series()
+def test_a_reference_of_impossible_numbers_is_refused_at_once(numbers):
     with pytest.raises(PETError, match="of the liver, expected both above 0"):
-        RegionRule(delineation="percist", percist_reference=numbers).read(series).on(series, series)
+        RegionRule(delineation="percist", percist_reference=numbers)
+
+
+@pytest.mark.parametrize("name", ["percist", "percist-blood"])
+def test_a_place_that_is_none_is_refused_before_denoising(body_series, name):
+    with pytest.raises(PETError, match="expected finite X,Y,Z"):
+        RegionRule(delineation=name, percist_reference=(np.nan, 0.0, 0.0))
+    with pytest.raises(PETError, match="leaves the image, expected it inside"):
+        RegionRule(delineation=name, percist_reference=(900.0, 0.0, 0.0)).read(body_series())
 
 
 def test_the_record_keeps_the_words_of_earlier_versions():
