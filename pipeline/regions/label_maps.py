@@ -33,9 +33,10 @@ def read_label_map(path: Path, series: PETSeries, *, names: Sequence[str] | None
     labels, grid = read_labels(path)
     called = _lookup_table(path)
     is_mask = not called and labels.size > 0 and labels.max() <= 1
-    labels = numbered_lesions(labels) if is_mask else labels
     if names is not None:
-        labels = np.where(np.isin(labels, chosen(called, names)), labels, 0)
+        there = {int(number): called.get(int(number), "") for number in np.unique(labels) if number}
+        labels = np.where(np.isin(labels, chosen(there | called, names)), labels, 0)
+    labels = numbered_lesions(labels) if is_mask else labels
     labels, done = labels_on(labels, grid, series.grid)
     kind = "mask, its 26-connected parts" if is_mask else "label map"
     method = ", ".join(text for text in (f"given {kind}", done) if text)

@@ -25,17 +25,21 @@ def name_of(number: int, names: Mapping[int, str]) -> str:
 
 
 def chosen(names: Mapping[int, str], wanted: Sequence[str] | None) -> list[int]:
-    """Return the numbers of the regions that are called so, of all where none is asked for.
+    """Return the numbers of the regions that are called so or have that number, of all where none is asked for.
+
+    A name that is another region's number is taken as the name.
 
     Raises
     ------
     PETError
-        If no region has one of the names: the message lists those that there are.
+        If no region has one of the names or numbers: the message lists those that there are.
     """
     if wanted is None:
         return list(names)
-    missing = sorted({inert(name) for name in wanted} - set(names.values()))
-    if missing:
-        known = ", ".join(map(repr, sorted(set(names.values()))[:_MOST_SHOWN])) or "none with a name"
-        raise PETError(f"holds no region {', '.join(map(repr, missing))}, expected one of: {known}")
-    return [number for number, name in names.items() if name in {inert(one) for one in wanted}]
+    asked = {inert(name) for name in wanted}
+    numbers = {str(number) for number in names} - set(names.values())
+    if missing := sorted(asked - set(names.values()) - numbers):
+        named = map(repr, sorted({name for name in names.values() if name}))
+        known = ", ".join([*named, *(str(number) for number in names if not names[number])][:_MOST_SHOWN])
+        raise PETError(f"holds no region {', '.join(map(repr, missing))}, expected one of: {known or 'none there'}")
+    return [number for number, name in names.items() if name in asked or str(number) in asked & numbers]

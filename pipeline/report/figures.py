@@ -35,6 +35,7 @@ REFERENCE_COLOR = "#b3560a"
 _DPI = 160
 _WIDTH = 2.5  # [in] of a panel, at most
 _MAX_PANEL_HEIGHT = 8.5  # [in]
+_LOW_BAR = 1.0  # [in] bars below have their label in two lines
 _GAP, _TOP, _BOTTOM, _BAR = 0.12, 0.55, 0.1, 0.9  # [in] between panels, titles above, below, colour bar
 
 
@@ -221,7 +222,9 @@ def _mark_panel(axes: Axes, panel: _Panel, *, with_ruler: bool, size_mm: tuple[f
 def _draw_bar(figure: Figure, bar: Axes, shown: AxesImage, *, is_difference: bool) -> None:
     colorbar = figure.colorbar(shown, cax=bar)
     bar.set_frame_on(False)
-    label = "SUVbw difference [g/mL]" if is_difference else "SUVbw [g/mL]"
+    label = "difference [g/mL]" if is_difference else "SUVbw [g/mL]"
+    if bar.get_window_extent().height < _LOW_BAR * figure.dpi:
+        label = label.replace(" ", "\n")
     colorbar.set_label(label, fontsize=9.5, color=TEXT_COLOR)
     bar.tick_params(labelsize=9, colors=TEXT_COLOR, length=3)
 

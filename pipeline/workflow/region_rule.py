@@ -180,7 +180,7 @@ class ReadRule:
         """
         rule, given, exclude = self.rule, self.given, self.exclude
         if given is not None and rule.drawn_by == AS_DRAWN:
-            return ScanRegions(_without(given, exclude), exclude=exclude)
+            return ScanRegions(_without(given, exclude), exclude=exclude, given=given)
         references = self._references(before, after)
         drawing = Delineation(
             threshold=self._threshold(references),
@@ -193,7 +193,7 @@ class ReadRule:
         regions = drawing.of_either(before.suv, after.suv)
         if given is not None:
             regions = replace(regions, names={n: given.names[n] for n in regions.numbers if n in given.names})
-        return ScanRegions(regions, rule=drawing, references=references, exclude=exclude)
+        return ScanRegions(regions, rule=drawing, references=references, exclude=exclude, given=given)
 
     def _threshold(self, references: dict[str, ReferenceRegion]) -> Threshold:
         if references:
@@ -249,6 +249,8 @@ class ScanRegions:
     """That of PERCIST, "after", whose threshold it is, and the same place "before"; none by other rules."""
     exclude: NDArray[np.bool_] | None = None
     """Voxels that belong to no region, shape (X, Y, Z)."""
+    given: Regions | None = None
+    """Regions that somebody drew, as they were read."""
 
     @property
     def outline(self) -> tuple[float, float]:
@@ -273,6 +275,8 @@ class ScanRegions:
     @property
     def warnings(self) -> list[str]:
         """What a person should know at once."""
+        if self.given is not None and not self.given.n_regions:
+            return ["what was given as regions holds no voxel: no region was measured"]
         none_left = self.exclude is not None and not self.regions.n_regions
         return ["no region is left outside of the excluded voxels"] if none_left else []
 

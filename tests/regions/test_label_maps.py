@@ -183,6 +183,23 @@ def test_names_that_are_not_there_and_tables_that_are_none(series, tmp_path):
         read_regions(path, series)
 
 
+def test_regions_are_chosen_by_number_where_no_table_names_them(series, tmp_path):
+    path = save(drawn().labels.astype(np.uint8), series.affine, tmp_path / "organs.nii.gz")
+    assert list(read_regions(path, series, names=["3", "4"]).numbers) == [3, 4]
+    with pytest.raises(PETError, match="holds no region '7', expected one of: 1, 3, 4"):
+        read_regions(path, series, names=["3", "7"])
+    named = Regions(drawn().labels, "drawn", names={1: "3", 3: "Node"})
+    path = write_label_map(named, tmp_path / "a_dseg.nii.gz", grid=series.grid)
+    assert list(read_regions(path, series, names=["3"]).numbers) == [1]  # the name, not the number
+    assert list(read_regions(path, series, names=["4"]).numbers) == [4]
+
+
+def test_a_mask_is_chosen_by_its_one_number(series, tmp_path):
+    path = save((drawn().labels > 0).astype(np.uint8), series.affine, tmp_path / "mask.nii.gz")
+    everything = read_regions(path, series)
+    np.testing.assert_array_equal(read_regions(path, series, names=["1"]).labels, everything.labels)
+
+
 def test_names_that_cannot_be_written(series, tmp_path):
     with pytest.raises(PETError, match=r"expected a name ending in _dseg.nii.gz"):
         write_label_map(drawn(), tmp_path / "labels.nii.gz", grid=series.grid)

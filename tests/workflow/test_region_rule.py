@@ -109,6 +109,15 @@ def test_nothing_left_is_a_warning(body_series, tmp_path):
     assert drawn.warnings == ["no region is left outside of the excluded voxels"]
 
 
+@pytest.mark.parametrize("rule", [{}, {"delineation": "suv4"}])
+def test_given_regions_without_a_voxel_are_a_warning(body_series, tmp_path, rule):
+    series = body_series()
+    empty = mask_of(series, tmp_path / "lesions.nii.gz", np.s_[:0])
+    drawn = RegionRule(given=empty, **rule).read(series).on(series, series)
+    assert drawn.regions.n_regions == 0
+    assert drawn.warnings == ["what was given as regions holds no voxel: no region was measured"]
+
+
 @pytest.mark.parametrize("option", ["exclude", "percist_reference"])
 def test_masks_that_do_not_fit_are_one_line(body_series, tmp_path, option):
     series = body_series()
