@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.evaluation import MATCHING_RULE, PUBLISHED_CONCORDANCE, compared_images, match_counts
+from pipeline.evaluation import MATCHING_RULE, PUBLISHED_CONCORDANCE, READING_RULE, compared_images, match_counts
 
 __all__ = ["match_facts", "status_of_regions"]
 
@@ -39,6 +39,7 @@ def match_facts(matches: pd.DataFrame, lesions: pd.DataFrame, *, has_reference: 
         "has_reference": has_reference,
         "has_support": bool(support),
         "rule": MATCHING_RULE,
+        "seen_rule": READING_RULE,
         "published": PUBLISHED_CONCORDANCE,
     }
 

@@ -136,6 +136,8 @@ def write_report(
         drawn=[(rows[number], in_base64(figure)) for number, figure in drawn.items()],
         images=list(images),
         burden=None if burden is None else burden_facts(burden),
+        # Of regions that somebody drew, no image has outlines of its own.
+        drawn_by_rule=burden is None or burden.empty or "own" in set(burden["outlines"]),
         percist=percist_facts(percist, images, before.voxel_size) if percist else None,
         matches=None if matches is None else match_facts(matches, lesions, has_reference=reference is not None),
         agreements=_agreements(lesions),
