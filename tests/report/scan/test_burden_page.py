@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from pipeline.evaluation import lesion_table
+from pipeline.evaluation import lesion_table, matches_of_images
 from pipeline.images import Delineation, fixed_threshold, given_reference, liver_reference
 from pipeline.pet import PETHeader, PETSeries
 from pipeline.report import write_report
@@ -54,3 +54,24 @@ def test_numbers_that_were_given_have_no_picture(scans):
     images = {name: series.suv for name, series in scans.items()}
     facts = percist_facts({"after": given_reference(2.0, 0.2, "liver")}, images, SIZE)
     assert (facts["figure"], facts["center"]) == ("", None)
+
+
+@pytest.mark.parametrize("drawn_by_rule", [True, False])
+def test_a_rule_is_blamed_only_for_what_it_drew(scans, tmp_path, drawn_by_rule):
+    before, after = scans.values()
+    images = {name: series.suv for name, series in scans.items()}
+    regions = RULE.of_either(*images.values())
+    own = {name: RULE.of(image) for name, image in images.items()} if drawn_by_rule else {}
+    page = write_report(
+        tmp_path / "report.html",
+        title="x",
+        before=before,
+        after=after,
+        run={},
+        lesions=lesion_table(*images.values(), regions, voxel_size=SIZE, affine=before.affine),
+        burden=burden_table(images, regions, voxel_size=SIZE, own=own),
+        matches=matches_of_images(images, own or dict.fromkeys(images, regions), voxel_size=SIZE, affine=before.affine),
+    ).read_text(encoding="utf-8")
+    for words in ("does not tell it from disease", "drawn by one rule", "what would a threshold draw"):
+        assert (words in page) is drawn_by_rule
+    assert ("regions that a rule sees in it" in " ".join(page.split())) is not drawn_by_rule
