@@ -57,7 +57,7 @@ def curves_figure(
         raise ValueError("no curve to show")
     groups = list(dict.fromkeys(curve.group for curve in curves))
     longest = max(sum(c.group == group and not c.is_repeat for c in curves) for group in groups)
-    legend = 0.6 + 0.21 * ((longest + 1) // 2)  # [in] below the panels
+    legend = 0.6 + 0.21 * longest  # [in] below the panels
     width, height = max(_PANEL[0] * len(groups), 5.0), _PANEL[1] + legend
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
     all_axes = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
@@ -74,9 +74,7 @@ def curves_figure(
         axes.set_xticks(factors, labels=[f"{factor:g}" for factor in factors])
         axes.set_xticks([], minor=True)
         style_axes(axes, group, x_label, y_label if number == 0 else "")
-        axes.legend(
-            frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(-0.04, -0.17), ncols=2, columnspacing=1.0
-        )
+        axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(-0.04, -0.17))
     return png(figure)
 
 
