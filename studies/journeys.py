@@ -20,7 +20,7 @@ __all__ = ["LIMITS", "denoise_journey", "entered_files", "suv_journey", "trainin
 
 PACKAGE = Path(pipeline.__file__).parent
 
-LIMITS = {"suv": 12, "denoise": 80, "training": 23}
+LIMITS = {"suv": 12, "denoise": 98, "training": 23}
 """Files that each journey may enter. A result is judged, shown and given to viewers, each in a room of its own."""
 
 

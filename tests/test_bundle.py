@@ -92,6 +92,7 @@ def test_a_mistake_in_a_bundle_training_is_one_line(bundle, tmp_path):
     assert "nosuch.yaml" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_the_run_id_of_the_model_zoo_works_too(bundle, data, tmp_path):
     run_bundle(*training_arguments(bundle, data, tmp_path / "runs", max_epochs=1), cwd=tmp_path)
     assert list((tmp_path / "runs" / "unipet").glob("iteration-*.pt"))
@@ -133,6 +134,7 @@ def test_inference_denoises_a_folder(bundle, tiny_cohort, tmp_path):
     np.testing.assert_allclose(from_dicom.suv, denoised.suv, atol=denoised.suv.max() / 32767)
 
 
+@pytest.mark.slow
 def test_a_method_of_the_bundle_is_what_runs_and_what_is_recorded(bundle, tiny_cohort, tmp_path):
     scans = tmp_path / "scans"
     scans.mkdir()

@@ -255,6 +255,7 @@ def test_a_manifest_that_names_no_series_or_twice_the_same_is_refused(unipet, do
     assert "duplicate" in done.stdout
 
 
+@pytest.mark.slow
 def test_several_scans_in_one_call(unipet, studies, tmp_path):
     (tmp_path / "no.zip").write_bytes(b"PK\3\4")
     scans, out = (studies / "low.zip", tmp_path / "no.zip", studies / "full"), tmp_path / "out"

@@ -118,11 +118,13 @@ def test_wheel_holds_what_the_bundle_and_the_manifests_hold(wheel, repository):
     assert not [name for name in names if name.startswith(("tests", "pipeline/bundle/data", "pipeline/bundle/runs"))]
 
 
+@pytest.mark.slow
 def test_installed_command_denoises(run, site, scan, tmp_path):
     run(site / "bin" / "unipet", "denoise", scan, tmp_path / "out")
     assert (tmp_path / "out" / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_documented_path_of_the_bundle_is_run_by_monai(run, site, scan, tmp_path):
     folder = Path(run(site / "bin" / "unipet", "bundle", "path").strip())
     assert folder == site / "pipeline" / "bundle"

@@ -162,8 +162,8 @@ def _regions(results: Mapping[str, ResultFiles]) -> tuple[pd.DataFrame, dict[str
                 meanings.setdefault(name, entry["Description"] + unit)
         texts.setdefault(header, []).append(rows)
     tables = [
-        pd.read_csv(io.StringIO("\n".join((header, "".join(rows)))), sep="\t", na_values="n/a", keep_default_na=False)
-        for header, rows in texts.items()
+        pd.read_csv(io.StringIO(text), sep="\t", na_values="n/a", keep_default_na=False)
+        for text in ("".join([header, "\n", *rows]) for header, rows in texts.items())
     ]
     full = [table for table in tables if len(table)] or tables[:1]
     regions = pd.concat(full, ignore_index=True) if full else pd.DataFrame({"scan": []})

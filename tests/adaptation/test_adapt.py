@@ -22,6 +22,7 @@ def adapted(site, settings, tmp_path_factory):
     return output, adapt([site], output, settings)
 
 
+@pytest.mark.slow
 def test_spoilt_weights_gain_and_the_new_ones_are_kept(adapted, settings):
     output, result = adapted
     record = json.loads((output / "adaptation.json").read_text())
@@ -34,6 +35,7 @@ def test_spoilt_weights_gain_and_the_new_ones_are_kept(adapted, settings):
     assert not output.with_name("out.work").exists()
 
 
+@pytest.mark.slow
 def test_the_bundle_denoises_by_the_weights_that_its_record_names(adapted, settings, site):
     output, result = adapted
     series = read_pet(site / "scan1.nii.gz")
@@ -42,6 +44,7 @@ def test_the_bundle_denoises_by_the_weights_that_its_record_names(adapted, setti
     assert Denoiser.from_bundle(output).weights_sha256 == result.record["weights_sha256_after"]
 
 
+@pytest.mark.slow
 def test_page_card_and_record_name_no_file_and_say_what_was_used(adapted, site):
     output, result = adapted
     card, page = (output / "docs" / "README.md").read_text(), (output / "adaptation.html").read_text()
@@ -57,6 +60,7 @@ def test_page_card_and_record_name_no_file_and_say_what_was_used(adapted, site):
     assert "fine-tuned on 3 scans of one site" in (output / "configs" / "metadata.json").read_text()
 
 
+@pytest.mark.slow
 def test_done_once_it_is_not_done_again_and_other_scans_need_another_folder(adapted, settings, site):
     output, result = adapted
     before = sha256_of(output / "models" / "model.pt")
@@ -68,6 +72,7 @@ def test_done_once_it_is_not_done_again_and_other_scans_need_another_folder(adap
     assert sha256_of(output / "models" / "model.pt") == before
 
 
+@pytest.mark.slow
 def test_weights_that_gain_nothing_leave_the_old_ones_byte_for_byte(site, settings, tmp_path):
     idle = tuple(("train#optimizer#params#0#lr", 0.0) if "#0#lr" in key else (key, v) for key, v in settings.overrides)
     short = (*idle, ("train#optimizer#params#1#lr", 0.0))
