@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.errors import PETError
 from pipeline.files import write_json
-from pipeline.workflow.places import Layout, ResultFiles, root_locked
+from pipeline.workflow.places import Layout, ResultFiles, files_of_state, root_locked
 from pipeline.workflow.scan_state import STATES, NamedScan, ScanState, StateFiles
 
 __all__ = ["CohortIndex", "CohortStatus", "cohort_status", "read_index", "write_index"]
@@ -93,8 +93,7 @@ def states_of(output_dir: Path, index: CohortIndex) -> dict[str, ScanState | Non
 
 def files_of(output_dir: Path, index: CohortIndex, state: ScanState) -> ResultFiles:
     """Return the files of a result."""
-    folder, is_shared = output_dir / state.folder, index.layout == "bids"
-    return ResultFiles(folder=folder, name=state.file_name, scan=state.scan, is_shared=is_shared)
+    return files_of_state(output_dir, state, index.layout)
 
 
 def cohort_status(output_dir: Path) -> CohortStatus:

@@ -14,9 +14,9 @@ from pipeline.pet import PETSeries
 from pipeline.pet.derived_files import COHORT_FILES, bids_name, describe_results, scan_name
 from pipeline.pet.dicom.writing.equipment import PRODUCT
 from pipeline.workflow.scan_run import source_sha256
-from pipeline.workflow.scan_state import STATES
+from pipeline.workflow.scan_state import STATES, ScanState
 
-__all__ = ["Layout", "Places", "ResultFiles", "places_in", "root_locked"]
+__all__ = ["Layout", "Places", "ResultFiles", "files_of_state", "places_in", "root_locked"]
 
 Layout = Literal["folders", "bids"]
 """A folder for each scan with files of fixed names, or ``sub-*/[ses-*/]pet`` of one data set."""
@@ -225,6 +225,12 @@ def places_in(root: Path, layout: Layout) -> Places:
     if layout not in kinds:
         raise PETError(f"layout {layout!r}, expected {' or '.join(kinds)}")
     return kinds[layout](root)
+
+
+def files_of_state(root: Path, state: ScanState, layout: Layout) -> ResultFiles:
+    """Return the files of the result that is known of a scan, in a folder of results."""
+    folder = root / state.folder
+    return ResultFiles(folder=folder, name=state.file_name, scan=state.scan, is_shared=layout == "bids")
 
 
 def _n_entries(folder: Path) -> int:

@@ -13,7 +13,7 @@ from pipeline.files import locked_folder
 from pipeline.inference import Denoiser
 from pipeline.pet import DicomOptions, PETSeries
 from pipeline.workflow.denoise import denoise_into
-from pipeline.workflow.places import Layout, ResultFiles, places_in
+from pipeline.workflow.places import Layout, ResultFiles, files_of_state, places_in
 from pipeline.workflow.region_rule import RegionRule
 from pipeline.workflow.repeat import RepeatRule
 from pipeline.workflow.scan_run import ScanRun, check_elsewhere, source_sha256
@@ -248,8 +248,7 @@ class ScanTask:
             self.on_step(self.scan.path, step)
 
     def _files_of(self, state: ScanState) -> ResultFiles:
-        folder = self.output_dir / state.folder
-        return ResultFiles(folder=folder, name=state.file_name, scan=state.scan, is_shared=self.layout == "bids")
+        return files_of_state(self.output_dir, state, self.layout)
 
     def _place(self, series: PETSeries, source: str) -> tuple[ResultFiles, ResultFiles | None]:
         """Return the files of the result of a series, and those of the older result that they replace."""
