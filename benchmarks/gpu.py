@@ -52,7 +52,9 @@ def precision(name: str) -> Iterator[None]:
 def one_way(name: str, series: PETSeries, denoiser: Denoiser, device: torch.device) -> tuple[Callable[[], Tensor], str]:
     """Return a call that denoises the series, and its precision."""
     if name == "product":
-        streaming = getattr(denoiser.inferer, "inferer", denoiser.inferer)
+        streaming = denoiser.inferer
+        while hasattr(streaming, "inferer"):
+            streaming = streaming.inferer
         return lambda: torch.from_numpy(denoiser(series).suv)[None, None], str(streaming.dtype or "float32")
     way = ways(device)[name.removesuffix("-ieee")]
     x = torch.from_numpy(series.suv)[None, None].to(device) / denoiser.suv_scale

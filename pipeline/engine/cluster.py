@@ -102,7 +102,7 @@ def _quietly_starting(workers: Workers, stack: ExitStack) -> Iterator[None]:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     threads = max(1, _n_processors() // workers.jobs)
     numbers = {f"{name}_NUM_THREADS": threads for name in ("OMP", "MKL", "OPENBLAS")}
-    environment = {"distributed.nanny.pre-spawn-environ": {"MALLOC_TRIM_THRESHOLD_": 65536} | numbers}
+    environment = {"distributed.nanny.pre-spawn-environ": numbers}
     stack.enter_context(dask.config.set(_SETTINGS | environment))
     before = dict(os.environ)  # Dask sets its workers' variables here
     mask = getattr(signal, "pthread_sigmask", None)  # threads and processes started meanwhile inherit it

@@ -196,7 +196,7 @@ def _refuse_idle(config: dict[str, Any], where: str, keys: list[list[str]], need
     """Refuse a setting of a stage that this training does not have; a file for several methods may hold such."""
     of_stages = [parts for parts in keys if len(parts) > 1 and _at(config, [parts[0], "stage"]) is not _MISSING]
     idle = [parts for parts in of_stages if f"{parts[0]}#stage" not in needed]
-    if idle and (where == "--set" or len(idle) == len(of_stages)):
+    if idle and (where == "--set" or len(idle) == len(keys)):
         stages = sorted(key.partition("#")[0] for key in needed if key.endswith("#stage"))
         name = "#".join(idle[0])
         raise PETError(
