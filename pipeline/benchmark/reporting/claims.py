@@ -59,6 +59,15 @@ CLAIMS: tuple[Claim, ...] = (
         *("UniPET is better at unseen doses than the networks of one dose", _UNIPET, "unipet", "unet_specific"),
         *("unseen", ("doses",)),
     ),
+    Claim("UniPET as shipped is better than a residual U-Net of its budget", _UNIPET, "shipped", "unet_residual_large"),
+    Claim(
+        *("UniPET as shipped is better at unseen doses than a residual U-Net of its budget", _UNIPET, "shipped"),
+        *("unet_residual_large", "unseen", ("doses",)),
+    ),
+    Claim(
+        *("UniPET as shipped is better on an unseen scanner and tracers than a residual U-Net of its budget", _UNIPET),
+        *("shipped", "unet_residual_large", "unseen", ("scanner", "tracers")),
+    ),
     Claim("to predict the noise is better than to predict the image", _RESIDUAL, "unet_residual", "unet"),
     Claim("one residual U-Net is better than the networks of one dose", _RESIDUAL, "unet_residual", "unet_specific"),
     Claim("one residual U-Net is better than one told the dose", _RESIDUAL, "unet_residual", "unet_conditioned"),
