@@ -52,8 +52,8 @@ ALLOWED = {
         *("simulation", "transforms"),
     },
     "workflow": {
-        *("data", "engine", "errors", "evaluation", "files", "images", "inference", "pet", "regions", "report"),
-        *("simulation", "tables", "trust"),
+        *("data", "engine", "errors", "evaluation", "files", "images", "inference", "memory", "pet", "regions"),
+        *("report", "simulation", "tables", "trust"),
     },
     "doors": {"errors", "files", "pet", "workflow"},
     "cohort": {

@@ -24,13 +24,16 @@ __all__ = [
     "Deidentify",
     "Device",
     "Jobs",
+    "Method",
     "Private",
     "Reconstructor",
     "Scanner",
     "Scheduler",
     "Series",
     "Slurm",
+    "Strength",
     "Units",
+    "Weights",
     "console",
     "errors_in_one_line",
     "print_warnings",
@@ -45,6 +48,13 @@ console = Console() if sys.stdout.isatty() else Console(width=160)
 
 Bundle = Annotated[Path | None, typer.Option(help="Folder of the bundle; by default the one that comes along.")]
 Device = Annotated[str | None, typer.Option(help="Such as cuda or cpu; by default a GPU when there is one.")]
+Method = Annotated[str, typer.Option(help="File of configs/methods, such as unipet, or the path of such a file.")]
+Weights = Annotated[
+    Path | None, typer.Option(help="File of weights, such as model.pt of a training, in place of the method's own.")
+]
+Strength = Annotated[
+    float | None, typer.Option(help="Part of the change that is made: 0 is the scan as it is. [default: 1]")
+]
 Units = Annotated[str, typer.Option(help="Stored in DICOM: BQML (Bq/mL) or GML (SUVbw).")]
 Private = Annotated[bool, typer.Option(help="Keep the source's private DICOM attributes.")]
 Deidentify = Annotated[

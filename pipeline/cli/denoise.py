@@ -14,11 +14,14 @@ from pipeline.cli.console import (
     Bundle,
     Deidentify,
     Device,
+    Method,
     Private,
     Reconstructor,
     Scanner,
     Series,
+    Strength,
     Units,
+    Weights,
     console,
     errors_in_one_line,
     print_warnings,
@@ -48,22 +51,15 @@ def denoise(
         Path,
         typer.Argument(metavar="OUT", help="Folder to create; each of several scans gets one of its own in it."),
     ],
-    method: Annotated[
-        str,
-        typer.Option(help="File of configs/methods, such as unipet, or the path of such a file."),
-    ] = ("unipet"),
-    weights: Annotated[
-        Path | None, typer.Option(help="File of weights, such as model.pt of a training, in place of the method's own.")
-    ] = None,
+    method: Method = "unipet",
+    weights: Weights = None,
     drf: Annotated[
         float | None,
         typer.Option(help="Dose reduction factor, for a method that must know it; by default read from the noise."),
     ] = None,
     bundle: Bundle = None,
     device: Device = None,
-    strength: Annotated[
-        float | None, typer.Option(help="Part of the change that is made: 0 is the scan as it is. [default: 1]")
-    ] = None,
+    strength: Strength = None,
     regions: Annotated[
         str | None,
         typer.Option(

@@ -6,15 +6,13 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.console import Bundle, errors_in_one_line
+from pipeline.cli.console import Bundle, Method, errors_in_one_line
 
 __all__ = ["train"]
 
 
 def train(
-    method: Annotated[
-        str, typer.Option(help="File of configs/methods, such as unipet, or the path of such a file.")
-    ] = "unipet",
+    method: Method = "unipet",
     config: Annotated[
         list[Path] | None, typer.Option(metavar="OVERLAY", help="Configuration on top of the bundle's, repeatable.")
     ] = None,

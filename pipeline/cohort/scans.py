@@ -8,14 +8,10 @@ from typing import Protocol
 
 from pipeline.data import Manifest, find_scans
 from pipeline.errors import PETError
-from pipeline.pet.derived_files import bids_stem
-from pipeline.pet.dicom.reading.stored_files import walk_folders
+from pipeline.pet.derived_files import pet_images
 from pipeline.workflow.scan_state import NamedScan
 
 __all__ = ["ManifestScans", "ScanFolder", "ScanList", "Scans", "scans_in"]
-
-_NOT_RAW = ("derivatives", "sourcedata", "code")
-"""Folders of a BIDS data set that hold no images of its own."""
 
 
 class Scans(Protocol):
@@ -43,7 +39,7 @@ class ScanFolder:
     def __iter__(self) -> Iterator[NamedScan]:
         """Yield the scans, sorted by their names; raise PETError if there is none."""
         if _is_raw_dataset(self.folder):
-            paths = sorted(_images_of_dataset(self.folder, self.output_dir))
+            paths = sorted(path for subject in self.folder.glob("sub-*") for path in pet_images(subject))
             if not paths:
                 raise PETError(
                     f"{self.folder}: no PET image found, expected sub-*/[ses-*/]pet/*_pet.nii.gz, as BIDS has"
@@ -139,16 +135,3 @@ def _is_raw_dataset(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(described, dict) and "BIDSVersion" in described and described.get("DatasetType") != "derivative"
-
-
-def _images_of_dataset(folder: Path, results: Path) -> Iterator[Path]:
-    below = results.resolve()
-
-    def enter(place: Path) -> bool:
-        if place == folder:
-            return True
-        return not (place.name.startswith(".") or place.name in _NOT_RAW or place.resolve() == below)
-
-    for place, names in walk_folders(folder, enter=enter):
-        if place.name == "pet":
-            yield from (place / name for name in names if bids_stem(Path(name)) and "_desc-" not in name)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import PETError
+from pipeline.pet.derived_files import pet_images
 from pipeline.workflow.scan_state import NamedScan
 
 __all__ = ["ParticipantScans", "participant_scans"]
@@ -61,19 +62,10 @@ def participant_scans(bids_dir: Path, labels: Sequence[str] = ()) -> tuple[list[
         raise PETError(
             f"{bids_dir}: has no participant {', '.join(unknown)}, expected some of {', '.join(shown) or 'none'}"
         )
-    images = {label: _pet_of(there[label]) for label in asked or there}
+    images = {label: pet_images(there[label]) for label in asked or there}
     without = [label for label, found in images.items() if not found]
     if missing := [label for label in without if label in asked]:
         raise PETError(f"{bids_dir}: no PET image (pet/*_pet.nii.gz) of participant {', '.join(missing)}")
     if not any(images.values()):
         raise PETError(f"{bids_dir}: holds no PET image (sub-*/[ses-*/]pet/*_pet.nii.gz), expected some")
     return [path for found in images.values() for path in found], without
-
-
-def _pet_of(subject: Path) -> list[Path]:
-    folders = [subject / "pet", *sorted(path / "pet" for path in subject.glob("ses-*"))]
-    return sorted(path for folder in folders for path in folder.glob(f"{subject.name}_*pet.nii*") if _is_image(path))
-
-
-def _is_image(path: Path) -> bool:
-    return path.name.endswith(("_pet.nii", "_pet.nii.gz"))

@@ -22,6 +22,7 @@ __all__ = [
     "bids_stem",
     "describe_dataset",
     "describe_results",
+    "pet_images",
     "scan_name",
     "write_denoised",
     "write_derived",
@@ -54,6 +55,16 @@ def bids_stem(path: Path) -> str:
     """Return the entities of a volume that is named as BIDS names PET, which are pseudonyms; empty for any other."""
     match = _BIDS_NAME.match(path.name)
     return match[1] if match else ""
+
+
+def pet_images(subject: Path) -> list[Path]:
+    """Return the PET images of a subject of a BIDS data set, sorted: ``sub-LABEL/[ses-*/]pet/*_pet.nii[.gz]``.
+
+    Derivatives, whose names have a ``desc``, are none.
+    """
+    folders = [subject / "pet", *sorted(subject.glob("ses-*/pet"))]
+    found = (path for folder in folders for path in sorted(folder.glob(f"{subject.name}_*")))
+    return [path for path in found if bids_stem(path) and "_desc-" not in path.name]
 
 
 def scan_name(series: PETSeries) -> str:

@@ -20,6 +20,7 @@ from pipeline.evaluation import (
 )
 from pipeline.files import new_folder, write_json
 from pipeline.images import Regions, body_mask
+from pipeline.memory import free_memory
 from pipeline.pet import DicomOptions, PETSeries
 from pipeline.pet.derived_files import describe_results, scan_name, write_denoised
 from pipeline.pet.grid import check_same_grid
@@ -286,10 +287,7 @@ def _lesions(images: Mapping[str, PETSeries], found: Regions, trust: ScanTrust) 
 
 def _check_memory(series: PETSeries, source: Path) -> None:
     """Refuse a scan, before minutes of work, that could not be written and measured after them."""
-    # Here, because it imports torch, and noise is inserted without.
-    from pipeline.inference.streaming.plan import available_memory
-
-    needed, free = VOLUMES * series.suv.nbytes, available_memory("cpu")
+    needed, free = VOLUMES * series.suv.nbytes, free_memory()
     if free is not None and needed > free:
         shape = " x ".join(map(str, series.suv.shape))
         gib = f"about {needed / 2**30:.2g} GiB of memory, {free / 2**30:.2g} GiB are free"

@@ -248,10 +248,10 @@ def test_memory_is_asked_for_before_the_network_runs(scan, identity, tmp_path, m
             pytest.fail("minutes of work")
 
     n_bytes = 16 * 4 * 16**3
-    monkeypatch.setattr("pipeline.inference.streaming.plan.available_memory", lambda device: n_bytes - 1)
+    monkeypatch.setattr("pipeline.workflow.denoise.free_memory", lambda: n_bytes - 1)
     with pytest.raises(PETError, match=r"sub-01_pet\.nii\.gz: 16 x 16 x 16 voxels need about .* GiB of memory"):
         denoise_scan(scan, tmp_path / "out", replace(identity, network=Never()))
-    monkeypatch.setattr("pipeline.inference.streaming.plan.available_memory", lambda device: n_bytes)
+    monkeypatch.setattr("pipeline.workflow.denoise.free_memory", lambda: n_bytes)
     denoise_scan(scan, tmp_path / "out", identity)
 
 

@@ -62,11 +62,13 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("UniPET as shipped is better than a residual U-Net of its budget", _UNIPET, "shipped", "unet_residual_large"),
     Claim(
         *("UniPET as shipped is better at unseen doses than a residual U-Net of its budget", _UNIPET, "shipped"),
-        *("unet_residual_large", "unseen", ("doses",)),
+        *("unet_residual_large", "unseen"),
+        conditions=("doses",),
     ),
     Claim(
         *("UniPET as shipped is better on an unseen scanner and tracers than a residual U-Net of its budget", _UNIPET),
-        *("shipped", "unet_residual_large", "unseen", ("scanner", "tracers")),
+        *("shipped", "unet_residual_large", "unseen"),
+        conditions=("scanner", "tracers"),
     ),
     Claim("to predict the noise is better than to predict the image", _RESIDUAL, "unet_residual", "unet"),
     Claim("one residual U-Net is better than the networks of one dose", _RESIDUAL, "unet_residual", "unet_specific"),

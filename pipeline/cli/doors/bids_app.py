@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand
 
-from pipeline.cli.console import Bundle, Deidentify, Device, console, errors_in_one_line
+from pipeline.cli.console import Bundle, Deidentify, Device, Method, Weights, console, errors_in_one_line
 
 __all__ = ["BIDSAppCommand", "bids_app", "spread"]
 
@@ -46,8 +46,8 @@ def bids_app(
         list[str] | None,
         typer.Option(*_SEVERAL, metavar="LABEL...", help="Participants, with or without sub-. [default: all]"),
     ] = None,
-    method: Annotated[str, typer.Option(help="File of configs/methods, or the path of such a file.")] = "unipet",
-    weights: Annotated[Path | None, typer.Option(help="File of weights in place of the method's own.")] = None,
+    method: Method = "unipet",
+    weights: Weights = None,
     bundle: Bundle = None,
     device: Device = None,
     deidentify: Deidentify = False,

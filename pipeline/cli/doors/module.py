@@ -9,9 +9,12 @@ from pipeline.cli.console import (
     Bundle,
     Deidentify,
     Device,
+    Method,
     Private,
     Series,
+    Strength,
     Units,
+    Weights,
     console,
     errors_in_one_line,
     print_warnings,
@@ -32,13 +35,11 @@ def module(
         Path,
         typer.Argument(metavar="OUT", envvar="MERCURE_OUT_DIR", help="Empty folder for the derived series."),
     ],
-    method: Annotated[str, typer.Option(help="File of configs/methods, or the path of such a file.")] = "unipet",
-    weights: Annotated[Path | None, typer.Option(help="File of weights in place of the method's own.")] = None,
+    method: Method = "unipet",
+    weights: Weights = None,
     bundle: Bundle = None,
     device: Device = None,
-    strength: Annotated[
-        float | None, typer.Option(help="Part of the change that is made: 0 is the scan as it is. [default: 1]")
-    ] = None,
+    strength: Strength = None,
     send_regions: Annotated[
         bool, typer.Option("--send-regions", help="Put DICOM SEG and report of the regions beside the slices, too.")
     ] = False,
