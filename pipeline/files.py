@@ -71,9 +71,12 @@ def replaced_file(target: Path) -> Iterator[Path]:
         with _naming(target, temporary):
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             yield temporary
-            _sync(temporary)
+            is_part = any(name.startswith(UNFINISHED) for name in parent.parts)  # and reaches the disk with the whole
+            if not is_part:
+                _sync(temporary)
             temporary.replace(target)
-            _sync(parent)
+            if not is_part:
+                _sync(parent)
     finally:
         temporary.unlink(missing_ok=True)
 

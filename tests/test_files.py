@@ -126,6 +126,17 @@ def test_everything_in_a_new_folder_reaches_the_disk(tmp_path, monkeypatch):
     assert {path.stat().st_ino for path in everything} <= set(synced)
 
 
+def test_a_file_of_a_new_folder_reaches_the_disk_once(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("os.fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    with new_folder(tmp_path / "new") as folder:
+        (folder / "deep").mkdir()
+        for place in (folder, folder / "deep"):
+            write_text(place / "table.tsv", "x")
+        assert not synced
+    assert sorted(synced) == sorted(path.stat().st_ino for path in (tmp_path, *tmp_path.rglob("*")))
+
+
 def test_folders_are_not_synced_where_the_system_cannot(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.files.FOLDERS_CAN_BE_SYNCED", False)
     modes = []

@@ -59,6 +59,21 @@ FAILED_COLUMNS = {
 }
 """Meaning of the columns of ``failed.tsv``, which alone among the tables names the sources."""
 
+_WORDS = {
+    "threshold": "from SUV {:g} g/mL on",
+    "delineation": "drawn by {}",
+    "min_volume": "of at least {:g} mL",
+    "fwhm": "smoothed by {:g} mm",
+    "n": "{} of each scan",
+    "scanner": "as on {}",
+    "attenuation": "attenuation of {}",
+    "report": "page of each scan",
+    "keep_private": "private attributes kept",
+    "deidentify": "de-identified",
+    "units": "DICOM in {}",
+}
+"""Options in words, where their names and values do not say enough."""
+
 _FILES = ("cohort.tsv", "cohort.json", "scans.tsv", "scans.json", "failed.tsv", "failed.json", "cohort.html")
 
 
@@ -144,8 +159,26 @@ def _write(
         failures={key: state.nameless for key, state in failed.items()},
         n_left=sum(state is None for state in states.values()),
         outside=outside.most_common(),
-        run={key: value for key, value in index.facts.items() if value not in (None, {}, "")},
+        run={
+            key: options_in_words(value) if isinstance(value, dict) else value
+            for key, value in index.facts.items()
+            if value not in (None, {}, "")
+        },
     )
+
+
+def options_in_words(options: Mapping[str, Any]) -> str:
+    """Return options of `DenoiseOptions.record` as a reader wants them, in one line."""
+    found = []
+    for name, value in options.items():
+        word = _WORDS.get(name, name.replace("_", " ") + ("" if isinstance(value, bool | dict) else " {}"))
+        if isinstance(value, dict):
+            found.append(f"{word}: {options_in_words(value).replace('; ', ', ')}")
+        elif isinstance(value, bool):
+            found.append(word if value else f"no {word}")
+        else:
+            found.append(word.format(value))
+    return "; ".join(found)
 
 
 def _regions(results: Mapping[str, ResultFiles]) -> tuple[pd.DataFrame, dict[str, str]]:
