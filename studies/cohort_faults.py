@@ -12,6 +12,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -97,14 +98,15 @@ class Study:
         return {**status, "seconds": seconds, "seconds_of_second_run": again, "reasons": failed.to_dict()}
 
     def speed(self) -> dict[str, object]:
-        """The same scans on one worker and on several."""
+        """The same scans on one worker and on several; time of the processors says what it is where other work runs, too."""
         scans = subset(self.work, self.scans, self.arguments.speed_scans, "for_speed")
         found: dict[str, object] = {"scans": self.arguments.speed_scans}
         for jobs in (1, self.jobs):
             out = self.fresh(f"out_speed_{jobs}")
+            before = processor_seconds()
             code, printed, seconds = self.run(scans, out, "--jobs", jobs)
             assert code == 0, printed
-            found[f"seconds_on_{jobs}"] = seconds
+            found |= {f"seconds_on_{jobs}": seconds, f"processor_seconds_on_{jobs}": processor_seconds() - before}
         found["ratio"] = float(found["seconds_on_1"]) / float(found[f"seconds_on_{self.jobs}"])  # type: ignore[arg-type]
         return found
 
@@ -261,6 +263,12 @@ def check_nothing_is_half(out: Path) -> None:
             there = path.parent / name
             found = sum(1 for _ in there.iterdir()) if name.endswith("/") else there.stat().st_size
             assert found == size, there
+
+
+def processor_seconds() -> float:
+    """Time of the processors that ended commands and their workers took, of the system included [s]."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def workers_below(pid: int) -> Iterator[int]:
