@@ -98,7 +98,7 @@ class Study:
         return {**status, "seconds": seconds, "seconds_of_second_run": again, "reasons": failed.to_dict()}
 
     def speed(self) -> dict[str, object]:
-        """The same scans on one worker and on several; time of the processors says what it is where other work runs, too."""
+        """The same scans on one worker and on several; time of the processors tells more where others work."""
         scans = subset(self.work, self.scans, self.arguments.speed_scans, "for_speed")
         found: dict[str, object] = {"scans": self.arguments.speed_scans}
         for jobs in (1, self.jobs):
