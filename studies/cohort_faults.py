@@ -158,7 +158,7 @@ class Study:
             if (out / "cohort.html").exists() or n == self.arguments.kills:
                 self.finished(out, expected)
                 rounds += 1
-                print(f"{n} kills, {rounds} cohorts complete and equal", flush=True)
+                print(f"{n} kills, {runs} runs, {rounds} cohorts complete and equal: {victims}", flush=True)
                 out = self.fresh("out_kills")
         return {"kills": n, "victims": victims, "runs": runs, "cohorts": rounds, "seconds_undisturbed": usual}
 
