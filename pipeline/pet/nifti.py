@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ INTENT_NAME = "SUVbw"
 """What the header of a NIfTI file calls its quantity."""
 
 _DESCRIP_BYTES = 79  # of 80; readers in C take the last for the end of the text
+
+_MOST_ENTITIES = 10
+"""Of a name, those that a file may share from which it inherits; BIDS has no more for PET."""
 
 _COLUMNS = {
     "weight": ("BodyWeight", {"kg", "kilogram", "kilograms"}),
@@ -203,25 +207,24 @@ def _json_object(file: Path) -> dict[str, Any]:
     return {key: value for key, value in content.items() if value is not None}
 
 
-def _entities(stem: str) -> set[str]:
-    return set(stem.split("_")) - {"", "pet"}
-
-
 def sidecar_files(path: Path) -> list[Path]:
     """Return the JSON files that apply to a NIfTI volume, the nearest last; none if there is none.
 
     Beside the file of the same stem these are, for a BIDS name, those that the inheritance principle names: files
     ``*pet.json`` between the folder of the image and that which holds the ``sub-`` folder, whose entities the image
-    has, too.
+    has, too, in the same order.
     """
     beside = sidecar_path_of(path)
-    stem = beside.stem
-    files = []
-    if stem.startswith("sub-") and stem.endswith("_pet"):
-        for folder in reversed(_folders_of_subject(path, stem)):
-            applying = [file for file in folder.glob("*pet.json") if _entities(file.stem) <= _entities(stem)]
-            files += sorted(applying, key=lambda file: (len(_entities(file.stem)), file.name))
-    return [file for file in files if file != beside] + ([beside] if beside.is_file() else [])
+    files: list[Path] = []
+    if beside.stem.startswith("sub-") and beside.stem.endswith("_pet"):
+        # Each is asked for by its name: a folder may hold the files of thousands of scans.
+        entities = [entity for entity in beside.stem.split("_")[:-1] if entity][:_MOST_ENTITIES]
+        names: list[str] = []
+        for n in range(len(entities) + 1):
+            names += sorted("_".join((*chosen, "pet.json")) for chosen in combinations(entities, n))
+        for folder in reversed(_folders_of_subject(path, beside.stem)):
+            files += [file for name in names if (file := folder / name) != beside and file.is_file()]
+    return files + ([beside] if beside.is_file() else [])
 
 
 def _folders_of_subject(path: Path, stem: str) -> list[Path]:

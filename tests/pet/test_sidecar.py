@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.pet import PETError, explain_suv, read_nifti, read_pet, suvbw_factor_of, write_nifti
+from pipeline.pet.nifti import sidecar_files
 
 DCM2NIIX = {
     "Modality": "PT",
@@ -243,6 +245,15 @@ def test_weight_of_participants(scan, tmp_path, described, found):
     else:
         with pytest.raises(PETError, match=r"BodyWeight is missing"):
             read_nifti(path)
+
+
+def test_what_a_scan_inherits_is_found_without_a_look_at_all_files_of_its_folder(tmp_path, monkeypatch):
+    for name in ("pet.json", "rec-a_pet.json", "sub-1_pet.json", "sub-1_rec-a_pet.json", "sub-2_pet.json"):
+        (tmp_path / name).write_text("{}")
+    for listing in ("scandir", "listdir"):
+        monkeypatch.setattr(os, listing, lambda *_: pytest.fail("a folder may hold the files of thousands of scans"))
+    found = sidecar_files(tmp_path / "sub-1_rec-a_pet.nii.gz")
+    assert [file.name for file in found] == ["pet.json", "rec-a_pet.json", "sub-1_pet.json", "sub-1_rec-a_pet.json"]
 
 
 def test_a_name_that_is_not_bids_inherits_nothing(scan, tmp_path):
