@@ -3,9 +3,11 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.coarse_augmentation import COARSE_AUGMENTATION
 
@@ -86,6 +88,26 @@ def data(tiny_cohort: list[Path], tmp_path_factory: pytest.TempPathFactory) -> l
     path = manifest.model_copy(update={"subjects": subjects}).write(folder / "manifest.yaml")
     named = ["--manifest", str(path), "--dataset_dir", str(root), "--store_dir", str(folder / "store"), "--jobs", "1"]
     return [*named, *(word for key, value in COARSE_AUGMENTATION.items() for word in (f"--{key}", value))]
+
+
+_DRAWN = ("mip", "difference", "profile", "histogram", "voxel_error", "agreement", "error", "absolute_error")
+
+
+@pytest.fixture
+def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the figures of pages blank, where a test looks at numbers and files: a page then takes a tenth of its time.
+
+    What is made by fixtures of a wider scope, or in other processes, has its figures.
+    """
+    blank = BytesIO()
+    Image.new("L", (1, 1)).save(blank, format="PNG")
+    for name in _DRAWN:
+        monkeypatch.setattr(f"pipeline.report.scan.report.{name}_figure", lambda *_, **__: blank.getvalue())
+    monkeypatch.setattr(
+        "pipeline.report.scan.report.region_figures",
+        lambda images, regions, lesions, **_: dict.fromkeys(lesions["region"].head(20), blank.getvalue()),
+    )
+    monkeypatch.setattr("pipeline.report.cohort_figures.png", lambda *_, **__: blank.getvalue())
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,6 @@
 """The bundle through MONAI's own command: training, resuming, evaluation, inference."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from pipeline import read_pet
 from pipeline.errors import PETError
 from pipeline.inference import Method, load_weights
 from pipeline.shipped import method_files
+from tests.own_process import run_module
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +22,7 @@ def bundle(repository) -> Path:
 
 def run_bundle(*arguments: str, cwd: Path) -> str:
     """Run `python -m monai.bundle run ...` as a user would; returns what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "monai.bundle", "run", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_module("monai.bundle", "run", *arguments, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -76,15 +69,10 @@ def test_training_runs_stops_and_resumes_from_elsewhere(bundle, data, tmp_path, 
 
 def test_a_mistake_in_a_bundle_training_is_one_line(bundle, tmp_path):
     config = str(bundle / "configs" / "train.yaml")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", config),
-            *("--manifest", str(tmp_path / "nosuch.yaml"), "--output_dir", str(tmp_path / "runs")),
-        ],
+    done = run_module(
+        *("monai.bundle", "run", "training", "--config_file", config),
+        *("--manifest", tmp_path / "nosuch.yaml", "--output_dir", tmp_path / "runs"),
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr

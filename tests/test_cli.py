@@ -4,8 +4,6 @@ import inspect
 import json
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +17,9 @@ from pipeline.cli.denoise import denoise
 from pipeline.images import regions_in_either
 from pipeline.pet import write_dicom_series, write_nifti
 from pipeline.workflow import RegionRule
+from tests.own_process import run_code, run_module
+
+pytestmark = pytest.mark.usefixtures("blank_figures")
 
 
 @pytest.fixture(scope="module")
@@ -288,11 +289,7 @@ def test_an_infinite_psnr_is_no_number_in_json(unipet, noisy, tmp_path):
 def test_termination_leaves_nothing_behind(noisy, tmp_path):
     script = "import os, signal\nfrom pipeline import cli\nimport pipeline.workflow.denoise as workflow\n"
     script += "workflow.write_denoised = lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM)\ncli.main()"
-    done = subprocess.run(
-        [sys.executable, "-c", script, "denoise", noisy, tmp_path / "out", "--method", "identity"],
-        capture_output=True,
-        check=False,
-    )
+    done = run_code(script, "denoise", noisy, tmp_path / "out", "--method", "identity")
     assert done.returncode == 143
     assert list(tmp_path.iterdir()) == []
 
@@ -312,8 +309,7 @@ def test_termination_leaves_nothing_behind(noisy, tmp_path):
 )
 def test_every_command_runs_in_a_process_of_its_own(arguments, returncode, said, noisy, tiny_cohort, tmp_path):
     names = {"scan": noisy, "cohort": tiny_cohort[0].parent, "out": tmp_path}
-    command = [sys.executable, "-m", "unipet", *(a.format(**names) for a in arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_module("unipet", *(a.format(**names) for a in arguments))
     assert done.returncode == returncode, done.stderr
     assert said.format(**names) in done.stdout + done.stderr
     assert len(done.stderr.splitlines()) == returncode

@@ -20,6 +20,8 @@ from pipeline.data.manifest import Image, Manifest, other_files
 from pipeline.evaluation import psnr
 from pipeline.pet import write_dicom_series
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 def study_of(scan: Path, study: Path) -> Path:
     """Write a study of a scan: PET with and without attenuation correction, and a CT object, in one folder."""

@@ -1,8 +1,6 @@
 """`unipet train`: what it refuses before it starts, and that it then trains, stops in time, and goes on."""
 
 import itertools
-import subprocess
-import sys
 import traceback
 
 import pytest
@@ -16,6 +14,7 @@ from pipeline.errors import causes_of
 from pipeline.pet import PETError
 from pipeline.shipped import method_files
 from pipeline.training import TrainingResult, checked_config, parse_setting
+from tests.own_process import run_code, run_module
 
 TINY = [
     *("--set", "n_patches=8"),
@@ -63,12 +62,7 @@ def trained(*arguments):
 
 
 def as_a_user(*arguments):
-    return subprocess.run(
-        [sys.executable, "-c", "from pipeline.cli import main; main()", "train", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_code("from pipeline.cli import main; main()", "train", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -249,17 +243,12 @@ def test_it_trains_stops_in_time_and_goes_on(settings, repository, tmp_path):
     # In pieces or not, by this command or by MONAI's: the same weights.
     configs = repository / "bundles" / "unipet_3d" / "configs"
     pairs = [argument.split("=", 1) for argument in [*settings, *TINY][1::2]]
-    monai = subprocess.run(
-        [
-            *(sys.executable, "-m", "monai.bundle", "run", "training"),
-            *("--config_file", str([str(configs / name) for name in ("train.yaml", "methods/unipet.yaml")])),
-            *("--output_dir", tmp_path / "monai"),
-            *(word for key, value in pairs for word in (f"--{key}", value)),
-        ],
+    monai = run_module(
+        *("monai.bundle", "run", "training"),
+        *("--config_file", [str(configs / name) for name in ("train.yaml", "methods/unipet.yaml")]),
+        *("--output_dir", tmp_path / "monai"),
+        *(word for key, value in pairs for word in (f"--{key}", value)),
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert monai.returncode == 0, monai.stderr
     ours, theirs = (torch.load(tmp_path / name / "model.pt", weights_only=True) for name in ("runs", "monai"))

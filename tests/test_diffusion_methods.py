@@ -15,6 +15,8 @@ from pipeline.networks import DiffusionBody
 from pipeline.shipped import own_bundle
 from pipeline.workflow.denoise import denoise_scan
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 METHODS = ["ddpm3d", "ddpm2d", "flow3d"]
 
 

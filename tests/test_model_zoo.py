@@ -2,8 +2,6 @@
 
 import copy
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import jsonschema
@@ -15,6 +13,7 @@ from monai.bundle import ConfigParser, verify_net_in_out
 from monai.bundle.workflows import ConfigWorkflow
 
 from pipeline.networks import UniPET
+from tests.own_process import run_module
 
 LARGE = 25_000_000  # bytes of a file that the model zoo takes into its repository
 
@@ -155,17 +154,12 @@ def test_exported_torchscript_denoises_alike(bundle, tmp_path):
             parameter += 0.05 * torch.randn_like(parameter)
     torch.save(network.state_dict(), tmp_path / "model.pt")
     (tmp_path / "inference.yaml").write_text(yaml.safe_dump({"network_def": definition}))
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "monai.bundle", "ckpt_export", "network_def"),
-            *("--filepath", tmp_path / "model.ts", "--ckpt_file", tmp_path / "model.pt"),
-            *("--meta_file", bundle / "configs" / "metadata.json", "--config_file", tmp_path / "inference.yaml"),
-            *("--use_trace", "True", "--input_shape", "[1, 1, 16, 16, 16]"),
-        ],
+    done = run_module(
+        *("monai.bundle", "ckpt_export", "network_def"),
+        *("--filepath", tmp_path / "model.ts", "--ckpt_file", tmp_path / "model.pt"),
+        *("--meta_file", bundle / "configs" / "metadata.json", "--config_file", tmp_path / "inference.yaml"),
+        *("--use_trace", "True", "--input_shape", "[1, 1, 16, 16, 16]"),
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     extra = {"metadata.json": "", "inference.json": ""}

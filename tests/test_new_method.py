@@ -13,6 +13,8 @@ from pipeline.data import Manifest
 from pipeline.shipped import own_bundle
 from pipeline.training.checkpoint_files import checkpoint_files
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 @pytest.fixture
 def bundle(tmp_path, repository):

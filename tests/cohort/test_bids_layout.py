@@ -16,6 +16,8 @@ from pipeline.pet import write_nifti
 from pipeline.workflow import denoise_scan
 from tests.described_tables import check_tables
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 def denoise(scans: list[Path], out: Path, denoiser):
     return list(CohortRun(ScanList(scans, out), denoiser, layout="bids", has_summary=False).outcomes())

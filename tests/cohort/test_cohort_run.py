@@ -19,6 +19,8 @@ from pipeline.pet import write_nifti
 from pipeline.workflow import RegionRule
 from tests.cohort.cohorts import PLAIN, denoise, leftovers, results, status_of
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 def test_what_is_done_is_kept_without_being_read_and_what_changed_is_made_anew(
     scans, identity, body_series, tmp_path, monkeypatch

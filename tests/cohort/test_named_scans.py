@@ -9,6 +9,8 @@ from pipeline.errors import PETError
 from pipeline.pet import DicomOptions, write_nifti
 from pipeline.workflow import DenoiseOptions, RegionRule
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 def test_scans_that_were_named_are_denoised_with_the_same_options(body_series, identity, tmp_path):
     named = [write_nifti(body_series(seed=k), tmp_path / f"sub-0{k}_pet.nii.gz") for k in (1, 2)]

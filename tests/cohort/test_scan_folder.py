@@ -22,6 +22,8 @@ from pipeline.files import UNFINISHED, locked_folder
 from pipeline.pet import write_dicom_series, write_nifti
 from pipeline.workflow import denoise_scan
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 def denoise(scans: Path, results: Path, denoiser) -> list[str]:
     """Denoise a folder; return the names of the results."""

@@ -23,6 +23,8 @@ from tests.described_tables import check_dictionaries, check_tables
 from tests.series import Scan as Body
 from tests.series import save_series, slices_of
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 def test_the_folder_holds_everything_about_the_scan(scan, identity, tmp_path):
     steps = []

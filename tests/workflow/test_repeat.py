@@ -18,6 +18,8 @@ from pipeline.workflow.repeat import repeats_of, write_repeats
 from tests.described_tables import check_tables
 from tests.trust.test_repeats import LIVER, MU, SCANNER, reconstructed, series
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 class Smooth(nn.Module):
     """A denoiser that any scan allows: the mean of 3 x 3 x 3 voxels."""
