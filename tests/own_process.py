@@ -1,23 +1,23 @@
 """Processes of their own for commands that configure theirs, forked from one that has imported torch and MONAI.
 
 Importing these takes ten times as long as what a test of a command does. Nothing of this project is imported before the
-fork, and the working directory, the environment and the streams are those of the call.
+fork; path, working directory, environment and streams are those that `python -m` and `python -c` have.
 """
 
-import multiprocessing
+import atexit
+import gc
+import json
 import os
 import runpy
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 __all__ = ["run_code", "run_module"]
 
-_FORKED = multiprocessing.get_context("forkserver")
-_FORKED.set_forkserver_preload(
-    ["monai.bundle", "ignite.engine", "pandas", "matplotlib.figure", "skimage.metrics", "SimpleITK", "typer"]
-)
+_PRELOADED = "monai.bundle", "ignite.engine", "pandas", "matplotlib.figure", "skimage.metrics", "SimpleITK", "typer"
 
 
 def run_module(module: str, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
@@ -32,23 +32,51 @@ def run_code(code: str, *arguments: object, cwd: Path | None = None) -> subproce
 
 def _run(code: str, name: str, arguments: tuple[object, ...], cwd: Path | None) -> subprocess.CompletedProcess:
     words = [name, *map(str, arguments)]
+    server = _server()
     with tempfile.TemporaryDirectory() as folder:
         streams = [Path(folder) / "stdout", Path(folder) / "stderr"]
-        process = _FORKED.Process(target=_in_child, args=(code, words, cwd or Path.cwd(), dict(os.environ), streams))
-        process.start()
-        process.join()
-        out, err = (stream.read_text(encoding="utf-8") for stream in streams)
-    return subprocess.CompletedProcess(words, process.exitcode, out, err)
+        given = [code, words, str(cwd or Path.cwd()), dict(os.environ), [str(path) for path in streams]]
+        server.stdin.write(json.dumps(given) + "\n")
+        server.stdin.flush()
+        returncode = int(server.stdout.readline())
+        out, err = (path.read_text(encoding="utf-8") for path in streams)
+    return subprocess.CompletedProcess(words, returncode, out, err)
 
 
-def _in_child(code: str, words: list[str], cwd: Path, environment: dict[str, str], streams: list[Path]) -> None:
-    for descriptor, path in enumerate(streams, start=1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+@cache
+def _server() -> subprocess.Popen:
+    """Start the process that all are forked from, which ends with this one."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen([sys.executable, __file__], text=True, **pipes)
+    atexit.register(server.communicate)
+    return server
+
+
+def _become(code: str, words: list[str], cwd: str, environment: dict[str, str], streams: list[str]) -> None:
+    """Be a process of its own; whatever is raised goes up to the interpreter, as at the end of any process."""
+    for descriptor, path in enumerate([os.devnull, *streams]):
+        os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), descriptor)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
-    sys.argv = words
+    sys.argv, sys.path[0] = words, cwd
     if code:
         exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
     else:
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+
+
+def _serve() -> None:
+    for name in _PRELOADED:
+        __import__(name)
+    gc.freeze()  # else the end of every child visits all of it
+    for line in iter(sys.stdin.readline, ""):
+        process = os.fork()
+        if process == 0:
+            _become(*json.loads(line))
+            return
+        print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -37,7 +37,7 @@ def denoised(unipet, noisy, tiny_cohort, tmp_path_factory):
     """Denoise a scan: the folder of results, and how the command ended."""
     out = tmp_path_factory.mktemp("denoised") / "out"
     full = tiny_cohort[0] / "pet" / "sub-0001_rec-full_pet.nii.gz"
-    return out, unipet("denoise", noisy, out, "--reference", full, "--threshold", "2")
+    return out, unipet("denoise", noisy, out, "--reference", full, "--threshold", "6")
 
 
 def test_denoise_writes_everything(denoised):
@@ -87,7 +87,7 @@ def test_lesion_table_measures_both_images(denoised, noisy):
     before, after = read_pet(noisy), read_pet(denoised[0] / "sub-0001_rec-drf020_desc-denoised_pet.nii.gz")
     assert table["suv_max_before"].max() == pytest.approx(before.suv.max(), rel=1e-4)
     assert table["suv_max_after"].max() == pytest.approx(after.suv.max(), rel=1e-4)
-    assert table["method"].str.contains("SUV >= 2").all()
+    assert table["method"].str.contains("SUV >= 6").all()
 
 
 def test_identity_gives_back_what_came_in(unipet, dicom, tmp_path):

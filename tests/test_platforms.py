@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from tests.own_process import run_code
+
 # In a process without the modules and names that CPython on Windows does not have, import every module of the package.
 # Its libraries are imported before, as they ask for the name of the system.
 SCRIPT = """
@@ -27,8 +29,7 @@ pipeline.cli.main()
 
 
 def test_every_module_is_imported_and_help_is_shown_where_unix_is_missing():
-    command = [sys.executable, "-c", SCRIPT, "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_code(SCRIPT, "--help")
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.splitlines()[0]) > 100
     assert "denoise" in done.stdout
@@ -36,7 +37,8 @@ def test_every_module_is_imported_and_help_is_shown_where_unix_is_missing():
 
 def test_inference_loads_no_simulation():
     code = "import sys, pipeline.inference; print([m for m in sys.modules if m.startswith('pipeline.simulation')])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_code(code)
+    assert done.returncode == 0, done.stderr
     assert done.stdout == "[]\n"
 
 

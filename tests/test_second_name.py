@@ -8,6 +8,7 @@ import pytest
 
 import pipeline
 import unipet
+from tests.own_process import run_module
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -44,6 +45,6 @@ def test_the_module_is_the_command(tmp_path):
 def test_a_bundle_run_names_the_hiding_file(arguments, repository, tmp_path):
     (tmp_path / "pipeline.py").write_text("steps = []\n")
     config = repository / "bundles" / "unipet_3d" / "configs" / arguments[0]
-    done = run(tmp_path, "-m", "monai.bundle", "run", *arguments[1:], "--config_file", str(config))
+    done = run_module("monai.bundle", "run", *arguments[1:], "--config_file", config, cwd=tmp_path)
     assert done.returncode != 0
     assert f"{tmp_path / 'pipeline.py'} hides the package" in done.stderr

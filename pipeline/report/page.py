@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def _quantity(value: float | None, unit: str, *, scale: float = 1.0) -> str:
     return "" if value is None else f"{value * scale:.1f} {unit}"
 
 
+@cache
 def environment() -> Environment:
     """Return what fills in the templates of this package: all text is escaped, a missing value is an error."""
     made = Environment(

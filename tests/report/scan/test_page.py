@@ -110,6 +110,7 @@ def test_every_image_says_what_it_shows_and_headings_are_in_order(html):
 CANARY = "<img src=x onerror=alert(7)>'\"{{ 7 * 7 }}"
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_text_of_whatever_source_is_inert(before, after, tmp_path):
     """Title, warnings, provenance, the method and the images of regions are shown as they are, and do nothing."""
     found = regions_of(before, after)
@@ -128,6 +129,7 @@ def test_text_of_whatever_source_is_inert(before, after, tmp_path):
     assert not re.search(r"<[^>]*\sonerror", text)
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_nobody_is_named(tmp_path):
     """Neither page has a name, an identifier or a date of a DICOM series, or what a description holds."""
     slices = slices_of(Scan())
@@ -149,6 +151,7 @@ def test_nobody_is_named(tmp_path):
         assert [secret for secret in ("Zanzibar", *secrets.values(), *dates) if secret in text] == []
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_reference_is_drawn_compared_and_its_errors_are_shown(html, before, after, tmp_path):
     regions, lesions = regions_of(before, after), table(before, after)
     reference = before.with_suv(before.suv * 1.1, note="Full dose.")
@@ -167,6 +170,7 @@ def text_of(page) -> str:
     return re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", page.read_text(encoding="utf-8")))
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_lesions_that_are_lost_or_new_are_told_first_with_both_denominators(before, after, tmp_path):
     """One that only the scan shows, one that only the result shows, and one that both show."""
     lost, new = (slice(30, 34), slice(10, 14), slice(50, 54)), (slice(44, 48), slice(26, 30), slice(10, 14))
@@ -190,6 +194,7 @@ def test_lesions_that_are_lost_or_new_are_told_first_with_both_denominators(befo
     assert "before only" not in text
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_the_tables_of_contrast_and_errors_show_their_numbers(before, after, tmp_path):
     regions, lesions = regions_of(before, after), table(before, after)
     reference = before.with_suv(before.suv * 1.1, note="Full dose.")
@@ -208,6 +213,7 @@ def test_the_tables_of_contrast_and_errors_show_their_numbers(before, after, tmp
     assert "CNR: SUVmean less the mean of the background" in text
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_projections_turn_without_a_script_and_stand_still_if_that_is_asked_for(before, after, tmp_path):
     page = write(tmp_path / "r.html", before, after, table(before, after), turning=True).read_text(encoding="utf-8")
     picture = re.search(r"<picture>(.*?)</picture>", page, re.DOTALL)[1]
@@ -253,6 +259,7 @@ def test_the_table_shows_the_numbers_of_the_lesion_table(html, before, after):
     assert f"−{abs(row.suv_max_change_percent):.1f} %" in cells
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_large_change_is_marked_and_none_is_where_nothing_changed(html, before, after, tmp_path):
     assert 'class="marked"' in html
     same = write(tmp_path / "same.html", before, before, table(before, before)).read_text(encoding="utf-8")
@@ -260,6 +267,7 @@ def test_a_large_change_is_marked_and_none_is_where_nothing_changed(html, before
     assert "0.0 %" in same
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_no_regions_is_said_with_the_method(before, after, tmp_path):
     empty = table(before, after, threshold=50.0)
     page = write(tmp_path / "empty.html", before, after, empty).read_text(encoding="utf-8")

@@ -116,7 +116,8 @@ def test_the_window_holds_the_peak(peak, end):
     assert region_window(peak) == (0, end)
 
 
-def test_the_twenty_hottest_are_drawn_hottest_first():
+def test_the_twenty_hottest_are_drawn_hottest_first(monkeypatch):
+    monkeypatch.setattr("pipeline.report.scan.region_figures.region_figure", lambda *_, region, **__: b"%d" % region)
     labels = np.zeros((60, 9, 9), np.int32)
     for number in range(1, 24):
         labels[2 * number, 4, 4] = number
@@ -125,7 +126,7 @@ def test_the_twenty_hottest_are_drawn_hottest_first():
         {"region": range(1, 24), "suv_peak_before": np.arange(1.0, 24), "suv_peak_after": np.arange(1.0, 24)}
     )
     drawn = region_figures(images, Regions(labels, "given"), lesions, voxel_size=SIZE)
-    assert list(drawn) == list(range(23, 3, -1))
+    assert list(drawn.items()) == [(number, b"%d" % number) for number in range(23, 3, -1)]
 
 
 def test_one_image_is_refused():
