@@ -5,6 +5,8 @@ import re
 import runpy
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,9 +19,6 @@ from pipeline.pet import write_dicom_series
 from pipeline.shipped import own_bundle
 from tests.coarse_augmentation import COARSE_AUGMENTATION
 from tests.doors.bids_study import write_study
-from tests.own_process import run_module
-
-pytestmark = pytest.mark.usefixtures("blank_figures")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
@@ -110,13 +109,18 @@ def run_shell(code: str, unipet) -> None:
         if words[0] == "unipet" and words[1] != "train":
             done = unipet(*words[1:])
         elif words[0] == "unipet":  # trainings and MONAI configure the logging of their process
-            done = run_module("unipet", *words[1:], "--time-limit", "0.001", *TINY_SETTINGS)
+            done = in_own_process("unipet", *words[1:], "--time-limit", "0.001", *TINY_SETTINGS)
         elif words[:4] == ["python", "-m", "monai.bundle", "run"]:
             limited = ["--time_limit", "0.001", *TINY_ARGUMENTS] if "training" in words else []
-            done = run_module(*words[2:], *limited)
+            done = in_own_process(*words[2:], *limited)
         else:
             pytest.fail(f"{words}: is not run by this test, say why before the block: <!-- not run: ... -->")
         assert done.returncode == 0, f"{words}: {done.stderr}"
+
+
+def in_own_process(module: str, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
