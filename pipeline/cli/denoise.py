@@ -72,7 +72,10 @@ def denoise(
     threshold: Annotated[
         float | None, typer.Option(help="SUV from which voxels form regions, of smoothed [g/mL]. [default: 4]")
     ] = None,
-    min_volume: Annotated[float, typer.Option(help="Smaller regions are left out [mL].")] = 1.0,
+    min_volume: Annotated[
+        float | None,
+        typer.Option(help="Smaller regions are left out [mL]; not of --lesions as drawn. [default: 1]"),
+    ] = None,
     percist_reference: Annotated[
         str | None,
         typer.Option(

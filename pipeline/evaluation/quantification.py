@@ -32,7 +32,8 @@ _QUANTITIES = {
 LESION_TABLE_COLUMNS: dict[str, str] = (
     {
         "region": "number, hottest first",
-        "found_in": "image that reaches the threshold: both, before only, after only; n/a if not determined",
+        "found_in": "image in which alone the rule draws the region: both, before only, after only; neither where it is "
+        "too small in each; n/a if not determined",
         "centroid_x_mm": "centre of the region, +x is the patient's right [mm]",
         "centroid_y_mm": "centre of the region, +y is anterior [mm]",
         "centroid_z_mm": "centre of the region, +z is superior [mm]",
@@ -124,10 +125,7 @@ def lesion_table(
         Shapes differ.
     """
     before, after = np.asarray(suv_before), np.asarray(suv_after)
-    if not before.shape == after.shape == regions.labels.shape:
-        raise ValueError(
-            f"lesion_table: shapes differ: before {before.shape}, after {after.shape}, labels {regions.labels.shape}"
-        )
+    regions.check_shapes("lesion_table", before, after)
     rows = []
     for number, box, mask in each_region(regions.labels):
         x, y, z = centroid(mask, box, affine)

@@ -144,8 +144,7 @@ def seen_regions(suv: ArrayLike, regions: Regions, *, voxel_size: Sequence[float
         Shapes differ.
     """
     image = np.asarray(suv)
-    if image.shape != regions.labels.shape:
-        raise ValueError(f"seen_regions: the image has shape {image.shape}, the labels {regions.labels.shape}")
+    regions.check_shapes("seen_regions", image)
     smooth = gaussian_filter_mm(image, fwhm=_FWHM, voxel_size=voxel_size)
     seen = _seen(smooth, regions.labels, _backgrounds(image, regions.labels, voxel_size))
     kept = np.zeros(int(regions.labels.max(initial=0)) + 1, dtype=np.int32)

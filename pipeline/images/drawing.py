@@ -8,9 +8,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.images.delineation import SEED_SUV, Threshold, delineated_regions, fixed_threshold
 from pipeline.images.gaussian import gaussian_filter_mm
-from pipeline.images.regions import Regions, highest_in_each
+from pipeline.images.regions import Regions
 
 __all__ = ["Delineation", "regions_in_either"]
+
+_FOUND_IN = {
+    (True, True): "both",
+    (True, False): "before only",
+    (False, True): "after only",
+    (False, False): "neither",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +49,8 @@ class Delineation:
         images smoothed alike. For a threshold of one SUV that is the union of both images' outlines. For one that
         depends on the region's SUVmax it is one threshold a region, from the higher SUVmax.
 
-        `Regions.found_in` says which image reaches in a region the SUV that makes one, the threshold or `SEED_SUV`;
-        it is None in volumes of interest.
+        `Regions.found_in` says in which image alone the rule draws something of a region, minimum volume and all: both
+        may be too small where the region is not. It is None in volumes of interest.
 
         Raises
         ------
@@ -57,15 +64,10 @@ class Delineation:
         drawn = self._drawn(np.maximum(first, second), higher + self._smoothing)
         if self.volumes_of_interest is not None:
             return drawn
-        found_in = tuple(
-            "both"
-            if a >= self.makes_region and b >= self.makes_region
-            else "before only"
-            if a >= self.makes_region
-            else "after only"
-            for a, b in zip(highest_in_each(first, drawn.labels), highest_in_each(second, drawn.labels), strict=True)
+        in_first, in_second = (
+            set(np.unique(drawn.labels[self._drawn(image, "").labels > 0]).tolist()) for image in (first, second)
         )
-        return replace(drawn, found_in=found_in)
+        return replace(drawn, found_in=tuple(_FOUND_IN[n in in_first, n in in_second] for n in drawn.numbers))
 
     @property
     def makes_region(self) -> float:

@@ -23,6 +23,7 @@ LIVER_SUV = (1.0, 5.0)
 
 _SEARCH_GRID = 4.0  # [mm] finer voxels are averaged in pairs, triples, ... for the search
 _SEARCH_FWHM = 10.0  # [mm] smoothing before homogeneity is compared, so that structure counts and not noise
+_NOISY_FWHM = 20.0  # [mm] the same where noise leaves nothing homogeneous
 _SEARCH_DIAMETER = 60.0  # [mm] the right lobe holds such a ball; heart, kidney, spleen and bowel do not
 _SKIN = 25.0  # [mm] centres lie at least that deep
 _MIDLINE = 15.0  # [mm] centres lie at least that far to the right of the body's middle
@@ -88,7 +89,8 @@ def find_liver(suv: NDArray[np.float32], *, voxel_size: Sequence[float]) -> tupl
     """Return the voxel in the right lobe of the liver around which the image is most homogeneous.
 
     Sought is the ball of 60 mm, right of the middle of the body and 25 mm below its surface, with a mean SUV of
-    1 to 5 and lung (less than half the SUV, inside the body) above it, in which the smoothed image varies least.
+    1 to 5 and lung (less than half the SUV, inside the body) above it, in which the image varies least after a
+    Gaussian of 10 mm; or, where noise leaves none that is homogeneous, after one of 20 mm.
 
     Parameters
     ----------
@@ -115,21 +117,22 @@ def find_liver(suv: NDArray[np.float32], *, voxel_size: Sequence[float]) -> tupl
     # Beyond the first and the last slice the body goes on; beyond the sides of the image it does not.
     padded = np.pad(body, ((1, 1), (1, 1), (0, 0)))
     deep = ndimage.distance_transform_edt(padded, sampling=sides)[1:-1, 1:-1] > _SKIN
-    smooth = gaussian_filter_mm(image, fwhm=_SEARCH_FWHM, voxel_size=sides)
-    mean, variance = _local_mean_and_variance(smooth, _ball(_SEARCH_DIAMETER, sides))
     columns = np.arange(image.shape[0])
     middle = np.average(columns, weights=body.sum(axis=(1, 2)))
     right = (columns - middle) * sides[0] > _MIDLINE
-    candidates = deep & right[:, None, None] & (mean > LIVER_SUV[0]) & (mean < LIVER_SUV[1])
-    # The darkest tissue from each voxel upwards, as far as the lung must begin.
-    broad = gaussian_filter_mm(image, fwhm=2 * _SEARCH_FWHM, voxel_size=sides)
-    tissue = np.where(deep, broad, np.float32(np.inf))
     n_up = int(_LUNG_ABOVE / sides[2]) + 1
-    above = ndimage.minimum_filter1d(tissue, n_up, axis=2, mode="constant", cval=np.inf, origin=-(n_up // 2))
-    candidates &= above < _LUNG * mean
-    variation = np.where(candidates, np.sqrt(variance) / np.maximum(mean, 1e-3), np.inf)
-    best = np.unravel_index(int(np.argmin(variation)), variation.shape)
-    if not variation[best] < _LARGEST_VARIATION:
+    for fwhm in (_SEARCH_FWHM, _NOISY_FWHM):
+        # The darkest tissue from each voxel upwards, as far as the lung must begin.
+        tissue = np.where(deep, gaussian_filter_mm(image, fwhm=2 * fwhm, voxel_size=sides), np.float32(np.inf))
+        above = ndimage.minimum_filter1d(tissue, n_up, axis=2, mode="constant", cval=np.inf, origin=-(n_up // 2))
+        smooth = gaussian_filter_mm(image, fwhm=fwhm, voxel_size=sides)
+        mean, variance = _local_mean_and_variance(smooth, _ball(_SEARCH_DIAMETER, sides))
+        candidates = deep & right[:, None, None] & (mean > LIVER_SUV[0]) & (mean < LIVER_SUV[1]) & (above < _LUNG * mean)
+        variation = np.where(candidates, np.sqrt(variance) / np.maximum(mean, 1e-3), np.inf)
+        best = np.unravel_index(int(np.argmin(variation)), variation.shape)
+        if variation[best] < _LARGEST_VARIATION:
+            break
+    else:
         raise PETError(nothing)
     x, y, z = (int(i) * f + f // 2 for i, f in zip(best, factors, strict=True))
     return x, y, z

@@ -5,7 +5,7 @@ SUVbw times one number a patient, so a threshold in SUVbw from a reference in SU
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -64,6 +64,18 @@ class ReferenceRegion:
     def threshold(self) -> float:
         """SUVbw from which a lesion is measurable: 1.5 (liver) or 2 (blood pool) x mean + 2 SD [g/mL]."""
         return _FACTORS[self.organ] * self.suv_mean + 2 * self.suv_sd
+
+    def measured_again(self, series: PETSeries) -> "ReferenceRegion":
+        """Return the same voxels of another image on the same grid; numbers that were given stay as they are.
+
+        Raises
+        ------
+        PETError
+            If their mean is not positive.
+        """
+        if self.voxels is None:
+            return self
+        return replace(_reference(self.organ, self.measured_in, series, self.voxels, found=self.found), center=self.center)
 
 
 def liver_reference(series: PETSeries, *, center: Sequence[float] | None = None) -> ReferenceRegion:

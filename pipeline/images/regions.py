@@ -21,7 +21,6 @@ __all__ = [
     "ball_offsets",
     "body_mask",
     "equivalent_diameter",
-    "highest_in_each",
     "label_touching",
     "labelled_hottest_first",
     "numbered_lesions",
@@ -94,7 +93,7 @@ class Regions:
     method: str
     """How they were delineated, to be quoted with the results."""
     found_in: tuple[str, ...] | None = None
-    """The image that shows each region: both, before only or after only; None where one image was used."""
+    """The image that shows each region: both, before only, after only or neither; None where one image was used."""
     names: Mapping[int, str] = field(default_factory=dict)
     """What given regions are called, by their number; those that were drawn here have no names."""
 
@@ -107,6 +106,13 @@ class Regions:
     def numbers(self) -> list[int]:
         """Numbers of the regions, rising."""
         return [int(number) for number in np.flatnonzero(np.bincount(self.labels.ravel())) if number]
+
+    def check_shapes(self, caller: str, *images: NDArray) -> None:
+        """Raise ValueError, which names the function that was called, unless images have the shape of the labels."""
+        shapes = [image.shape for image in images]
+        if set(shapes) - {self.labels.shape}:
+            found = ", ".join(map(str, shapes))
+            raise ValueError(f"{caller}: shapes differ: images {found}, labels {self.labels.shape}")
 
 
 def voxel_volume(voxel_size: Sequence[float]) -> float:
@@ -169,13 +175,13 @@ def labelled_hottest_first(
     # A volume equal to the limit stays in whatever the rounding of the voxel volume.
     kept = np.flatnonzero(sizes >= max(min_n_voxels * (1 - 1e-9), 1))
     new_number = np.zeros(n_raw + 1, dtype=np.int32)
-    hottest = highest_in_each(suv, raw)[kept - 1]
+    hottest = _highest_in_each(suv, raw)[kept - 1]
     # ndimage.label numbers in array order, which a stable sort keeps among equals.
     new_number[kept[np.argsort(-hottest, kind="stable")]] = np.arange(1, kept.size + 1)
     return new_number[raw]
 
 
-def highest_in_each(suv: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.floating]:
+def _highest_in_each(suv: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.floating]:
     """Return the highest value of each label 1..n. Unlike ndimage.maximum it reads the labelled voxels only."""
     inside = labels > 0
     highest = np.full(int(labels.max(initial=0)) + 1, -np.inf)

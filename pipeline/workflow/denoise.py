@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.errors import PETError, naming
 from pipeline.evaluation import (
@@ -161,7 +163,9 @@ def denoise_into(
     if reference is not None:
         check_same_grid({"the reference": reference.grid, str(run.source): before.grid})
     _check_memory(before, run.source)
-    rule = regions.read(before)
+    with naming(run.source):
+        rule = regions.read(before)
+        attenuation = None if repeats is None else repeats.attenuation_of(before)
     with run.step("denoising"), naming(run.source):
         after, uncertainty = denoiser.with_uncertainty(before)
     with run.step("writing"):
@@ -184,7 +188,7 @@ def denoise_into(
         deviations = denoiser.style_deviation(before)
         dose = denoiser.dose_of(before)
         body = body_change(before.suv, after.suv, body=body_mask(before.suv, voxel_size=before.voxel_size))[0]
-    repeated, why_not = _repeated(files, run, before, after, denoiser, drawn, repeats)
+    repeated, why_not = _repeated(files, run, before, after, denoiser, drawn, repeats, attenuation)
     with run.step("judging"), naming(run.source):
         trust = scan_trust(
             before,
@@ -262,12 +266,15 @@ def _repeated(
     denoiser: "Denoiser",
     drawn: ScanRegions,
     rule: RepeatRule | None,
+    attenuation: NDArray[np.floating] | None,
 ) -> tuple[Repeats | None, list[str]]:
     """Return the repeats of a scan, which are written, or None and why there are none if some were asked for."""
     if rule is None:
         return None, []
     with run.step("repeating"), naming(run.source):
-        repeats, why_not = repeats_of(before, after, denoiser, rule, drawn, on_step=run.on_step)
+        repeats, why_not = repeats_of(
+            before, after, denoiser, rule, drawn, attenuation=attenuation, on_step=run.on_step
+        )
         if repeats is None:
             return None, [why_not]
         write_repeats(repeats, files, after=after, maps=rule.maps)

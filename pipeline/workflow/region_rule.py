@@ -35,6 +35,8 @@ SMOOTHED_SUV = 4.0
 """SUV from which voxels form regions by the rule "smoothed" [g/mL]."""
 SMOOTHED_FWHM = 8.0
 """Width of the Gaussian of that rule [mm], which keeps outlines from following the noise."""
+SMALLEST = 1.0
+"""Volume of the smallest region that a rule draws [mL]."""
 PERCIST: dict[str, Organ] = {"percist": "liver", "percist-blood": "blood pool"}
 """Rules by a reference region, and its organ."""
 
@@ -55,8 +57,8 @@ class RegionRule:
     regions as they were drawn."""
     threshold: float | None = None
     """SUV of the rule "smoothed" [g/mL]; None is 4."""
-    min_volume: float = 1.0
-    """Smaller regions are left out [mL]."""
+    min_volume: float | None = None
+    """Smaller regions are left out [mL]; None is 1. Regions that are taken as they were drawn keep their sizes."""
     exclude: Path | None = None
     """Physiological uptake, which belongs to no region, see `pipeline.regions.read_regions`."""
     exclude_names: tuple[str, ...] = ()
@@ -71,11 +73,11 @@ class RegionRule:
     """Of the given regions, those that are taken; all if there are none."""
 
     def __post_init__(self) -> None:
-        suv = SMOOTHED_SUV if self.threshold is None else self.threshold
-        if not (0 < suv < math.inf and 0 <= self.min_volume < math.inf):
+        suv, smallest = SMOOTHED_SUV if self.threshold is None else self.threshold, self.smallest
+        if not (0 < suv < math.inf and 0 <= smallest < math.inf):
             raise PETError(
-                f"threshold {suv:g} g/mL, min_volume {self.min_volume:g} mL: expected finite numbers, the first above "
-                "0, the other 0 or more"
+                f"threshold {suv:g} g/mL, min_volume {smallest:g} mL: expected finite numbers, the first above 0, the "
+                "other 0 or more"
             )
         by = self.drawn_by
         if by not in (SMOOTHED, AS_DRAWN, *PERCIST):
@@ -86,6 +88,8 @@ class RegionRule:
                 raise PETError(f"regions {by!r} are not known, expected one of: {known}; or other numbers") from error
         if self.threshold is not None and by != SMOOTHED:
             raise PETError(f"threshold {suv:g} belongs to regions {SMOOTHED}, expected none with regions {by}")
+        if self.min_volume is not None and by == AS_DRAWN:
+            raise PETError(f"min_volume {smallest:g} mL is given, expected none: given regions are taken as they are")
         self._check_belonging(by)
 
     def _check_belonging(self, by: str) -> None:
@@ -113,6 +117,11 @@ class RegionRule:
         return self.delineation or (SMOOTHED if self.given is None else AS_DRAWN)
 
     @property
+    def smallest(self) -> float:
+        """Volume of the smallest region that a rule draws [mL]."""
+        return SMALLEST if self.min_volume is None else self.min_volume
+
+    @property
     def belongs_to_one_scan(self) -> bool:
         """Whether something was drawn or measured in one scan."""
         return not (self.given is None and self.exclude is None and self.percist_reference is None)
@@ -123,21 +132,23 @@ class RegionRule:
         # One SUV in the words of versions without names of rules.
         if by == SMOOTHED:
             suv = self.threshold or SMOOTHED_SUV
-            return {"threshold": suv, "min_volume": self.min_volume, "fwhm": SMOOTHED_FWHM}
+            return {"threshold": suv, "min_volume": self.smallest, "fwhm": SMOOTHED_FWHM}
         if by not in PERCIST and (fixed := named_threshold(by).suv) is not None:
-            return {"threshold": fixed, "min_volume": self.min_volume, "fwhm": 0.0}
-        return {"delineation": by, "min_volume": self.min_volume}
+            return {"threshold": fixed, "min_volume": self.smallest, "fwhm": 0.0}
+        return {"delineation": by, "min_volume": self.smallest}
 
     def read(self, scan: PETSeries) -> "ReadRule":
         """Read what the rule was given, on the grid of a scan, before anything is done that takes minutes.
 
+        The place of the reference of PERCIST is sought here, in the scan before denoising.
+
         Raises
         ------
         PETError
-            Something that is given cannot be read, holds nothing, or does not lie in the scan.
+            Something that is given cannot be read, holds nothing, or does not lie in the scan; or no liver is found.
         """
         given = None if self.given is None else read_regions(self.given, scan, names=self.names or None)
-        exclude = organ = None
+        exclude = None
         if self.exclude is not None:
             exclude = read_regions(self.exclude, scan, names=self.exclude_names or None).labels > 0
             with naming(self.exclude):
@@ -145,13 +156,26 @@ class RegionRule:
                     raise PETError("holds no voxel, expected a mask of physiological uptake to exclude")
                 if exclude.all():
                     raise PETError("excludes every voxel of the scan, expected a mask of physiological uptake")
-        if isinstance(self.percist_reference, Path):
-            organ = read_regions(self.percist_reference, scan).labels > 0
-            with naming(self.percist_reference):
-                masked_reference(scan, organ, PERCIST[self.drawn_by])  # refuses what has no mean or SD
-        elif self.percist_reference is not None and len(self.percist_reference) == 3:
-            _around(scan, self.percist_reference, PERCIST[self.drawn_by])  # refuses a place that is none
-        return ReadRule(self, given=given, exclude=exclude, organ=organ)
+        return ReadRule(self, given=given, exclude=exclude, reference=self._reference(scan))
+
+    def _reference(self, scan: PETSeries) -> ReferenceRegion | None:
+        """Return the reference of PERCIST in the scan before denoising; None by other rules."""
+        if self.drawn_by not in PERCIST:
+            return None
+        organ, given = PERCIST[self.drawn_by], self.percist_reference
+        if given is None:
+            try:
+                return liver_reference(scan)
+            except PETError as error:
+                raise PETError(f"{error}; a PERCIST reference can be given") from error
+        if isinstance(given, Path):
+            mask = read_regions(given, scan).labels > 0
+            with naming(given):
+                return masked_reference(scan, mask, organ)
+        if len(given) == 2:
+            return given_reference(*given, organ)
+        measure = liver_reference if organ == "liver" else blood_pool_reference
+        return measure(scan, center=given)
 
 
 @dataclass(frozen=True)
@@ -164,28 +188,23 @@ class ReadRule:
     """Regions that somebody drew."""
     exclude: NDArray[np.bool_] | None = None
     """Voxels that belong to no region, shape (X, Y, Z)."""
-    organ: NDArray[np.bool_] | None = None
-    """Voxels of the reference of PERCIST, shape (X, Y, Z)."""
+    reference: ReferenceRegion | None = None
+    """That of PERCIST, in the scan before denoising."""
 
     def on(self, before: PETSeries, after: PETSeries) -> "ScanRegions":
         """Return the regions of the scan, before and after denoising, and the rule as it is for this scan.
 
         The reference of PERCIST is measured once, in the image after, and its threshold holds for both images: the SD
         in the liver of a noisy image is its noise, and the threshold would rise with it.
-
-        Raises
-        ------
-        PETError
-            No liver is found, or the place that was given for it is none.
         """
         rule, given, exclude = self.rule, self.given, self.exclude
         if given is not None and rule.drawn_by == AS_DRAWN:
             return ScanRegions(_without(given, exclude), exclude=exclude, given=given)
-        references = self._references(before, after)
+        references = self._references(after)
         drawing = Delineation(
             threshold=self._threshold(references),
             voxel_size=before.voxel_size,
-            min_volume=rule.min_volume,
+            min_volume=rule.smallest,
             fwhm=SMOOTHED_FWHM if rule.drawn_by == SMOOTHED else 0.0,
             volumes_of_interest=None if given is None else given.labels,
             exclude=exclude,
@@ -202,30 +221,12 @@ class ReadRule:
             return fixed_threshold(self.rule.threshold or SMOOTHED_SUV)
         return named_threshold(self.rule.drawn_by)
 
-    def _references(self, before: PETSeries, after: PETSeries) -> dict[str, ReferenceRegion]:
+    def _references(self, after: PETSeries) -> dict[str, ReferenceRegion]:
         """Return the reference of PERCIST, "after", and what "before" has in the same place, if there is one."""
-        if self.rule.drawn_by not in PERCIST:
+        if self.reference is None:
             return {}
-        organ, images = PERCIST[self.rule.drawn_by], {"before": before, "after": after}
-        if (mask := self.organ) is not None:
-            return {name: masked_reference(image, mask, organ) for name, image in images.items()}
-        numbers = self.rule.percist_reference
-        center = None if isinstance(numbers, Path) else numbers
-        if center is not None and len(center) == 2:
-            return {"after": given_reference(*center, organ)}
-        if center is not None:
-            return {name: _around(image, center, organ) for name, image in images.items()}
-        try:
-            found = liver_reference(after)
-        except PETError as error:
-            raise PETError(f"{error}; a PERCIST reference can be given") from error
-        return {"before": liver_reference(before, center=found.center), "after": found}
-
-
-def _around(series: PETSeries, center: tuple[float, ...], organ: Organ) -> ReferenceRegion:
-    """Return the reference of PERCIST around a given place, RAS+ [mm]."""
-    measure = liver_reference if organ == "liver" else blood_pool_reference
-    return measure(series, center=center)
+        measured = {"after": self.reference.measured_again(after)}
+        return measured if self.reference.voxels is None else {"before": self.reference} | measured
 
 
 def _without(given: Regions, exclude: NDArray[np.bool_] | None) -> Regions:

@@ -52,6 +52,16 @@ class RepeatRule:
         if not 2 <= self.n <= 1000:
             raise PETError(f"{self.n} repeats, expected 2 to 1000")
 
+    def attenuation_of(self, scan: PETSeries) -> NDArray[np.floating] | None:
+        """Return the attenuation that the CT says [1/mm], of the scan's shape (X, Y, Z); None without a CT.
+
+        Raises
+        ------
+        PETError
+            The CT cannot be read or does not fit.
+        """
+        return None if self.ct is None else attenuation_of_series(self.ct, scan)
+
     def record(self, *, repeated: bool) -> dict[str, Any]:
         """Return what a run record has to say of the repeats."""
         by = {"n": self.n if repeated else 0, "seed": self.seed, "scanner": self.scanner.name}
@@ -65,20 +75,21 @@ def repeats_of(
     rule: RepeatRule,
     drawn: ScanRegions,
     *,
+    attenuation: NDArray[np.floating] | None = None,
     on_step: Callable[[str], None],
 ) -> tuple[Repeats | None, str]:
     """Return the repeats of a scan, or None and in one line why it could not be repeated.
 
     `after` is the scan `before` as the denoiser made it, and `drawn` are the regions of both. Where a rule drew them,
-    it draws anew in every repeat: `Repeats.changes` are those of the burden, see `burden_changes`. `on_step` is told
-    how far it is and how long it takes.
+    it draws anew in every repeat: `Repeats.changes` are those of the burden, see `burden_changes`. `attenuation` is what
+    `RepeatRule.attenuation_of` says; None takes the body for water. `on_step` is told how far it is and how long it
+    takes.
 
     Raises
     ------
     PETError
-        The CT does not fit, or the denoiser refuses a repeat.
+        The denoiser refuses a repeat.
     """
-    attenuation = None if rule.ct is None else attenuation_of_series(rule.ct, before)
     on_step("fitting a scanner to the scan")
     try:
         scan = repeatable_scan(

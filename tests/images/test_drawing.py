@@ -31,6 +31,17 @@ def test_every_rule_sees_what_was_erased_and_what_was_invented(name):
     np.testing.assert_array_equal(np.bincount(found.labels.ravel())[1:], [64, 64, 64])
 
 
+def test_an_image_that_draws_too_little_alone_has_not_found_the_region():
+    """Two halves of a cube, one in each image: both together are 1.7 mL, each is 0.85 mL."""
+    halves = [np.ones(SHAPE), np.ones(SHAPE)]
+    halves[0][2:4, 2:5, 2:5], halves[1][4:6, 2:5, 2:5] = 9.0, 9.0
+    side = (0.85e3 / 18) ** (1 / 3)
+    for smallest, expected in ((1.0, "neither"), (0.8, "both")):
+        rule = Delineation(threshold=named_threshold("suv4"), voxel_size=(side,) * 3, min_volume=smallest)
+        assert rule.of_either(*halves).found_in == (expected,)
+        assert all(bool(rule.of(half).n_regions) == (expected == "both") for half in halves)
+
+
 def test_a_fixed_suv_draws_the_union_of_both_images():
     rng = np.random.default_rng(0)
     first, second = (ndimage.gaussian_filter(rng.normal(3, 9, SHAPE), 1.5) for _ in range(2))

@@ -112,6 +112,14 @@ def test_voxels_finer_along_one_axis_do_not_move_the_liver(patients):
     assert labels[x, y, z // 3] == ORGAN_LABELS["liver"]
 
 
+def test_noise_that_leaves_nothing_homogeneous_does_not_hide_the_liver(patients):
+    """A noise of 40 % in the liver even after the Gaussian of the search: the scan is refused without a broader one."""
+    suv, labels = patients[1]
+    noise = noise_field(np.random.default_rng(3), SHAPE, fwhm=12.0)
+    center = find_liver((suv + 0.8 * np.sqrt(suv) * noise).astype(np.float32), voxel_size=(SIDE,) * 3)
+    assert (labels[ball_around(center, SHAPE)] == ORGAN_LABELS["liver"]).all()
+
+
 @pytest.mark.parametrize("what", ["thighs", "head", "uniform", "empty"])
 def test_no_liver_is_refused(patients, what):
     suv, labels = patients[1]

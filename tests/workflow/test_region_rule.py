@@ -1,6 +1,7 @@
 """Rules of regions on one scan: what is given, what is found, and what is refused in one line."""
 
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from pipeline.errors import PETError
 from pipeline.pet import PETSeries, read_pet, write_nifti
-from pipeline.workflow import DenoiseOptions, RegionRule, denoise_scan
+from pipeline.workflow import DenoiseOptions, RegionRule, RepeatRule, denoise_scan
 from tests.described_tables import check_tables
 from tests.images.test_liver import patient_of, series_of
 
@@ -68,7 +69,7 @@ def test_a_mask_is_a_reference_of_either_organ(patient, tmp_path):
 def test_without_a_liver_a_reference_must_be_given(body_series):
     series = body_series()
     with pytest.raises(PETError, match=r"no liver was found: .*; a PERCIST reference can be given"):
-        RegionRule(delineation="percist").read(series).on(series, series)
+        RegionRule(delineation="percist").read(series)  # before anything is denoised
     drawn = RegionRule(delineation="percist", percist_reference=(2.0, 0.25)).read(series).on(series, series)
     assert drawn.rule.threshold.suv == 3.5
     assert drawn.record(series.voxel_size)["percist_reference"].startswith(
@@ -152,6 +153,7 @@ def test_a_mask_of_everything_is_refused(body_series, tmp_path):
             {"delineation": "41%", "threshold": 3.0},
             "threshold 3 belongs to regions smoothed, expected none with",
         ),
+        ({"given": Path("a.nii"), "min_volume": 2.0}, "min_volume 2 mL is given, expected none: given regions are taken"),
         ({"exclude_names": ("brain",)}, "region brain is to be excluded, but no regions to exclude are given"),
     ],
 )
@@ -184,6 +186,25 @@ def test_the_record_keeps_the_words_of_earlier_versions():
     assert record(delineation="suv4") == {"threshold": 4.0, "min_volume": 1.0, "fwhm": 0.0}  # --regions fixed
     assert record(delineation="41%", min_volume=2.0) == {"delineation": "41%", "min_volume": 2.0}
     assert record(delineation="percist") != record(delineation="percist-blood", percist_reference=(1.6, 0.2))
+
+
+@pytest.mark.parametrize("options", [{"regions": "percist"}, {"regions": "suv4", "ct": "nowhere.nii.gz"}])
+def test_what_can_be_known_of_a_scan_is_refused_before_the_network_runs(scan, identity, tmp_path, options):
+    steps = []
+    ct = None if "ct" not in options else tmp_path / options["ct"]
+    repeats = None if ct is None else RepeatRule(n=2, ct=ct)
+    with pytest.raises(PETError, match=r"sub-01_pet\.nii\.gz: no liver was found|nowhere\.nii\.gz: no such file") as caught:
+        denoise_scan(
+            scan,
+            tmp_path / "out",
+            identity,
+            regions=RegionRule(delineation=options["regions"]),
+            repeats=repeats,
+            on_step=steps.append,
+        )
+    assert "\n" not in str(caught.value)
+    assert "denoising" not in steps
+    assert not (tmp_path / "out").exists()
 
 
 def test_quantities_and_burden_are_written(scan, identity, tmp_path):

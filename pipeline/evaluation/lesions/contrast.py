@@ -64,7 +64,7 @@ def region_contrast(
     ValueError
         Shapes differ.
     """
-    _check_shapes("region_contrast", regions, body, *images.values())
+    regions.check_shapes("region_contrast", body, *images.values())
     rows: list[dict[str, float]] = []
     for number, box, mask in each_region(regions.labels):
         around, shell = shell_around(
@@ -94,7 +94,7 @@ def reference_errors(
     ValueError
         Shapes differ.
     """
-    _check_shapes("reference_errors", regions, reference)
+    regions.check_shapes("reference_errors", reference)
     measured = [
         measure_region(reference, box, mask, voxel_size=voxel_size) for _, box, mask in each_region(regions.labels)
     ]
@@ -105,9 +105,3 @@ def reference_errors(
         for when in ("before", "after"):
             found[f"{quantity}_error_{when}"] = np.abs(lesions[f"{quantity}_{when}"].to_numpy() - true)
     return pd.DataFrame(found)
-
-
-def _check_shapes(name: str, regions: Regions, *others: NDArray) -> None:
-    shapes = {array.shape for array in (regions.labels, *others)}
-    if len(shapes) > 1:
-        raise ValueError(f"{name}: shapes {', '.join(map(str, sorted(shapes)))} differ")

@@ -93,8 +93,7 @@ def region_quantities(
         Shapes differ.
     """
     image = np.asarray(suv)
-    if image.shape != regions.labels.shape:
-        raise ValueError(f"region_quantities: the image has shape {image.shape}, the labels {regions.labels.shape}")
+    regions.check_shapes("region_quantities", image)
     factors = suvbw_per_sul or {}
     rows = []
     for number, box, mask in each_region(regions.labels):
@@ -129,8 +128,7 @@ def total_burden(suv: ArrayLike, regions: Regions, *, voxel_size: Sequence[float
         Shapes differ.
     """
     image, labels = np.asarray(suv), regions.labels
-    if image.shape != labels.shape:
-        raise ValueError(f"total_burden: the image has shape {image.shape}, the labels {labels.shape}")
+    regions.check_shapes("total_burden", image)
     measured = [measure_region(image, box, mask, voxel_size=voxel_size) for _, box, mask in each_region(labels)]
     nothing = float("nan")
     return {
