@@ -163,9 +163,8 @@ def denoise_into(
     if reference is not None:
         check_same_grid({"the reference": reference.grid, str(run.source): before.grid})
     _check_memory(before, run.source)
-    with naming(run.source):
-        rule = regions.read(before)
-        attenuation = None if repeats is None else repeats.attenuation_of(before)
+    rule = regions.read(before, source=run.source)
+    attenuation = None if repeats is None else repeats.attenuation_of(before)
     with run.step("denoising"), naming(run.source):
         after, uncertainty = denoiser.with_uncertainty(before)
     with run.step("writing"):

@@ -137,10 +137,11 @@ class RegionRule:
             return {"threshold": fixed, "min_volume": self.smallest, "fwhm": 0.0}
         return {"delineation": by, "min_volume": self.smallest}
 
-    def read(self, scan: PETSeries) -> "ReadRule":
+    def read(self, scan: PETSeries, *, source: str | Path = "the scan") -> "ReadRule":
         """Read what the rule was given, on the grid of a scan, before anything is done that takes minutes.
 
-        The place of the reference of PERCIST is sought here, in the scan before denoising.
+        The place of the reference of PERCIST is sought here, in the scan before denoising. `source` is what errors call
+        the scan.
 
         Raises
         ------
@@ -156,26 +157,26 @@ class RegionRule:
                     raise PETError("holds no voxel, expected a mask of physiological uptake to exclude")
                 if exclude.all():
                     raise PETError("excludes every voxel of the scan, expected a mask of physiological uptake")
-        return ReadRule(self, given=given, exclude=exclude, reference=self._reference(scan))
+        return ReadRule(self, given=given, exclude=exclude, reference=self._reference(scan, source))
 
-    def _reference(self, scan: PETSeries) -> ReferenceRegion | None:
+    def _reference(self, scan: PETSeries, source: str | Path) -> ReferenceRegion | None:
         """Return the reference of PERCIST in the scan before denoising; None by other rules."""
         if self.drawn_by not in PERCIST:
             return None
         organ, given = PERCIST[self.drawn_by], self.percist_reference
-        if given is None:
-            try:
-                return liver_reference(scan)
-            except PETError as error:
-                raise PETError(f"{error}; a PERCIST reference can be given") from error
         if isinstance(given, Path):
             mask = read_regions(given, scan).labels > 0
             with naming(given):
                 return masked_reference(scan, mask, organ)
-        if len(given) == 2:
+        if given is not None and len(given) == 2:
             return given_reference(*given, organ)
-        measure = liver_reference if organ == "liver" else blood_pool_reference
-        return measure(scan, center=given)
+        with naming(source):
+            if given is not None:
+                return (liver_reference if organ == "liver" else blood_pool_reference)(scan, center=given)
+            try:
+                return liver_reference(scan)
+            except PETError as error:
+                raise PETError(f"{error}; a PERCIST reference can be given") from error
 
 
 @dataclass(frozen=True)
