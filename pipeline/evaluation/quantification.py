@@ -32,8 +32,8 @@ _QUANTITIES = {
 LESION_TABLE_COLUMNS: dict[str, str] = (
     {
         "region": "number, hottest first",
-        "found_in": "image in which alone the rule draws the region: both, before only, after only; neither where it is "
-        "too small in each; n/a if not determined",
+        "found_in": "image in which alone the rule draws the region: both, before only, after only; neither where it "
+        "is too small in each; n/a if not determined",
         "centroid_x_mm": "centre of the region, +x is the patient's right [mm]",
         "centroid_y_mm": "centre of the region, +y is anterior [mm]",
         "centroid_z_mm": "centre of the region, +z is superior [mm]",

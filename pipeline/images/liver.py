@@ -127,7 +127,8 @@ def find_liver(suv: NDArray[np.float32], *, voxel_size: Sequence[float]) -> tupl
         above = ndimage.minimum_filter1d(tissue, n_up, axis=2, mode="constant", cval=np.inf, origin=-(n_up // 2))
         smooth = gaussian_filter_mm(image, fwhm=fwhm, voxel_size=sides)
         mean, variance = _local_mean_and_variance(smooth, _ball(_SEARCH_DIAMETER, sides))
-        candidates = deep & right[:, None, None] & (mean > LIVER_SUV[0]) & (mean < LIVER_SUV[1]) & (above < _LUNG * mean)
+        candidates = deep & right[:, None, None] & (mean > LIVER_SUV[0]) & (mean < LIVER_SUV[1])
+        candidates &= above < _LUNG * mean
         variation = np.where(candidates, np.sqrt(variance) / np.maximum(mean, 1e-3), np.inf)
         best = np.unravel_index(int(np.argmin(variation)), variation.shape)
         if variation[best] < _LARGEST_VARIATION:

@@ -5,7 +5,7 @@ SUVbw times one number a patient, so a threshold in SUVbw from a reference in SU
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -75,7 +75,7 @@ class ReferenceRegion:
         """
         if self.voxels is None:
             return self
-        return replace(_reference(self.organ, self.measured_in, series, self.voxels, found=self.found), center=self.center)
+        return _reference(self.organ, self.measured_in, series, self.voxels, found=self.found)
 
 
 def liver_reference(series: PETSeries, *, center: Sequence[float] | None = None) -> ReferenceRegion:

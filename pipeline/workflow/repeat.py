@@ -81,9 +81,9 @@ def repeats_of(
     """Return the repeats of a scan, or None and in one line why it could not be repeated.
 
     `after` is the scan `before` as the denoiser made it, and `drawn` are the regions of both. Where a rule drew them,
-    it draws anew in every repeat: `Repeats.changes` are those of the burden, see `burden_changes`. `attenuation` is what
-    `RepeatRule.attenuation_of` says; None takes the body for water. `on_step` is told how far it is and how long it
-    takes.
+    it draws anew in every repeat: `Repeats.changes` are those of the burden, see `burden_changes`. `attenuation` is
+    what `RepeatRule.attenuation_of` says; None takes the body for water. `on_step` is told how far it is and how long
+    it takes.
 
     Raises
     ------

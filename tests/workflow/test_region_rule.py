@@ -153,7 +153,7 @@ def test_a_mask_of_everything_is_refused(body_series, tmp_path):
             {"delineation": "41%", "threshold": 3.0},
             "threshold 3 belongs to regions smoothed, expected none with",
         ),
-        ({"given": Path("a.nii"), "min_volume": 2.0}, "min_volume 2 mL is given, expected none: given regions are taken"),
+        ({"given": Path("a.nii"), "min_volume": 2.0}, "min_volume 2 mL is given, expected none: given regions"),
         ({"exclude_names": ("brain",)}, "region brain is to be excluded, but no regions to exclude are given"),
     ],
 )
@@ -193,7 +193,8 @@ def test_what_can_be_known_of_a_scan_is_refused_before_the_network_runs(scan, id
     steps = []
     ct = None if "ct" not in options else tmp_path / options["ct"]
     repeats = None if ct is None else RepeatRule(n=2, ct=ct)
-    with pytest.raises(PETError, match=r"sub-01_pet\.nii\.gz: no liver was found|nowhere\.nii\.gz: no such file") as caught:
+    line = r"sub-01_pet\.nii\.gz: no liver was found|nowhere\.nii\.gz: no such file"
+    with pytest.raises(PETError, match=line) as caught:
         denoise_scan(
             scan,
             tmp_path / "out",

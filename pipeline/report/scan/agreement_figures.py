@@ -147,7 +147,7 @@ def voxel_error_figure(images: Mapping[str, NDArray[np.floating]], reference: ND
     axes.set_xlim(-limit, limit)
     axes.set_yscale("log")
     axes.set_ylim(top=30 * axes.get_ylim()[1])
-    axes.legend(frameon=False, fontsize=10, labelcolor=TEXT_COLOR, loc="upper left")
+    axes.legend(**_OVER_LINES, fontsize=10, labelcolor=TEXT_COLOR, loc="upper left")
     label = f"voxels per {edges[1] - edges[0]:.2g} g/mL [%]"
     style_axes(axes, "Error of the body's voxels", "image − reference [g/mL]", label)
     return png(figure)
@@ -168,7 +168,7 @@ def _histograms(
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, 1.25 * max(axes.get_ylim()[1], 1))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, fontsize=9, labelcolor=TEXT_COLOR, loc="upper left" if middle else "upper right")
+    axes.legend(**_OVER_LINES, fontsize=9, labelcolor=TEXT_COLOR, loc="upper left" if middle else "upper right")
     style_axes(axes, title, x_label, y_label)
     return png(figure)
 
