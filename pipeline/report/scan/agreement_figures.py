@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -31,6 +32,13 @@ __all__ = [
 
 _SIZE = (4.0, 3.2)  # [in]
 _DPI = 180
+_OVER_LINES: dict[str, Any] = {
+    "frameon": True,
+    "facecolor": "white",
+    "edgecolor": "none",
+    "framealpha": 1,
+    "borderpad": 0.1,
+}
 _FEWEST = 3
 """Regions from which limits are stated: the SD of two says nothing."""
 _ERRORS = np.linspace(-50, 50, 21)
