@@ -61,8 +61,8 @@ def test_a_run_killed_while_it_writes_goes_on(script, uninterrupted, tmp_path, j
     while not list(tmp_path.glob(".writing-*/pet/*")) and process.poll() is None:
         time.sleep(0.005)
     kill(process)
-    # What it was writing is there, and no subject that is not complete.
-    assert list(tmp_path.glob(".writing-*"))
+    # What it was writing is there, unless workers that saw its end took it away; and no subject that is not complete.
+    assert jobs > 1 or list(tmp_path.glob(".writing-*"))
     assert set(content(tmp_path)) != set(uninterrupted)
     simulate_cohort(tmp_path, **OPTIONS)
     assert content(tmp_path) == uninterrupted
