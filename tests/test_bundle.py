@@ -50,6 +50,7 @@ def training_arguments(bundle: Path, data: list[str], output: Path, *, max_epoch
     ]
 
 
+@pytest.mark.slow
 def test_training_runs_stops_and_resumes_from_elsewhere(bundle, data, tmp_path, repository):
     output = tmp_path / "runs"
     run_bundle("training", *training_arguments(bundle, data, output, max_epochs=1), cwd=repository)

@@ -130,8 +130,21 @@ def test_every_block_says_its_language_and_is_closed(document):
         assert block.language in ("bash", "python", "yaml", "json", "text"), f"{block}: has no language"
 
 
+LONG = {f"docs/{name}.md" for name in ("cohorts", "deploy", "evaluation", "methods", "report", "training")}
+LONG.add("bundles/unipet_3d/docs/README.md")
+"""Documents whose blocks take long together."""
+
+
 @pytest.mark.parametrize(
-    "document", sorted({block.document for block in BLOCKS if not block.reason}), ids=lambda path: path.stem
+    "document",
+    [
+        pytest.param(
+            document,
+            id=document.stem,
+            marks=[pytest.mark.slow] if document.relative_to(REPOSITORY).as_posix() in LONG else [],
+        )
+        for document in sorted({block.document for block in BLOCKS if not block.reason})
+    ],
 )
 def test_the_blocks_of_a_document_run_one_after_the_other(document, here, unipet):
     names: dict = {"__name__": "__main__"}

@@ -33,6 +33,7 @@ def test_a_dicom_series_is_denoised_in_few_files(tmp_path):
     assert len(entered) <= LIMITS["denoise"], entered
 
 
+@pytest.mark.slow
 def test_a_first_gradient_step_is_taken_in_few_files(data, tmp_path):
     _, manifest, _, root, *_ = data
     prepare_store(Manifest.from_file(manifest), tmp_path / "store", root=root)

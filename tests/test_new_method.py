@@ -26,6 +26,7 @@ def bundle(tmp_path, repository):
     return copy
 
 
+@pytest.mark.slow
 def test_a_residual_u_net_is_one_file(unipet, bundle, data, tiny_cohort, tmp_path):
     given = dict(zip([key.removeprefix("--") for key in data[::2]], data[1::2], strict=True))
     own = ["--bundle", bundle, "--method", "residual_unet"]

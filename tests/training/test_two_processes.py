@@ -32,7 +32,7 @@ def largest_difference(a: dict[str, Any], b: dict[str, Any], module: str) -> flo
     return max((x - y).abs().max().item() for x, y in pairs) / max(y.abs().max().item() for _, y in pairs)
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("accumulation", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_halves_of_a_batch_make_the_step_of_the_whole(processes, tmp_path, accumulation):
     one = train(tmp_path / "one")
     two = results_of_two(processes, tmp_path, accumulation)
