@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.errors import PETError
 from pipeline.files import write_json
-from pipeline.workflow.places import Layout, ResultFiles, files_of_state, root_locked
+from pipeline.workflow.places import Layout, files_of_state, root_locked
 from pipeline.workflow.scan_state import STATES, NamedScan, ScanState, StateFiles
 
 __all__ = ["CohortIndex", "CohortStatus", "cohort_status", "read_index", "write_index"]
@@ -86,14 +86,9 @@ def states_of(output_dir: Path, index: CohortIndex) -> dict[str, ScanState | Non
         state = StateFiles(output_dir, key).read()
         is_here = state is not None and state.made == index.made
         if is_here and state is not None and state.outcome == "done":
-            is_here = files_of(output_dir, index, state).file("run.json").is_file()
+            is_here = files_of_state(output_dir, state, index.layout).file("run.json").is_file()
         states[key] = state if is_here else None
     return states
-
-
-def files_of(output_dir: Path, index: CohortIndex, state: ScanState) -> ResultFiles:
-    """Return the files of a result."""
-    return files_of_state(output_dir, state, index.layout)
 
 
 def cohort_status(output_dir: Path) -> CohortStatus:

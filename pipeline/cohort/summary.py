@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.cohort.status import CohortIndex, files_of, read_index, states_of
+from pipeline.cohort.status import CohortIndex, read_index, states_of
 from pipeline.files import remove_unfinished, write_json
 from pipeline.report import OUTLYING, CohortScan, outlyingness, write_cohort_page
 from pipeline.tables import write_table
-from pipeline.workflow.places import ResultFiles, root_locked
+from pipeline.workflow.places import ResultFiles, files_of_state, root_locked
 from pipeline.workflow.scan_state import LOGS, STATES, ScanState, digest_of
 
 __all__ = ["FAILED_COLUMNS", "SCAN_COLUMNS", "write_summary"]
@@ -119,7 +119,7 @@ def _results(
     for key, state in states.items():
         if state is not None and state.outcome == "done" and (state.folder, state.file_name) not in seen:
             seen.add((state.folder, state.file_name))
-            yield key, files_of(output_dir, index, state)
+            yield key, files_of_state(output_dir, state, index.layout)
 
 
 def _write(

@@ -129,7 +129,7 @@ class ScanTask:
             return None
         if state.outcome == "failed":
             return None if retry_failed else ScanOutcome(scan=self.scan, status="failed", refusal=state.reason)
-        files = self._files_of(state)
+        files = files_of_state(self.output_dir, state, self.layout)
         if files.record().get("source_sha256") != state.source_sha256 or not files.is_complete():
             return None
         return ScanOutcome(scan=self.scan, status="there", files=files)
@@ -247,9 +247,6 @@ class ScanTask:
         if self.on_step is not None:
             self.on_step(self.scan.path, step)
 
-    def _files_of(self, state: ScanState) -> ResultFiles:
-        return files_of_state(self.output_dir, state, self.layout)
-
     def _place(self, series: PETSeries, source: str) -> tuple[ResultFiles, ResultFiles | None]:
         """Return the files of the result of a series, and those of the older result that they replace."""
         places = list(places_in(self.output_dir, self.layout).candidates(series))
@@ -268,7 +265,7 @@ class ScanTask:
         state = self.state.read()
         if state is None or state.outcome != "done" or state.source != self._source:
             return None
-        files = self._files_of(state)
+        files = files_of_state(self.output_dir, state, self.layout)
         return files if files.record().get("source_sha256") == state.source_sha256 else None
 
     def _agrees(self, files: ResultFiles, denoiser: Denoiser) -> bool:

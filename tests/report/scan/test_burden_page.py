@@ -24,23 +24,27 @@ def scans():
     return {"before": before, "after": before.with_suv(0.9 * suv, note="Smaller.")}
 
 
-def test_the_page_has_the_burden_its_interval_and_the_organ(scans, tmp_path):
+def page_of(scans, folder, **tables) -> str:
+    """Page of both images with tables."""
     before, after = scans.values()
+    path = write_report(folder / "report.html", title="x", before=before, after=after, run={}, **tables)
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_page_has_the_burden_its_interval_and_the_organ(scans, tmp_path):
     images = {name: series.suv for name, series in scans.items()}
+    affine = scans["before"].affine
     regions = RULE.of_either(*images.values())
     own = {name: RULE.of(image) for name, image in images.items()}
     organ = {name: liver_reference(series, center=(80.0, 80.0, 80.0)) for name, series in scans.items()}
-    page = write_report(
-        tmp_path / "report.html",
-        title="x",
-        before=before,
-        after=after,
-        run={},
-        lesions=lesion_table(*images.values(), regions, voxel_size=SIZE, affine=before.affine),
+    page = page_of(
+        scans,
+        tmp_path,
+        lesions=lesion_table(*images.values(), regions, voxel_size=SIZE, affine=affine),
         regions=regions,
         burden=burden_table(images, regions, voxel_size=SIZE, own=own, tlg_sd=1.0),
         percist=organ,
-    ).read_text(encoding="utf-8")
+    )
     text = " ".join(re.sub("<[^>]*>", " ", page[page.index("Burden: all regions") :]).split())
     assert "common before 1 8.0 72.0 9.00" in text
     assert "−7.2 −9.2 to −5.2" in text  # a tenth of 72 g, 1.96 x 1 g
@@ -58,20 +62,17 @@ def test_numbers_that_were_given_have_no_picture(scans):
 
 @pytest.mark.parametrize("drawn_by_rule", [True, False])
 def test_a_rule_is_blamed_only_for_what_it_drew(scans, tmp_path, drawn_by_rule):
-    before, after = scans.values()
     images = {name: series.suv for name, series in scans.items()}
+    affine = scans["before"].affine
     regions = RULE.of_either(*images.values())
     own = {name: RULE.of(image) for name, image in images.items()} if drawn_by_rule else {}
-    page = write_report(
-        tmp_path / "report.html",
-        title="x",
-        before=before,
-        after=after,
-        run={},
-        lesions=lesion_table(*images.values(), regions, voxel_size=SIZE, affine=before.affine),
+    page = page_of(
+        scans,
+        tmp_path,
+        lesions=lesion_table(*images.values(), regions, voxel_size=SIZE, affine=affine),
         burden=burden_table(images, regions, voxel_size=SIZE, own=own),
-        matches=matches_of_images(images, own or dict.fromkeys(images, regions), voxel_size=SIZE, affine=before.affine),
-    ).read_text(encoding="utf-8")
+        matches=matches_of_images(images, own or dict.fromkeys(images, regions), voxel_size=SIZE, affine=affine),
+    )
     for words in ("does not tell it from disease", "drawn by one rule", "what would a threshold draw"):
         assert (words in page) is drawn_by_rule
     assert ("regions that a rule sees in it" in " ".join(page.split())) is not drawn_by_rule
