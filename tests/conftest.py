@@ -69,7 +69,7 @@ def tiny_cohort(tiny_scanner, tmp_path_factory: pytest.TempPathFactory) -> list[
     from pipeline.simulation import simulate_cohort
 
     folder = tmp_path_factory.mktemp("cohort")
-    return simulate_cohort(folder, n_subjects=2, seed=11, scanner=tiny_scanner, dose_reduction_factors=(4, 20))
+    return simulate_cohort(folder, n_subjects=2, seed=12, scanner=tiny_scanner, dose_reduction_factors=(4, 20))
 
 
 @pytest.fixture(scope="session")

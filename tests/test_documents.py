@@ -91,7 +91,7 @@ def place(tiny_cohort, data, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def here(place, tiny_scanner, tmp_path, monkeypatch) -> Path:
+def here(place, tiny_scanner, tmp_path, monkeypatch, blank_figures) -> Path:
     """Make the working directory of a document, in which every scanner is a tiny one."""
     shutil.copytree(place, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)

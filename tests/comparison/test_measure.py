@@ -30,7 +30,7 @@ from pipeline.pet import PETError, PETHeader, PETSeries
 
 @pytest.fixture(scope="module")
 def case(tiny_cohort):
-    return cases_of([tiny_cohort[0].parent], split="test")[0]
+    return cases_of([tiny_cohort[0].parent], split="test")[1]
 
 
 def test_known_figures_are_found(case, competitors):
