@@ -113,9 +113,9 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
         line[0].set_ylabel(label)
     for axis in axes[-1]:
         axis.set_xlabel("steps")
-    for axis in axes[0]:
-        axis.legend(fontsize="x-small")
-    figure.tight_layout()
+    lines = {line.get_label(): line for axis in axes[0] for line in axis.lines}
+    figure.tight_layout(rect=(0, 0.12, 1, 1))
+    figure.legend(lines.values(), lines.keys(), loc="lower center", ncols=2, fontsize="small")
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
