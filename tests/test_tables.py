@@ -7,7 +7,10 @@ import re
 import pandas as pd
 import pytest
 
+from pipeline.benchmark import own_definition, read_definition
 from pipeline.benchmark.reporting.columns import columns_of
+from pipeline.benchmark.reporting.findings import Findings
+from pipeline.benchmark.reporting.report import measured_tables
 from pipeline.benchmark.results import read_results
 from pipeline.errors import PETError
 from pipeline.tables import _meaning_of, write_scan_table, write_table
@@ -78,16 +81,13 @@ def test_no_table_is_written_by_another_road(repository):
 
 
 def test_every_column_of_a_benchmark_has_a_meaning(repository):
-    results = read_results(repository / "docs" / "benchmark")
-    names = {(stored.part, name): {"method"} for stored in results for name in stored.tables}
-    for stored in results:
-        for name, rows in stored.tables.items():
-            names[stored.part, name].update(key for row in rows for key, v in row.items() if not isinstance(v, list))
-    assert len(names) > 8
-    for (part, name), columns in names.items():
-        meanings = columns_of(part if name == part else f"{part}_{name}")
-        lacking = [column for column in columns if _meaning_of(column, meanings) is None]
-        assert not lacking, (part, name, lacking)
+    findings = Findings(read_definition(own_definition()), read_results(repository / "docs" / "benchmark"))
+    tables = dict(measured_tables(findings))
+    assert len(tables) > 8
+    for name, frame in tables.items():
+        meanings = columns_of(name)
+        lacking = [column for column in frame if _meaning_of(column, meanings) is None]
+        assert not lacking, (name, lacking)
 
 
 def test_a_table_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ from pipeline.files import replaced_file, write_text
 from pipeline.report import PageFigure, write_benchmark_page
 from pipeline.tables import write_table
 
-__all__ = ["RULE", "claim_table", "write_reports"]
+__all__ = ["RULE", "claim_table", "measured_tables", "write_reports"]
 
 RULE = (
     "Yes: the 95 % interval of the paired difference, method minus other, all doses together, subjects drawn with "
@@ -55,7 +55,7 @@ def write_reports(definition: Definition, output: Path) -> list[Path]:
     write_text(markdown, as_markdown([claims, *tables, budgets], preface=preface))
     written = [markdown]
     frames = {"table": summary_frame(findings).reset_index(), "differences": difference_frame(findings)}
-    frames |= {"claims": claim_frame(lines), **dict(_raw(findings))}
+    frames |= {"claims": claim_frame(lines), **dict(measured_tables(findings))}
     written += [
         write_table(frame, output / f"{name}.tsv", columns=columns_of(name))
         for name, frame in frames.items()
@@ -152,8 +152,8 @@ def _budgets(findings: Findings) -> ResultTable:
     return ResultTable("Training", header, tuple(rows), 2)
 
 
-def _raw(findings: Findings) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield every table of every part, but for the images, with a name."""
+def measured_tables(findings: Findings) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield every table that was measured as it is written, with its name: all parts but the images of the samples."""
     for part in (name for name in PARTS if name != "samples"):
         names = {name for stored in findings.results if stored.part == part for name in stored.tables}
         for name in sorted(names):
