@@ -3,8 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+from scipy.sparse.csgraph import connected_components
 
 from pipeline.report.figures import png, style_axes
 
@@ -14,6 +18,7 @@ _COLORS = ("#0b5cad", "#c2410c", "#15803d", "#7e22ce", "#b45309", "#0e7490", "#b
 _OTHERS = "#d5d9e0"
 _DPI = 140
 _PANEL = (3.6, 3.1)  # [in]
+_NAME, _CHARACTER, _LINE, _GAP = 130.0, 7.5, 17.0, 14.0  # [pixels] a name, its letters, its line, its distance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,20 +121,42 @@ def points_figure(points: Sequence[Point], *, x_label: str, y_label: str) -> byt
 
 
 def _name_points(axes: Axes, points: Sequence[Point], colors: Mapping[str, str]) -> None:
-    """Write each name beside its point, and move it down where it would cover another of the same place."""
-    placed: list[tuple[float, float]] = []
-    for point in sorted(points, key=lambda p: -p.quality):
-        x, y = axes.transData.transform((point.cost, point.quality))
-        shift = 0.0
-        while any(abs(x - px) < 130 and abs(y + shift - py) < 15 for px, py in placed):
-            shift -= 15.0
-        placed.append((x, y + shift))
-        axes.annotate(
-            point.name,
-            (point.cost, point.quality),
-            xytext=(14 if shift else 7, shift * 72 / _DPI - 3),
-            textcoords="offset points",
-            fontsize=8.5,
-            color=colors[point.group],
-            arrowprops={"arrowstyle": "-", "color": "#c9ced6", "linewidth": 0.7} if shift else None,
-        )
+    """Write each name beside its point; of points that stand close, half at the left and half at the right."""
+    places = axes.transData.transform([(p.cost, p.quality) for p in points])
+    for group in _close_together(places):
+        left, right = places[group, 0].min() - _GAP, places[group, 0].max() + _GAP
+        longest = _CHARACTER * max(len(points[i].name) for i in group)
+        half = len(group) // 2 if left - longest > axes.bbox.x0 else 0
+        for members, edge, side, start in ((group[:half], left, "right", 1), (group[half:], right, "left", 0)):
+            members = sorted(members, key=lambda i: -places[i, 1])
+            heights = _apart(places[members, 1])
+            for i, height in zip(members, heights, strict=True):
+                leader = {"arrowstyle": "-", "color": "#c9ced6", "linewidth": 0.7, "relpos": (start, 0.5)}
+                axes.annotate(
+                    points[i].name,
+                    (points[i].cost, points[i].quality),
+                    xytext=(edge, height),
+                    textcoords="figure pixels",
+                    ha=side,
+                    va="center",
+                    fontsize=8.5,
+                    color=colors[points[i].group],
+                    arrowprops=leader if len(group) > 1 else None,
+                )
+
+
+def _close_together(places: NDArray[np.floating]) -> list[list[int]]:
+    """Return the indices of points (n, 2) in groups whose names would meet, of each from left to right [pixels]."""
+    apart = np.abs(places[:, None] - places[None])
+    close = (apart[..., 0] < _NAME) & (apart[..., 1] < 2.5 * _LINE)
+    _, groups = connected_components(close)
+    order = np.argsort(places[:, 0], kind="stable")
+    return [[int(i) for i in order if groups[i] == group] for group in dict.fromkeys(groups)]
+
+
+def _apart(heights: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return heights in falling order moved as little as may be, in squares, so that all are a line apart [pixels]."""
+    lines = _LINE * np.arange(len(heights))
+    if len(heights) < 2:
+        return np.asarray(heights, dtype=np.float64)
+    return isotonic_regression(heights + lines, increasing=False).x - lines

@@ -133,7 +133,7 @@ def cost_figures(findings: Findings) -> list[PageFigure]:
     figures = []
     for column, title, label in (
         ("ratio", "Quality against time", f"time of a scan over that of {reference}"),
-        ("multiply_adds", "Quality against multiply-adds", "multiply-adds a voxel [10^3]"),
+        ("multiply_adds", "Quality against multiply-adds", "thousand multiply-adds a voxel"),
     ):
         if column not in frame or "psnr_noise_free" not in frame:
             continue
