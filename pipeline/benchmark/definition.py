@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from pipeline.comparison.filters import FILTERS
-from pipeline.data.manifest import Split, validated
+from pipeline.data.manifest import Manifest, Split, validated
 from pipeline.errors import PETError
 from pipeline.files import read_yaml
 from pipeline.shipped import own_bundle, own_manifest
@@ -93,7 +93,8 @@ class Samples(_Strict):
 
     subject: int = Field(default=0, ge=0)
     """Number of the subject among those of images."""
-    dose_reduction_factor: Factor
+    dose_reduction_factor: Factor | None = None
+    """None is the middle one of those that the subject has."""
 
 
 class Uncertainty(_Strict):
@@ -162,13 +163,20 @@ class Definition(_Strict):
 def read_definition(path: str | Path) -> Definition:
     """Read a benchmark from a YAML file; paths in it are relative to its folder.
 
+    A manifest, a recipe or a folder of simulated subjects is the benchmark that comes along on these subjects instead:
+    its methods on the split ``test``, its filters tuned on the split ``validation``, the shipped weights the reference.
+    Without subjects to tune on, such as in a folder, there are no filters.
+
     Raises
     ------
     PETError
         If the file cannot be read, is no benchmark, or names a manifest that does not exist.
     """
     place = Path(path)
-    found = validated(Definition, read_yaml(place), place, expected="the definition of a benchmark")
+    content = {} if place.is_dir() else read_yaml(place)
+    if place.is_dir() or (isinstance(content, dict) and "layout" in content):
+        return _on_subjects(place)
+    found = validated(Definition, content, place, expected="the definition of a benchmark or a manifest")
 
     def located(source: Source) -> Source:
         return source.model_copy(update={"manifest": _located(source.manifest, place)})
@@ -189,6 +197,28 @@ def read_definition(path: str | Path) -> Definition:
             "unseen": {name: located(source) for name, source in found.unseen.items()},
             "methods": {name: of_method(entry) for name, entry in found.methods.items()},
         }
+    )
+
+
+def _on_subjects(place: Path) -> Definition:
+    """Return the benchmark that comes along on the subjects of a manifest, a recipe or a folder."""
+    own, subjects = read_definition(own_definition()), Source(manifest=str(place))
+    title, has_others = place.resolve().name, False
+    if not place.is_dir():
+        manifest = Manifest.from_file(place)
+        cohorts = () if manifest.recipe is None else manifest.recipe.cohorts
+        title = manifest.title
+        has_others = bool(manifest.of_split("validation")) or any(c.split == "validation" for c in cohorts)
+    tuning = (subjects.model_copy(update={"split": "validation"}),) if has_others else ()
+    return Definition(
+        title=f"Methods of low-dose PET denoising on {title}",
+        limits=("Networks whose training drew on these subjects have seen what they are measured on.",),
+        reference="shipped",
+        filters=own.filters if tuning else (),
+        tuning=tuning,
+        methods=own.methods,
+        images={"held_out": subjects},
+        samples=Samples(),
     )
 
 

@@ -77,7 +77,7 @@ def measure_benchmark(
     weights
         Folder of trainings: NAME/model.pt, of further seeds NAME_seed1/model.pt. What is missing is said and left out.
     root
-        Folder of the subjects, by default ``data`` below `output`; what is missing of recipes is simulated there.
+        Folder of the subjects, by default that of each manifest, or ``data`` below `output` for what is simulated.
     scans
         Folder of real scans.
     bundle
@@ -114,7 +114,7 @@ def measure_benchmark(
         identities = {"input": ""}  # parts may look at the input beside a method
         work = Work(
             definition=definition,
-            root=output / "data" if root is None else root,
+            root=root,
             scans=scans,
             folder=output,
             kept=KeptResults(output / "kept", identities),
@@ -194,8 +194,11 @@ def _entrants(
             work.say(f"{wanted} is left out: {error}")
     competitors = _tuned(definition, work, filters) if filters else Competitors(filters=())
     yield from (e for e in classical(filters, competitors) if not methods or e.entry in methods)
+    without = [n for n, entry in definition.methods.items() if entry.weights == "trained" and weights is None]
+    if without and not methods:
+        work.say(f"{', '.join(without)}: left out, no folder of weights was named")
     for name, entry in definition.methods.items():
-        if methods and name not in methods:
+        if name not in methods if methods else name in without:
             continue
         missing: list[str] = []
         found = list(networks_of(name, entry, weights=weights, bundle=bundle, device=device, say=missing.append))

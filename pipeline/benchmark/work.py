@@ -31,8 +31,8 @@ class Work:
     """What a part gets besides the method that it measures."""
 
     definition: Definition
-    root: Path
-    """Folder of the subjects of manifests and recipes; what is missing of a recipe is simulated there."""
+    root: Path | None
+    """Folder of the subjects of manifests and recipes; None is that of each manifest."""
     scans: Path | None
     """Folder of real scans."""
     folder: Path
@@ -45,6 +45,11 @@ class Work:
     """Is told each subject or piece that is done."""
     found: dict[str, list[Case]] = field(default_factory=dict)
     """Subjects of sources, once they were looked for."""
+
+    @property
+    def simulated_root(self) -> Path:
+        """Folder in which subjects, phantoms and lesions are simulated where they are missing."""
+        return self.folder / "data" if self.root is None else self.root
 
     def cases(self, source: Source) -> list[Case]:
         """Return the subjects of a source, simulated where they are missing.
@@ -60,6 +65,7 @@ class Work:
                 [source.manifest],
                 split=source.split,
                 root=self.root,
+                simulated_root=self.simulated_root,
                 jobs=self.jobs,
                 cohorts=source.cohorts,
                 n_subjects=source.n_subjects,

@@ -12,7 +12,11 @@ __all__ = ["benchmark"]
 
 def benchmark(
     definition: Annotated[
-        Path | None, typer.Argument(metavar="DEFINITION", help="YAML file; by default the one that comes along.")
+        Path | None,
+        typer.Argument(
+            metavar="DEFINITION|MANIFEST",
+            help="YAML file of a benchmark, by default the one that comes along, or subjects to measure it on.",
+        ),
     ] = None,
     weights: Annotated[
         Path | None,
@@ -26,7 +30,8 @@ def benchmark(
         list[str] | None, typer.Option(help="Only this part, repeatable: images, unseen, cost, ...")
     ] = None,
     root: Annotated[
-        Path | None, typer.Option(help="Folder of the subjects, simulated where missing; by default DIR/data.")
+        Path | None,
+        typer.Option(help="Folder of the subjects; by default that of the manifest, DIR/data for a recipe."),
     ] = None,
     scans: Annotated[Path | None, typer.Option(help="Folder of real scans.")] = None,
     jobs: Jobs = 1,
@@ -42,7 +47,7 @@ def benchmark(
 
     A run that was killed goes on where it was. A method without weights is named and left out.
 
-    Example: `unipet benchmark --weights runs --output benchmark --jobs 2`
+    Example: `unipet benchmark data/manifest.yaml --weights runs --output benchmark --jobs 2`
     """
     with errors_in_one_line():
         from pipeline.benchmark import own_definition, read_definition

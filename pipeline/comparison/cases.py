@@ -47,6 +47,7 @@ def cases_of(
     *,
     split: Split,
     root: str | Path | None = None,
+    simulated_root: str | Path | None = None,
     cohorts: Mapping[str, int] | None = None,
     jobs: Workers | int = 1,
     progress: Callable[[int, int], object] | None = None,
@@ -71,7 +72,15 @@ def cases_of(
     names: dict[str, Path] = {}
     cases: list[Case] = []
     for path in map(Path, sources):
-        manifest, folder = described_data(path, root=root, split=split, cohorts=cohorts, jobs=jobs, progress=progress)
+        manifest, folder = described_data(
+            path,
+            root=root,
+            simulated_root=simulated_root,
+            split=split,
+            cohorts=cohorts,
+            jobs=jobs,
+            progress=progress,
+        )
         name = folder.resolve().name if path.is_dir() else manifest.name
         if name in names:
             raise PETError(f"{path}: has the name of {names[name]}, expected data sets with different names")

@@ -114,6 +114,7 @@ def described_data(
     source: str | Path,
     *,
     root: str | Path | None = None,
+    simulated_root: str | Path | None = None,
     split: Split | None = None,
     cohorts: Mapping[str, int] | None = None,
     jobs: Workers | int = 1,
@@ -123,9 +124,10 @@ def described_data(
     """Return the manifest of a data set with its subjects, and the folder that its paths are relative to.
 
     `source` is a YAML manifest; a recipe, whose subjects are simulated where they are missing; or a folder of simulated
-    subjects. `root` is the folder of the data, by default that of the manifest; a recipe needs it, and only the cohorts
-    of `split` are simulated, or all if it is None. `cohorts` takes a part of a recipe: the folders of cohorts, and how
-    many subjects of each, the first ones. The other arguments are those of `simulated_manifest`.
+    subjects. `root` is the folder of the data, by default that of the manifest, or `simulated_root` for a recipe, which
+    needs one of the two. Only the cohorts of `split` are simulated, or all if it is None. `cohorts` takes a part of a
+    recipe: the folders of cohorts, and how many subjects of each, the first ones. The other arguments are those of
+    `simulated_manifest`.
 
     Raises
     ------
@@ -144,6 +146,7 @@ def described_data(
     described = Manifest.from_file(source)
     if described.recipe is None or described.subjects:
         return _whole(described, source, cohorts), source.absolute().parent if root is None else Path(root)
+    root = simulated_root if root is None else root
     if root is None:
         raise PETError(f"{source}: is a recipe, expected --root with the folder to simulate its subjects in")
     chosen = tuple(cohort for cohort in described.recipe.cohorts if split in (None, cohort.split))

@@ -72,8 +72,7 @@ def measured(benchmark, tmp_path_factory):
 
 def test_a_run_stores_results_and_reports(measured, data):
     output, said = measured
-    for name in ("unet", "unet_seed1"):
-        assert f"{name} is left out: no folder of weights was named" in said
+    assert "unet: left out, no folder of weights was named" in said
     stored = {str(path.relative_to(output / "results")) for path in (output / "results").rglob("*.json")}
     names = ("input", "gaussian", "small", "identity")
     assert stored == {f"{part}/{name}.json" for part in ("images", "samples") for name in names}
@@ -92,13 +91,13 @@ def test_the_page_is_whole_and_text_is_escaped(measured):
     assert "It is tiny." in page
     assert "<script" not in page
     assert 'src="http' not in page
-    for title in ("PSNR against noise-free, minus small", "One scan by every method, coronal plane", "The claims"):
+    for title in ("PSNR against noise-free, minus small", "One scan by every method, coronal plane", "All methods"):
         assert title in page
     png = (measured[0] / "figures/psnr_noise_free.png").read_bytes()
     assert png.startswith(b"\x89PNG")
     assert base64.b64encode(png).decode() in page
     markdown = (measured[0] / "benchmark.md").read_text(encoding="utf-8")
-    assert markdown.startswith("# Tiny & <small>\n\n2 networks and 1 filters on 1 held-out subjects")
+    assert markdown.startswith("# Tiny & <small>\n\n2 networks and 1 filter on 1 held-out subject;")
 
 
 def test_a_second_run_measures_nothing_and_gives_the_same(measured, benchmark, monkeypatch):
@@ -193,6 +192,18 @@ def test_weights_of_a_seed_are_found_and_the_other_is_left_out(benchmark, data, 
     row = json.loads((tmp_path / "out/results/images/unet_seed1.json").read_text())["row"]
     assert row["facts"]["training"] == {"epochs": 1, "hours": 0.5, "n_patches": 400, "seed": 1, "batch_size": 4}
     assert "| unet, seed 1 |" in (tmp_path / "out/benchmark.md").read_text()
+
+
+def test_a_manifest_alone_is_measured_where_its_subjects_lie(unipet, data, tmp_path):
+    """No definition, no root: methods without weights are named, the middle dose is shown."""
+    asked = ("--method", "input", "--method", "gaussian", "--part", "images", "--part", "samples")
+    done = unipet("benchmark", data / "m.yaml", "--output", tmp_path / "out", *asked)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"benchmark.html", "table.tsv", "images_scans.tsv"}
+    assert not (tmp_path / "out" / "data").exists()
+    shown = json.loads((tmp_path / "out/results/samples/input.json").read_text())["tables"]["samples"]
+    assert {row[shown["columns"].index("dose_reduction_factor")] for row in shown["rows"]} == {20}
+    assert set(pd.read_csv(tmp_path / "out" / "table.tsv", sep="\t")["name"]) == {"input", "gaussian"}
 
 
 @pytest.mark.parametrize(

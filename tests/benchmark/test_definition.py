@@ -9,6 +9,7 @@ import yaml
 from pipeline.benchmark import own_definition, read_definition
 from pipeline.benchmark.definition import PARTS
 from pipeline.data import Manifest
+from pipeline.data.manifest import Cohort, Recipe
 from pipeline.pet import PETError
 
 SOUND = {
@@ -77,6 +78,29 @@ def test_a_file_that_is_no_definition_is_refused(tmp_path, content):
     path.write_text(content)
     with pytest.raises(PETError, match=r"definition.yaml: "):
         read_definition(path)
+
+
+def test_a_manifest_is_the_shipped_benchmark_on_its_subjects(tmp_path):
+    cohorts = [Cohort(folder=f, split=f, n_subjects=1, seed=n) for n, f in enumerate(("test", "validation"))]
+    for chosen, tuned in ((cohorts, ["validation"]), (cohorts[:1], [])):
+        recipe = Recipe(dose_reduction_factors=(4,), cohorts=chosen)
+        Manifest(name="ours", title="Our scanner", layout="simulated", recipe=recipe).write(tmp_path / "ours.yaml")
+        found, own = read_definition(tmp_path / "ours.yaml"), read_definition(own_definition())
+        assert found.methods == own.methods
+        assert found.methods[found.reference].weights == "shipped"
+        assert found.parts == ("images", "samples", "cost")
+        [held_out] = found.images.values()
+        assert (held_out.manifest, held_out.split) == (str(tmp_path / "ours.yaml"), "test")
+        assert [source.split for source in found.tuning] == tuned
+        assert found.filters == (own.filters if tuned else ())
+        assert found.title.endswith("on Our scanner")
+    assert not read_definition(tmp_path).filters
+
+
+def test_a_manifest_with_a_mistake_is_refused_as_one(tmp_path):
+    (tmp_path / "ours.yaml").write_text("{name: ours, title: Ours, layout: dicom}")
+    with pytest.raises(PETError, match=r"ours\.yaml: layout: .*expected a manifest$"):
+        read_definition(tmp_path / "ours.yaml")
 
 
 def test_the_shipped_one_is_sound():

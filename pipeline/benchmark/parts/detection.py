@@ -57,7 +57,7 @@ def detection(name: str, method: Method, work: Work) -> Tables:
     if work.definition.detection is None:
         return {}
     study = study_of(work.definition.detection)
-    patients = simulate_lesion_pairs(work.root / "lesion_pairs", study, jobs=work.jobs)
+    patients = simulate_lesion_pairs(work.simulated_root / "lesion_pairs", study, jobs=work.jobs)
     own, noisy = (_observed(n, m, study, patients, work) for n, m in ((name, method), ("input", noisy_input)))
     return {"detection": detection_rows(own["places"], own["scans"], input_places=noisy["places"])}
 

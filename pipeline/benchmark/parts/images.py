@@ -117,9 +117,13 @@ def sampled_case(wanted: Samples, work: Work) -> tuple[Case, float]:
     if wanted.subject >= len(cases):
         raise PETError(f"samples: subject {wanted.subject} was asked for, expected one of {len(cases)} from 0")
     case = cases[wanted.subject]
-    if wanted.dose_reduction_factor not in case.doses:
-        raise PETError(f"{case.name}: has no scan of DRF {wanted.dose_reduction_factor:g}, expected it for the samples")
-    return case, wanted.dose_reduction_factor
+    doses = list(case.doses)
+    if not doses:
+        raise PETError(f"{case.name}: has no scan of a lower dose, expected one for the samples")
+    factor = wanted.dose_reduction_factor or doses[len(doses) // 2]
+    if factor not in doses:
+        raise PETError(f"{case.name}: has no scan of DRF {factor:g}, expected it for the samples")
+    return case, factor
 
 
 def _sample(name: str, method: Method, case: Case, factor: float) -> Tables:

@@ -45,7 +45,7 @@ def phantom(name: str, method: Method, work: Work) -> Tables:
         return {}
     study = phantom_study_of(work.definition.phantom)
     pieces = {}
-    for scans in simulate_phantom(work.root / "phantom", study, jobs=work.jobs):
+    for scans in simulate_phantom(work.simulated_root / "phantom", study, jobs=work.jobs):
         make = partial(measured_phantom, scans, method, study)
         files = [(path.name, stat.st_size, stat.st_mtime_ns) for path in scans.files() if (stat := path.stat())]
         pieces[f"phantom_{scans.folder.name}"] = Piece(depends=[study.request(scans.ratio), files], make=make)

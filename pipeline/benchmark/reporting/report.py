@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.benchmark.definition import PARTS, Definition
-from pipeline.benchmark.reporting.claims import CLAIMS, MEASURES, ClaimLine, answer_claims, claim_frame
+from pipeline.benchmark.reporting.claims import CLAIMS, MEASURES, Claim, ClaimLine, answer_claims, claim_frame
 from pipeline.benchmark.reporting.columns import columns_of
 from pipeline.benchmark.reporting.findings import Findings
 from pipeline.benchmark.reporting.shown import cost_figures, curve_figures, phantom_figures, sample_figures
@@ -50,9 +50,11 @@ def write_reports(definition: Definition, output: Path) -> list[Path]:
     tables = all_tables(findings)
     claims = claim_table(lines)
     budgets = _budgets(findings)
-    preface = f"# {definition.title}\n\n{_summary(findings)} {RULE}"
+    rule = _rule(lines)
+    preface = f"# {definition.title}\n\n{_summary(findings)} {rule}"
     markdown = output / "benchmark.md"
-    write_text(markdown, as_markdown([claims, *tables, budgets], preface=preface))
+    shown = [table for table in (claims, *tables, budgets) if table.rows]
+    write_text(markdown, as_markdown(shown, preface=preface))
     written = [markdown]
     frames = {"table": summary_frame(findings).reset_index(), "differences": difference_frame(findings)}
     frames |= {"claims": claim_frame(lines), **dict(measured_tables(findings))}
@@ -68,7 +70,7 @@ def write_reports(definition: Definition, output: Path) -> list[Path]:
         title=definition.title,
         summary=_summary(findings),
         limits=[*findings.mixtures, *definition.limits],
-        rule=RULE,
+        rule=rule,
         claims=asdict(claims),
         main_table=asdict(tables[0]),
         curves=curves,
@@ -90,9 +92,9 @@ def _figure_files(figures: Sequence[PageFigure], folder: Path) -> list[Path]:
 
 
 def claim_table(lines: Sequence[ClaimLine]) -> ResultTable:
-    """Return the answers: a row for each claim and pair of seeds, its figures over all doses."""
+    """Return the answers: a row for each claim that was measured and pair of seeds, its figures over all doses."""
     rows = []
-    for claim in CLAIMS:
+    for claim in _measured_claims(lines):
         of_claim = [line for line in lines if line.claim is claim]
         for seed in sorted({line.seed for line in of_claim}):
             first, *others = [line for line in of_claim if line.seed == seed and line.doses == "all"]
@@ -102,6 +104,16 @@ def claim_table(lines: Sequence[ClaimLine]) -> ResultTable:
             rows.append((*names, first.answer, _figures(first), _by_answer(at[1:]), beside))
     header = ("claim", "source", "answer", "by", "at single doses", "beside it")
     return ResultTable("The claims, answered", header, tuple(rows), 6)
+
+
+def _measured_claims(lines: Sequence[ClaimLine]) -> list[Claim]:
+    return [claim for claim in CLAIMS if any(x.interval is not None for x in lines if x.claim is claim)]
+
+
+def _rule(lines: Sequence[ClaimLine]) -> str:
+    """Return how claims are answered, and how many are not."""
+    n = len({line.claim for line in lines}) - len(_measured_claims(lines))
+    return f"{RULE} Claims of the literature that were not measured, as claims.tsv says: {n}." if n else RULE
 
 
 def _by_answer(answers: Sequence[str]) -> str:
@@ -126,8 +138,13 @@ def _summary(findings: Findings) -> str:
     n_networks = rows.loc[rows["kind"] == "network", "entry"].nunique()
     n_filters = int((rows["kind"] == "filter").sum())
     found = findings.images
-    subjects = "" if found is None else f" on {found.n_subjects} held-out subjects"
-    return f"{n_networks} networks and {n_filters} filters{subjects}; parts measured: {', '.join(parts)}."
+    subjects = "" if found is None else f" on {_counted(found.n_subjects, 'held-out subject')}"
+    methods = f"{_counted(n_networks, 'network')} and {_counted(n_filters, 'filter')}"
+    return f"{methods}{subjects}; parts measured: {', '.join(parts)}."
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _budgets(findings: Findings) -> ResultTable:

@@ -39,7 +39,7 @@ def _curves(findings: Findings) -> Iterator[tuple[str, str, str, str, bool, list
             # The noisy input lies so far below that nothing else could be told apart.
             beside = _minus_reference(scans[scans["method"] != "input"], measure, reference)
             title, label = f"{what}, minus {findings.label(reference)}", "difference [dB]"
-            curves = _curves_of(findings, beside, measure) if len(beside) else []
+            curves = _curves_of(findings, beside, measure) if set(beside["method"]) - {reference} else []
             yield f"{measure}_difference", title, f"Paired, scan by scan. {_BAND}", label, True, curves
         for measure, name in (("suv_mean_error_percent", "SUVmean"), ("suv_peak_error_percent", "SUVpeak")):
             if measure in lesions and lesions[measure].notna().any():
