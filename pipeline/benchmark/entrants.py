@@ -10,6 +10,7 @@ from pipeline.benchmark.budget import budget_of
 from pipeline.benchmark.definition import MethodEntry
 from pipeline.benchmark.parts.uncertainty import Ensemble
 from pipeline.comparison import Competitors, DoseRead, Method, TunedFilter, noisy_input
+from pipeline.comparison.filters import FILTERS
 from pipeline.errors import PETError
 from pipeline.files import sha256_of
 from pipeline.inference import Denoiser
@@ -63,7 +64,7 @@ def classical(filters: Sequence[str], competitors: Competitors) -> list[Entrant]
             Entrant(
                 name=name,
                 entry=name,
-                label=name.replace("_", " ").replace("nonlocal", "non-local").capitalize(),
+                label=FILTERS[name].label,
                 kind="filter",
                 method=TunedFilter(name=name, tuned=tuned),
                 identity=repr(settings),

@@ -136,6 +136,8 @@ class Filter:
     """Settings, rising."""
     unit: str
     """What a setting is."""
+    label: str
+    """What a person calls it."""
 
 
 def _gaussian(
@@ -158,9 +160,11 @@ def _bm4d(
 
 FILTERS: Mapping[str, Filter] = MappingProxyType(
     {
-        "gaussian": Filter(_gaussian, (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16), "width [mm]"),
-        "nonlocal_means": Filter(_nonlocal_means, (0, 1, 1.5, 1.75, 2, 2.25, 2.5, 3, 3.5, 4, 5, 6, 8), "strength"),
-        "bm4d": Filter(_bm4d, (0, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 8), "strength"),
+        "gaussian": Filter(_gaussian, (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16), "width [mm]", "Gaussian"),
+        "nonlocal_means": Filter(
+            _nonlocal_means, (0, 1, 1.5, 1.75, 2, 2.25, 2.5, 3, 3.5, 4, 5, 6, 8), "strength", "Non-local means"
+        ),
+        "bm4d": Filter(_bm4d, (0, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 8), "strength", "BM4D"),
     }
 )
 """The filters by name."""

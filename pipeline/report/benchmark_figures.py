@@ -14,7 +14,7 @@ from pipeline.report.figures import png, style_axes
 
 __all__ = ["Curve", "Point", "curves_figure", "points_figure"]
 
-_COLORS = ("#0b5cad", "#c2410c", "#15803d", "#7e22ce", "#b45309", "#0e7490", "#be185d", "#4d7c0f")
+_COLORS = ("#0b5cad", "#c2410c", "#15803d", "#7e22ce", "#111827", "#0e7490", "#be185d", "#4d7c0f")
 _OTHERS = "#d5d9e0"
 _DPI = 140
 _PANEL = (3.6, 3.1)  # [in]
