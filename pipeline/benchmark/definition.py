@@ -173,9 +173,11 @@ def read_definition(path: str | Path) -> Definition:
         If the file cannot be read, is no benchmark, or names a manifest that does not exist.
     """
     place = Path(path)
-    content = {} if place.is_dir() else read_yaml(place)
-    if place.is_dir() or (isinstance(content, dict) and "layout" in content):
-        return _on_subjects(place)
+    if place.is_dir():
+        return _on_subjects(place, None)
+    content = read_yaml(place)
+    if isinstance(content, dict) and "layout" in content:
+        return _on_subjects(place, validated(Manifest, content, place, expected="a manifest"))
     found = validated(Definition, content, place, expected="the definition of a benchmark or a manifest")
 
     def located(source: Source) -> Source:
@@ -200,12 +202,11 @@ def read_definition(path: str | Path) -> Definition:
     )
 
 
-def _on_subjects(place: Path) -> Definition:
-    """Return the benchmark that comes along on the subjects of a manifest, a recipe or a folder."""
+def _on_subjects(place: Path, manifest: Manifest | None) -> Definition:
+    """Return the benchmark that comes along on the subjects of a manifest or recipe, or of a folder without one."""
     own, subjects = read_definition(own_definition()), Source(manifest=str(place))
     title, has_others = place.resolve().name, False
-    if not place.is_dir():
-        manifest = Manifest.from_file(place)
+    if manifest is not None:
         cohorts = () if manifest.recipe is None else manifest.recipe.cohorts
         title = manifest.title
         has_others = bool(manifest.of_split("validation")) or any(c.split == "validation" for c in cohorts)

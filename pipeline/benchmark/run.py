@@ -194,11 +194,12 @@ def _entrants(
             work.say(f"{wanted} is left out: {error}")
     competitors = _tuned(definition, work, filters) if filters else Competitors(filters=())
     yield from (e for e in classical(filters, competitors) if not methods or e.entry in methods)
-    without = [n for n, entry in definition.methods.items() if entry.weights == "trained" and weights is None]
-    if without and not methods:
-        work.say(f"{', '.join(without)}: left out, no folder of weights was named")
+    trained = [name for name, entry in definition.methods.items() if entry.weights == "trained"]
+    left_out = trained if weights is None and not methods else []
+    if left_out:
+        work.say(f"{', '.join(left_out)}: left out, no folder of weights was named")
     for name, entry in definition.methods.items():
-        if name not in methods if methods else name in without:
+        if name in left_out or (methods and name not in methods):
             continue
         missing: list[str] = []
         found = list(networks_of(name, entry, weights=weights, bundle=bundle, device=device, say=missing.append))

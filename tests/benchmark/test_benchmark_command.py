@@ -91,7 +91,7 @@ def test_the_page_is_whole_and_text_is_escaped(measured):
     assert "It is tiny." in page
     assert "<script" not in page
     assert 'src="http' not in page
-    for title in ("PSNR against noise-free, minus small", "One scan by every method, coronal plane", "All methods"):
+    for title in ("PSNR against noise-free, minus small", "One scan by every method, coronal plane", "The claims"):
         assert title in page
     png = (measured[0] / "figures/psnr_noise_free.png").read_bytes()
     assert png.startswith(b"\x89PNG")

@@ -94,7 +94,8 @@ def _figure_files(figures: Sequence[PageFigure], folder: Path) -> list[Path]:
 def claim_table(lines: Sequence[ClaimLine]) -> ResultTable:
     """Return the answers: a row for each claim that was measured and pair of seeds, its figures over all doses."""
     rows = []
-    for claim in _measured_claims(lines):
+    measured = _measured_claims(lines)
+    for claim in (claim for claim in CLAIMS if claim in measured):
         of_claim = [line for line in lines if line.claim is claim]
         for seed in sorted({line.seed for line in of_claim}):
             first, *others = [line for line in of_claim if line.seed == seed and line.doses == "all"]
@@ -106,8 +107,8 @@ def claim_table(lines: Sequence[ClaimLine]) -> ResultTable:
     return ResultTable("The claims, answered", header, tuple(rows), 6)
 
 
-def _measured_claims(lines: Sequence[ClaimLine]) -> list[Claim]:
-    return [claim for claim in CLAIMS if any(x.interval is not None for x in lines if x.claim is claim)]
+def _measured_claims(lines: Sequence[ClaimLine]) -> set[Claim]:
+    return {line.claim for line in lines if line.interval is not None}
 
 
 def _rule(lines: Sequence[ClaimLine]) -> str:
